@@ -1,0 +1,1 @@
+"""The command line of vbpi-mix: each command parses, calls once, writes."""

@@ -1,0 +1,35 @@
+"""Errors that a user can act on.
+
+Every message says what is wrong, where, and what to do about it, in one line. The command line prints it
+and exits with status 2; any other exception is a defect of this program and shows its traceback.
+"""
+
+from __future__ import annotations
+
+
+class VbpiMixError(Exception):
+    """Base of all errors that are expected in use."""
+
+
+class AlignmentError(VbpiMixError):
+    """An alignment file is missing, malformed, or holds what is no nucleotide."""
+
+
+class TreeError(VbpiMixError):
+    """A tree or tree sample is malformed or does not fit the alignment."""
+
+
+class SupportError(VbpiMixError):
+    """A topology, clade or subsplit is asked for that the support does not hold."""
+
+
+class ConfigError(VbpiMixError):
+    """Options that do not fit together."""
+
+
+class CheckpointError(VbpiMixError):
+    """A checkpoint is corrupt, foreign, or of another model."""
+
+
+class RunDirectoryError(VbpiMixError):
+    """A run directory exists already, is missing, or is not one of ours."""

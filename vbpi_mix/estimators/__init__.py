@@ -1,0 +1,1 @@
+"""The estimators of the mixture bound. Torch only: no trees, no images, no files."""

@@ -1,0 +1,1 @@
+"""Alignments, topologies, subsplit supports, likelihoods and the variational family over trees."""

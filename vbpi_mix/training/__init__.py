@@ -1,0 +1,1 @@
+"""Training that knows no domain: configuration, schedules, the loop, checkpoints, run directories."""
