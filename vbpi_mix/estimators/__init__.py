@@ -1,1 +1,40 @@
 """The estimators of the mixture bound. Torch only: no trees, no images, no files."""
+
+from vbpi_mix.estimators.bounds import (
+    WarmUp,
+    log_importance_weights,
+    log_mixture_density,
+    miselbo,
+    pooled_estimate,
+    published_estimate,
+)
+from vbpi_mix.estimators.components import (
+    ComponentDraw,
+    Estimator,
+    draw_components,
+    inclusion_probabilities,
+    outer_weights,
+)
+from vbpi_mix.estimators.gradients import Objective, pathwise_objective, vimco_objective
+from vbpi_mix.estimators.interfaces import Draws, ScoredDraws, Target, VariationalMixture
+
+__all__ = [
+    "ComponentDraw",
+    "Draws",
+    "Estimator",
+    "Objective",
+    "ScoredDraws",
+    "Target",
+    "VariationalMixture",
+    "WarmUp",
+    "draw_components",
+    "inclusion_probabilities",
+    "log_importance_weights",
+    "log_mixture_density",
+    "miselbo",
+    "outer_weights",
+    "pathwise_objective",
+    "pooled_estimate",
+    "published_estimate",
+    "vimco_objective",
+]

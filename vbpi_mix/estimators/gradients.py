@@ -1,0 +1,112 @@
+"""From log importance weights to something to call backward on.
+
+Shapes: S components sampled, K particles of each, *B a data batch, empty for phylogenetics.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.estimators.bounds import combine_components, miselbo
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A bound to report, and a surrogate loss to minimise. They are different values.
+
+    bound      [*B] detached; higher is better
+    surrogate  scalar, to be MINIMISED: `surrogate.backward()` leaves in every parameter's `.grad` minus
+               an unbiased estimate of the gradient of the mean bound, so that an optimiser that descends
+               raises the bound. Its value means nothing, and may be nan where a weight is zero; only its
+               gradient counts, so watch `bound` for trouble instead.
+    """
+
+    bound: Tensor
+    surrogate: Tensor
+
+
+def pathwise_objective(
+    log_w: Tensor, importance_samples: int = 1, component_weights: Tensor | None = None
+) -> Objective:
+    """MISELBO with gradients through the draws; for draws that are reparameterised throughout.
+
+    log_w [S, K, *B]; the other arguments, and the errors raised, as in `miselbo`.
+    """
+    bound = miselbo(log_w, importance_samples, component_weights)
+    surrogate = -(bound if bound.ndim == 0 else bound.mean())
+    return Objective(bound.detach(), surrogate)
+
+
+def vimco_objective(log_w: Tensor, log_q_score: Tensor, component_weights: Tensor | None = None) -> Objective:
+    """The K-particle bound, sum_s c_s log (1/K) sum_k w, with the gradient of VIMCO (Mnih and Rezende 2016).
+
+    log_w              [S, K, *B] log importance weights, with all their explicit dependence on parameters:
+                       continuous draws reparameterised, and every component of the denominator attached
+    log_q_score        [S, K, *B] log-probability of the discrete part of each particle under the component
+                       that drew it; all that the score term differentiates
+    component_weights  [S] or [S, *B] from `outer_weights`; None is 1/S each
+
+    The signal of particle k is the bound less the same bound with log w_k replaced by the arithmetic mean
+    of the other K - 1 log weights. With K = 1 there are no others, hence no control variate: the signal is
+    log w itself, unbiased but noisy. Raises ConfigError if the shapes do not fit.
+    """
+    if log_w.ndim < 2 or log_q_score.shape != log_w.shape:
+        raise ConfigError(
+            f"log_w has shape {list(log_w.shape)} and log_q_score {list(log_q_score.shape)}: "
+            "both must be [S, K, *B]"
+        )
+    with torch.no_grad():
+        bounds, signal = _bounds_and_signal(log_w)
+        bound = combine_components(bounds, component_weights)
+        scale = _minus_share(log_w, component_weights)
+        signal = signal * scale
+        slope = torch.softmax(log_w, 1).mul_(scale)  # of the bound in each log w
+    # Linear in log_w and log_q_score, with constant coefficients: less than half the time that building and
+    # differentiating the logarithm of the sum takes at the sizes in use.
+    surrogate = torch.addcmul(slope * log_w, signal, log_q_score).sum()
+    if component_weights is not None and component_weights.requires_grad:
+        surrogate = surrogate - combine_components(bounds, component_weights).mean()
+    return Objective(bound, surrogate)
+
+
+def _bounds_and_signal(log_w: Tensor) -> tuple[Tensor, Tensor]:
+    """Per component, the bound [S, *B] and the learning signal of each particle [S, K, *B].
+
+    Summing the other particles afresh for every k costs K^2 terms, but never subtracts numbers that are
+    close, or infinite. Where all other weights are zero the control variate would be -inf and is 0
+    instead: whatever depends on the others alone keeps the gradient unbiased.
+    """
+    S, K, *batch = log_w.shape
+    if K == 1:
+        return log_w.select(1, 0), log_w
+    others = log_w.index_select(1, _indices_of_others(K, log_w.device)).view(S, K, K - 1, *batch)
+    # The last cumulative sum is the sum, in one kernel where logsumexp launches six.
+    log_sum_others = others.logcumsumexp(2).select(2, K - 2)
+    log_sum = torch.logaddexp(log_sum_others, log_w)  # the same for every k
+    control = torch.logaddexp(log_sum_others, others.mean(2))
+    log_K = math.log(K)
+    control.nan_to_num_(nan=math.nan, posinf=math.inf, neginf=log_K)
+    return log_sum.select(1, 0) - log_K, log_sum - control  # log K cancels in the signal
+
+
+def _minus_share(log_w: Tensor, component_weights: Tensor | None) -> float | Tensor:
+    """Minus what a particle's term counts in the mean bound: a number, or [S, 1, *B]."""
+    S, _, *batch = log_w.shape
+    points = math.prod(batch)
+    if component_weights is None:
+        return -1.0 / (S * points)
+    shape = component_weights.shape if component_weights.ndim > 1 else (S, *([1] * len(batch)))
+    return component_weights.reshape(shape).unsqueeze(1) * (-1.0 / points)
+
+
+@lru_cache(maxsize=64)
+def _indices_of_others(K: int, device: torch.device) -> Tensor:
+    """[K (K - 1)]: for each k in turn, all indices below K but k."""
+    indices = torch.arange(K).expand(K, K)
+    return indices[~torch.eye(K, dtype=torch.bool)].to(device)
