@@ -8,12 +8,10 @@ name.
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import re
 import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from vbpi_mix.errors import AlignmentError
+from vbpi_mix.phylo.files import read_bytes, write_whole
 
 MISSING = 15
 _IUPAC = {
@@ -71,7 +70,8 @@ def write_fasta(alignment: Alignment, path: str | os.PathLike[str]) -> None:
                 f"{path}: taxon {name!r} has a blank in its name; FASTA cannot hold it, NEXUS can"
             )
     rows = zip(alignment.taxa, _sequences(alignment), strict=True)
-    _write_whole(Path(path), "".join(f">{name}\n{sequence}\n" for name, sequence in rows))
+    text = "".join(f">{name}\n{sequence}\n" for name, sequence in rows)
+    write_whole(Path(path), text, AlignmentError)
 
 
 def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
@@ -84,33 +84,19 @@ def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
     width = max(len(name) for name in names)
     rows = zip(names, _sequences(alignment), strict=True)
     matrix = "".join(f"{name:<{width}}  {sequence}\n" for name, sequence in rows)
-    _write_whole(
-        Path(path),
+    text = (
         f"#NEXUS\n\nbegin data;\ndimensions ntax={n_taxa} nchar={n_sites};\n"
-        f"format datatype=dna gap=- missing=?;\nmatrix\n{matrix};\nend;\n",
+        f"format datatype=dna gap=- missing=?;\nmatrix\n{matrix};\nend;\n"
     )
+    write_whole(Path(path), text, AlignmentError)
 
 
 def _read_text(path: Path) -> str:
-    if path.is_dir():
-        raise AlignmentError(f"{path}: this is a folder; name the alignment file in it")
+    data = read_bytes(path, "alignment file", AlignmentError)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise AlignmentError(f"{path}: no such file; check the path of the alignment") from None
-    except OSError as error:
-        raise AlignmentError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
-            raise AlignmentError(f"{path}: the gzip file is damaged or cut short; fetch it again") from None
-    try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError:
         text = data.decode("latin-1")
-    if not text.strip():
-        raise AlignmentError(f"{path}: the file is empty; give a FASTA, NEXUS or PHYLIP alignment")
     if _CONTROL.search(text):
         raise AlignmentError(f"{path}: this is no text file; give a FASTA, NEXUS or PHYLIP alignment")
     # A lone carriage return ends a line in files of old Macintosh programs.
@@ -142,7 +128,7 @@ def _read_nexus(text: str, path: Path) -> _Records:
         warnings.simplefilter("ignore")
         from Bio.Nexus.Nexus import Nexus
 
-    class AnyCharacter(Nexus):  # type: ignore[misc]
+    class AnyCharacter(Nexus):
         """Leaves the check of characters to this module, which can say at which site the wrong one is."""
 
         valid_characters = "".join(map(chr, range(33, 127)))
@@ -194,7 +180,7 @@ def _read_phylip(text: str, path: Path) -> _Records:
         SequentialPhylipIterator,
     )
 
-    class RelaxedSequential(SequentialPhylipIterator):  # type: ignore[misc]
+    class RelaxedSequential(SequentialPhylipIterator):
         """Names of any length, and sequences over several lines each."""
 
         _split_id = RelaxedPhylipIterator._split_id
@@ -275,14 +261,3 @@ def _sequences(alignment: Alignment) -> list[str]:
 def _nexus_word(name: str) -> str:
     """The name as a NEXUS token: quoted if it holds blanks or punctuation."""
     return name if re.fullmatch(r"[\w.]+", name) else "'" + name.replace("'", "''") + "'"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write beside the target and rename, so that a reader never sees half a file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise AlignmentError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
