@@ -1,0 +1,97 @@
+"""The kernel Adam against torch's own, step by step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vbpi_mix.training.adam import KernelAdam, TorchAdam, make_adam
+
+
+def parameters(dtype: torch.dtype) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    shapes = [(4, 37), (3, 5, 2), (1,)]
+    return [torch.randn(*shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+
+
+def give_gradients(tensors: list[torch.Tensor], step: int) -> None:
+    generator = torch.Generator().manual_seed(step)
+    for index, tensor in enumerate(tensors):
+        gradient = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+        tensor.grad = None if index == 2 and step % 2 else gradient * 10.0 ** (step % 5 - 3)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_equals_torch(dtype, tolerance):
+    ours, theirs = parameters(dtype), parameters(dtype)
+    adam = make_adam([{"params": ours[:1]}, {"params": ours[1:], "multiplier": 0.5}])
+    assert isinstance(adam, KernelAdam)
+    reference = torch.optim.Adam([{"params": theirs[:1], "lr": 0.1}, {"params": theirs[1:], "lr": 0.05}])
+    adam.set_learning_rate(0.1)
+    for step in range(20):
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
+        adam.step()
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=tolerance, atol=tolerance)
+
+
+def test_torch_wrapper_is_the_same_optimiser():
+    ours, theirs = parameters(torch.float64), parameters(torch.float64)
+    for tensors, adam in ((ours, KernelAdam([{"params": ours}])), (theirs, TorchAdam([{"params": theirs}]))):
+        adam.set_learning_rate(0.1)
+        for step in range(5):
+            give_gradients(tensors, step)
+            adam.step()
+        adam.zero_grad()
+        assert all(tensor.grad is None for tensor in tensors)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_that_are_not_contiguous():
+    tensor = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    gradient = torch.tensor([[1.0, -1.0], [0.5, 2.0], [-3.0, 1.0]], dtype=torch.float64)
+    adam = make_adam([{"params": [tensor]}])
+    adam.set_learning_rate(0.1)
+    tensor.grad = gradient.T
+    adam.step()
+    torch.testing.assert_close(tensor.detach(), -0.1 * gradient.T.sign())
+
+
+def test_parameters_given_new_memory_are_still_updated():
+    tensor = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    adam = make_adam([{"params": [tensor]}])
+    adam.set_learning_rate(0.1)
+    tensor.data = torch.ones(3, dtype=torch.float64)
+    tensor.grad = torch.ones(3, dtype=torch.float64)
+    adam.step()
+    torch.testing.assert_close(tensor.detach(), torch.full((3,), 0.9, dtype=torch.float64))
+
+
+def test_state_round_trip_is_exact():
+    whole, split = parameters(torch.float64), parameters(torch.float64)
+    first, resumed = make_adam([{"params": split}]), make_adam([{"params": split}])
+    reference = make_adam([{"params": whole}])
+    for step in range(6):
+        adam = first if step < 3 else resumed
+        if step == 3:
+            resumed.load_state_dict(first.state_dict())
+        for tensors, optimiser in ((whole, reference), (split, adam)):
+            give_gradients(tensors, step)
+            optimiser.set_learning_rate(0.01)
+            optimiser.step()
+    assert all(torch.equal(one, other) for one, other in zip(whole, split, strict=True))
+
+
+def test_state_of_other_parameters_is_refused():
+    state = make_adam([{"params": parameters(torch.float64)}]).state_dict()
+    with pytest.raises(ValueError, match="parameters"):
+        make_adam([{"params": parameters(torch.float64)[:2]}]).load_state_dict(state)
+
+
+def test_a_parameter_in_two_groups_is_refused():
+    tensor = torch.zeros(2, requires_grad=True)
+    with pytest.raises(ValueError, match="twice"):
+        make_adam([{"params": [tensor]}, {"params": [tensor]}])

@@ -1,0 +1,52 @@
+"""What made a result: versions and the kind of machine, without names of machines or folders."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+
+import vbpi_mix
+
+
+def versions() -> dict[str, str]:
+    """Versions of python, vbpi_mix and the libraries that numbers depend on ("missing" if not installed)."""
+    found = {"python": platform.python_version(), "vbpi_mix": vbpi_mix.__version__}
+    for package in ("torch", "numpy", "numba"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "missing"
+    return found
+
+
+def available_cores() -> int:
+    """Number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def environment() -> dict[str, str | int]:
+    """Facts of the machine that can change a number or a time."""
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "byte_order": sys.byteorder,
+        "cores": available_cores(),
+    }
+
+
+def use_threads(threads: int, torch_threads: int | None = None) -> int:
+    """Let kernels use `threads` threads, torch `torch_threads` (None: as many); returns the kernels' number.
+
+    Sums that torch splits over threads may round differently with another number of them: a problem that
+    promises the same trace for every number of threads passes torch_threads=1.
+    """
+    import torch
+
+    from vbpi_mix.accelerate import set_threads
+
+    torch.set_num_threads(threads if torch_threads is None else torch_threads)
+    return set_threads(threads)
