@@ -1,9 +1,9 @@
 """Adam, in one pass over memory per parameter, and the protocol of an optimiser.
 
-For parameters in main memory one kernel updates the value and both moments element by element: for tens of
-thousands of parameters a quarter of the time of torch's fused Adam, and about 3 microseconds per tensor where
-torch's own Python costs 100. Same formula and constants as torch.optim.Adam, which remains for parameters on
-another device.
+For parameters in main memory one kernel updates the value and both moments element by element. For 57,000
+parameters it takes about a third of the time of torch's fused Adam; a small tensor costs it 8 microseconds,
+where a step of torch's costs 130 before any arithmetic. Same formula and constants as torch.optim.Adam, which
+remains for parameters on another device.
 """
 
 from __future__ import annotations
@@ -65,11 +65,16 @@ def _fits_kernel(tensor: torch.Tensor) -> bool:
 
 
 @kernel
-def adam_kernel(values, gradients, first, second, size, beta_1, rest_1, beta_2, rest_2, correction, epsilon):
-    """One Adam step of flat arrays [N], in place; scalars have the arrays' type.
+def adam_kernel(values, gradients, first, second, size, correction):
+    """One Adam step of flat arrays [N], in place.
 
-    size = learning rate / (1 - beta_1^t), correction = 1 / sqrt(1 - beta_2^t), rest = 1 - beta.
+    size = learning rate / (1 - beta_1^t), correction = 1 / sqrt(1 - beta_2^t), as python floats; they and
+    the constants take the arrays' type, since one double among them would make the whole loop double.
     """
+    number = values.dtype.type
+    size, correction, epsilon = number(size), number(correction), number(EPSILON)
+    beta_1, rest_1 = number(BETA_1), number(1.0 - BETA_1)
+    beta_2, rest_2 = number(BETA_2), number(1.0 - BETA_2)
     for i in range(np.uint64(values.size)):
         gradient = gradients[i]
         mean = beta_1 * first[i] + rest_1 * gradient
@@ -80,7 +85,7 @@ def adam_kernel(values, gradients, first, second, size, beta_1, rest_1, beta_2, 
 
 
 class _Slot:
-    """One parameter with its moments, all as flat arrays over the tensors' own memory."""
+    """One parameter with its moments, all also as flat arrays over the tensors' own memory."""
 
     def __init__(self, parameter: torch.Tensor, multiplier: float) -> None:
         self.parameter = parameter
@@ -88,14 +93,11 @@ class _Slot:
         self.steps = 0
         self.first = torch.zeros_like(parameter, requires_grad=False)
         self.second = torch.zeros_like(parameter, requires_grad=False)
-        self.number = np.float32 if parameter.dtype == torch.float32 else np.float64
-        self.constants = [self.number(x) for x in (BETA_1, 1.0 - BETA_1, BETA_2, 1.0 - BETA_2)]
-        self.epsilon = self.number(EPSILON)
-        self.moments = [_flat(self.first), _flat(self.second)]
+        self.moments = (_flat(self.first), _flat(self.second))
         self._find_values()
 
     def _find_values(self) -> None:
-        self.values = _flat(self.parameter)
+        self.values = _flat(self.parameter.detach())
         self.address = self.parameter.data_ptr()
 
     def step(self, learning_rate: float) -> None:
@@ -105,16 +107,14 @@ class _Slot:
         if self.parameter.data_ptr() != self.address:  # someone assigned to .data
             self._find_values()
         self.steps += 1
-        size = self.number(learning_rate * self.multiplier / (1.0 - BETA_1**self.steps))
-        correction = self.number(1.0 / math.sqrt(1.0 - BETA_2**self.steps))
-        adam_kernel(
-            self.values, _flat(gradient), *self.moments, size, *self.constants, correction, self.epsilon
-        )
+        size = learning_rate * self.multiplier / (1.0 - BETA_1**self.steps)
+        correction = 1.0 / math.sqrt(1.0 - BETA_2**self.steps)
+        adam_kernel(self.values, _flat(gradient), *self.moments, size, correction)
 
 
 def _flat(tensor: torch.Tensor) -> np.ndarray:
     """The tensor's memory as an array [N]; a copy only if it is not contiguous."""
-    return tensor.detach().reshape(-1).numpy()
+    return tensor.numpy().reshape(-1)
 
 
 class KernelAdam:
