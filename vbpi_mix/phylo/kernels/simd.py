@@ -1,0 +1,251 @@
+"""Vectors of eight float64 lanes inside numba kernels.
+
+numba leaves vectorising to LLVM, which must prove at run time that the arrays of a loop do not overlap; with the
+many short rows of a pruning kernel it mostly gives up. These intrinsics say the vectors outright: a value of eight
+lanes, loads and stores at an offset of a flat array, and lane-wise arithmetic. LLVM maps them to whatever the
+processor has (one AVX-512 register, two AVX2, four SSE2 or NEON).
+
+With the JIT disabled (NUMBA_DISABLE_JIT=1) the same names are plain functions over numpy arrays of length eight, so
+that the kernels can be run and debugged as ordinary Python.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numba
+import numpy as np
+
+LANES = 8
+LOG_TWO = float(np.log(2.0))
+# Lane sums may be reassociated and products contracted; infinities and NaN keep their meaning.
+FLAGS = ("contract", "reassoc", "nsz")
+
+if numba.config.DISABLE_JIT:
+
+    def vload(array: Any, offset: Any) -> Any:
+        """Eight lanes of a flat array from `offset`."""
+        return array[int(offset) : int(offset) + LANES].copy()
+
+    def vstore(array: Any, offset: Any, value: Any) -> None:
+        """Write eight lanes to a flat array at `offset`."""
+        array[int(offset) : int(offset) + LANES] = value
+
+    def splat(x: float) -> Any:
+        """All lanes equal to x."""
+        return np.full(LANES, x)
+
+    def vsum(x: Any) -> float:
+        """Sum of the lanes."""
+        return float(np.sum(x))
+
+    def where_bit(codes: Any, bit: Any, x: Any, y: Any) -> Any:
+        """Lanes of x where the byte of `codes` has `bit`, of y elsewhere."""
+        return np.where((codes & bit) != 0, x, y)
+
+    def vmax(x: Any, y: Any) -> Any:
+        """Lane-wise maximum."""
+        return np.maximum(x, y)
+
+    def vlog(x: Any) -> Any:
+        """Natural logarithm of normal numbers; minus infinity at zero."""
+        with np.errstate(divide="ignore"):
+            return np.log(x)
+
+    def binary_exponent(x: Any) -> Any:
+        """floor(log2 x) as a float, for normal x > 0."""
+        return np.floor(np.log2(np.maximum(x, 5e-308)))
+
+    def inverse_power_of_two(x: Any) -> Any:
+        """2 ** -binary_exponent(x), exactly."""
+        return np.exp2(-binary_exponent(x))
+
+    def divide_or_zero(w: Any, x: Any) -> Any:
+        """w / x where x > 0, else 0."""
+        return np.divide(w, x, out=np.zeros_like(w), where=x > 0)
+
+else:
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic, models, overload, register_model
+
+    class Vec(types.Type):
+        """numba type of a vector of `LANES` values of a scalar type."""
+
+        def __init__(self, dtype: Any) -> None:
+            self.dtype = dtype
+            super().__init__(name=f"Vec{LANES}({dtype})")
+
+    @register_model(Vec)
+    class VecModel(models.PrimitiveModel):
+        """A Vec is one LLVM vector value."""
+
+        def __init__(self, manager: Any, vec: Any) -> None:
+            element = manager.lookup(vec.dtype).get_value_type()
+            super().__init__(manager, vec, ir.VectorType(element, LANES))
+
+    _INTS = ir.VectorType(ir.IntType(64), LANES)
+    _DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+    _MANTISSA = 0x000FFFFFFFFFFFFF
+    _ONE_BITS = 0x3FF0000000000000
+
+    def _ints(value: int) -> Any:
+        return ir.Constant(_INTS, [value] * LANES)
+
+    def _doubles(value: float) -> Any:
+        return ir.Constant(_DOUBLES, [value] * LANES)
+
+    def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+        view = context.make_array(array_type)(context, builder, array)
+        return builder.gep(view.data, [offset])
+
+    def _splat(builder: Any, x: Any) -> Any:
+        vector = ir.VectorType(x.type, LANES)
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+        empty = ir.Constant(vector, ir.Undefined)
+        first = builder.insert_element(empty, x, ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(first, empty, lanes)
+
+    @intrinsic
+    def vload(typingctx: Any, array: Any, offset: Any) -> Any:
+        """Eight lanes of a flat array from `offset`."""
+        vec = Vec(array.dtype)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            address = _address(context, builder, sig.args[0], args[0], args[1])
+            pointer = builder.bitcast(address, context.get_value_type(vec).as_pointer())
+            return builder.load(pointer, align=array.dtype.bitwidth // 8)
+
+        return vec(array, offset), codegen
+
+    @intrinsic
+    def vstore(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
+        """Write eight lanes to a flat array at `offset`."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            address = _address(context, builder, sig.args[0], args[0], args[1])
+            pointer = builder.bitcast(address, args[2].type.as_pointer())
+            builder.store(args[2], pointer, align=array.dtype.bitwidth // 8)
+            return context.get_dummy_value()
+
+        return types.void(array, offset, value), codegen
+
+    @intrinsic
+    def splat(typingctx: Any, x: Any) -> Any:
+        """All lanes equal to x."""
+        return Vec(x)(x), lambda context, builder, sig, args: _splat(builder, args[0])
+
+    @intrinsic
+    def vsum(typingctx: Any, x: Any) -> Any:
+        """Sum of the lanes."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            vector = args[0].type
+            name = f"llvm.vector.reduce.fadd.v{LANES}f{sig.args[0].dtype.bitwidth}"
+            signature = ir.FunctionType(vector.element, [vector.element, vector])
+            reduce = cgutils.get_or_insert_function(builder.module, signature, name)
+            return builder.call(reduce, [ir.Constant(vector.element, 0.0), args[0]], fastmath=FLAGS)
+
+        return x.dtype(x), codegen
+
+    @intrinsic
+    def where_bit(typingctx: Any, codes: Any, bit: Any, x: Any, y: Any) -> Any:
+        """Lanes of x where the byte of `codes` has `bit`, of y elsewhere."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            chosen = builder.and_(args[0], _splat(builder, args[1]))
+            mask = builder.icmp_unsigned("!=", chosen, ir.Constant(args[0].type, [0] * LANES))
+            return builder.select(mask, args[2], args[3])
+
+        return x(codes, bit, x, y), codegen
+
+    @intrinsic
+    def vmax(typingctx: Any, x: Any, y: Any) -> Any:
+        """Lane-wise maximum."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
+
+        return x(x, y), codegen
+
+    @intrinsic
+    def vlog(typingctx: Any, x: Any) -> Any:
+        """Natural logarithm of normal numbers; minus infinity at zero.
+
+        x = 2^e m with m in [1/sqrt 2, sqrt 2); log m = 2 artanh t, t = (m-1)/(m+1), |t| < 0.172, by its odd
+        series to t^21 (remainder below 2e-17).
+        """
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            b = builder
+            bits = b.bitcast(args[0], _INTS)
+            exponent = b.sub(b.lshr(bits, _ints(52)), _ints(1023))
+            mantissa = b.bitcast(b.or_(b.and_(bits, _ints(_MANTISSA)), _ints(_ONE_BITS)), _DOUBLES)
+            large = b.fcmp_ordered(">", mantissa, _doubles(2.0**0.5))
+            mantissa = b.select(large, b.fmul(mantissa, _doubles(0.5)), mantissa)
+            exponent = b.select(large, b.add(exponent, _ints(1)), exponent)
+            t = b.fdiv(b.fsub(mantissa, _doubles(1.0)), b.fadd(mantissa, _doubles(1.0)))
+            square = b.fmul(t, t)
+            series = _doubles(2.0 / 21)
+            for k in range(19, 0, -2):
+                series = b.fadd(b.fmul(series, square, flags=FLAGS), _doubles(2.0 / k), flags=FLAGS)
+            whole = b.fmul(b.sitofp(exponent, _DOUBLES), _doubles(LOG_TWO))
+            logarithm = b.fadd(b.fmul(series, t), whole)
+            positive = b.fcmp_ordered(">", args[0], _doubles(0.0))
+            return b.select(positive, logarithm, _doubles(-np.inf))
+
+        return x(x), codegen
+
+    @intrinsic
+    def binary_exponent(typingctx: Any, x: Any) -> Any:
+        """floor(log2 x) as a float, for normal x > 0."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            bits = builder.bitcast(args[0], _INTS)
+            return builder.sitofp(builder.sub(builder.lshr(bits, _ints(52)), _ints(1023)), _DOUBLES)
+
+        return x(x), codegen
+
+    @intrinsic
+    def inverse_power_of_two(typingctx: Any, x: Any) -> Any:
+        """2 ** -binary_exponent(x), exactly."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            biased = builder.lshr(builder.bitcast(args[0], _INTS), _ints(52))
+            return builder.bitcast(builder.shl(builder.sub(_ints(2046), biased), _ints(52)), _DOUBLES)
+
+        return x(x), codegen
+
+    @intrinsic
+    def divide_or_zero(typingctx: Any, w: Any, x: Any) -> Any:
+        """w / x where x > 0, else 0."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            positive = builder.fcmp_ordered(">", args[1], _doubles(0.0))
+            return builder.select(positive, builder.fdiv(args[0], args[1]), _doubles(0.0))
+
+        return w(w, x), codegen
+
+    def _lanewise(symbol: Any, instruction: str) -> None:
+        @intrinsic
+        def operation(typingctx: Any, x: Any, y: Any) -> Any:
+            def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+                return getattr(builder, instruction)(args[0], args[1], flags=FLAGS)
+
+            return x(x, y), codegen
+
+        @overload(symbol)
+        def typed(x, y):  # type: ignore[no-untyped-def]  # numba compares the argument lists to the letter
+            if isinstance(x, Vec) and isinstance(y, Vec):
+                return lambda x, y: operation(x, y)
+            return None
+
+    for _symbol, _instruction in (
+        (operator.add, "fadd"),
+        (operator.sub, "fsub"),
+        (operator.mul, "fmul"),
+        (operator.truediv, "fdiv"),
+    ):
+        _lanewise(_symbol, _instruction)
