@@ -1,0 +1,73 @@
+"""Entry point of the command line: the list of commands, and the one boundary where errors become messages.
+
+A command's module is imported only when that command is asked for, so that `vbpi-mix --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from vbpi_mix import __version__
+from vbpi_mix.errors import VbpiMixError
+
+# name: (module that defines `command`, the line that `vbpi-mix --help` shows)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "fit": ("vbpi_mix_cli.fit", "Learn the posterior of trees and branch lengths of an alignment."),
+    "eval": ("vbpi_mix_cli.evaluate", "Estimate the marginal log-likelihood of a run by importance sampling."),
+    "loglik": ("vbpi_mix_cli.loglik", "Log-likelihood of a tree with branch lengths."),
+    "simulate": ("vbpi_mix_cli.simulate", "Simulate an alignment on a tree."),
+}
+
+EPILOG = """\b
+Example:
+  vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
+  vbpi-mix eval --importance-samples 1000
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and loads each when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vbpi-mix")
+def cli() -> None:
+    """Variational Bayesian phylogenetics with mixtures of subsplit Bayesian networks."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; expected errors are one line on standard error and exit status 2."""
+    try:
+        cli.main(args=arguments, prog_name="vbpi-mix", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except VbpiMixError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
