@@ -52,6 +52,7 @@ class LabelReader:
         named = {name: number for number, name in enumerate(self.taxa)}
         spaced = _without_clashes((name.replace("_", " "), number) for name, number in named.items())
         exact = dict(named)
+        self._spaced = spaced
         loose = dict(spaced)
         for token, name in self.tokens.items():
             number = named.get(name, spaced.get(name.replace("_", " "), -1))
@@ -88,12 +89,13 @@ class LabelReader:
 
     def _describe_taxa(self, tree: str) -> str:
         """Which taxa of the alignment the tree lacks, and which it has that the alignment lacks."""
-        by_space = {name.replace("_", " "): name for name in self.taxa}
         extra, found = [], set()
         for label in leaf_labels(tree):
             bare = unquote(label)
             name = self.tokens.get(label, self.tokens.get(bare, label if label in self.taxa else bare))
-            name = name if name in self.taxa else by_space.get(name.replace("_", " "), name)
+            number = self._spaced.get(name.replace("_", " "))
+            if name not in self.taxa and number is not None:
+                name = self.taxa[number]
             found.add(name)
             if name not in self.taxa:
                 extra.append(name)
@@ -115,7 +117,7 @@ def parse_newick(text: str, taxa: Sequence[str]) -> tuple[np.ndarray, np.ndarray
     """
     if len(taxa) < 3:
         raise TreeError(f"Newick text: {len(taxa)} taxa given; an unrooted topology needs at least 3")
-    data = np.frombuffer(text.encode() or b" ", dtype=np.uint8)
+    data = byte_array(text.encode())
     ends = np.array([data.size + (not text.rstrip().endswith(";"))])
     parsed = LabelReader(taxa).parse(data, np.zeros(1, dtype=np.int64), ends, "Newick text")
     lengths = None if parsed.lengths is None else parsed.lengths[0]
@@ -157,6 +159,11 @@ def newick_word(name: str) -> str:
     return "'" + name.replace("'", "''") + "'"
 
 
+def byte_array(data: bytes) -> np.ndarray:
+    """The bytes as uint8 [at least 1], writable, since kernels compile anew for arrays that are not."""
+    return np.frombuffer(bytearray(data or b" "), dtype=np.uint8)
+
+
 def unquote(label: str) -> str:
     """The label without the quotes around it; a doubled quote in it is one."""
     if len(label) > 1 and label[0] in "'\"" and label[-1] == label[0]:
@@ -188,7 +195,7 @@ def _table(numbers: Mapping[str, int]) -> LabelTable:
     words = [word.encode() for word in numbers]
     ends = np.cumsum([0] + [len(word) for word in words], dtype=np.int64)
     slots = np.full(1 << (2 * len(words) + 2).bit_length(), -1, dtype=np.int32)
-    letters = np.frombuffer(b"".join(words) or b" ", dtype=np.uint8)
+    letters = byte_array(b"".join(words))
     table = LabelTable(slots, ends, letters, np.array(list(numbers.values()), dtype=np.int32))
     fill_table(table)
     return table

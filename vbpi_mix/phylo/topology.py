@@ -50,7 +50,7 @@ def unique_topologies(children: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first occur, and index int32 [N], which of them each tree is.
     """
     children = np.ascontiguousarray(children, dtype=np.int32)
-    rows = children.reshape(children.shape[0], -1)
+    rows = children.reshape(children.shape[0], 2 * children.shape[1])
     slots = np.full(1 << (2 * rows.shape[0] + 1).bit_length(), -1, dtype=np.int32)
     leaders = np.empty(rows.shape[0], dtype=np.int64)
     index = np.empty(rows.shape[0], dtype=np.int32)

@@ -17,7 +17,7 @@ import numpy as np
 from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.files import read_bytes
 from vbpi_mix.phylo.kernels import newick_tokens as kernels
-from vbpi_mix.phylo.newick import LabelReader, unquote
+from vbpi_mix.phylo.newick import LabelReader, byte_array, unquote
 
 _TOKEN = re.compile(r"\[[^\]]*\]|'(?:[^']|'')*'|\"[^\"]*\"|,|[^\s,\[]+")
 # Families of tree samples in order of preference; each ends the name of the alignment, with or without the
@@ -58,7 +58,7 @@ def read_tree_file(path: str | os.PathLike[str], taxa: Sequence[str]) -> TreeFil
     or holds a tree that is not fully resolved on exactly these taxa.
     """
     path = Path(path)
-    text = np.frombuffer(read_bytes(path, "tree file", TreeError), dtype=np.uint8)
+    text = byte_array(read_bytes(path, "tree file", TreeError))
     commands = _scan(text)
     is_tree = commands.kinds != kernels.OTHER
     others = [text[commands.starts[i] : commands.stops[i]].tobytes() for i in np.flatnonzero(~is_tree)]

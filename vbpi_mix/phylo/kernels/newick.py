@@ -60,10 +60,12 @@ def _find_taxon(exact, loose, text, start, stop, scratch):
 
 @kernel
 def _link(one, other, length, neighbours, distances, degree):
-    for a, b in ((one, other), (other, one)):
-        neighbours[a, degree[a]] = b
-        distances[a, degree[a]] = length
-        degree[a] += 1
+    neighbours[one, degree[one]] = other
+    distances[one, degree[one]] = length
+    degree[one] += 1
+    neighbours[other, degree[other]] = one
+    distances[other, degree[other]] = length
+    degree[other] += 1
 
 
 @kernel
@@ -81,7 +83,8 @@ def _hang_from_first(neighbours, distances, n_taxa, children, lengths):
     waiting = 1
     while waiting:
         waiting -= 1
-        node, parent = stack[waiting]
+        node = stack[waiting, 0]
+        parent = stack[waiting, 1]
         if node < n_taxa:
             continue
         seen = 0
@@ -138,6 +141,8 @@ def _parse_tree(text, start, stop, exact, loose, seen, neighbours, distances, fa
             if depth < 0 or byte in (COMMA, CLOSE, COLON):
                 return SYNTAX
             after = after_label(text, pos, end)
+            if after >= end:
+                return TRUNCATED
             current = _find_taxon(exact, loose, text, pos, after, scratch)
             fault[1] = current
             if current < 0:
@@ -213,7 +218,9 @@ def parse_trees(text, starts, stops, exact, loose, children, lengths, absent, fa
                 fault[1] = taxon
                 return MISSING_TAXON, i
         _hang_from_first(neighbours, distances, n_taxa, children[i], lengths[i])
-        absent[i] = np.isnan(lengths[i]).sum()
+        absent[i] = 0
+        for edge in range(lengths.shape[1]):
+            absent[i] += np.isnan(lengths[i, edge])
         if 0 < absent[i] < lengths.shape[1]:
             return SOME_LENGTHS, i
     return PARSED, starts.size

@@ -95,11 +95,12 @@ def index_distinct(rows, slots, leaders, index):
     mask = slots.size - 1
     found = 0
     for r in range(rows.shape[0]):
-        code = np.uint64(1469598103934665603)
+        # FNV-1a kept to 32 bits, so that no product overflows int64, compiled or not.
+        code = np.int64(2166136261)
         for m in range(rows.shape[1]):
-            code = (code ^ np.uint64(rows[r, m])) * np.uint64(1099511628211)
+            code = ((code ^ np.int64(rows[r, m])) * 16777619) & 0xFFFFFFFF
         # The low bits of a product depend on low bits only; the high ones are mixed in.
-        slot = np.int64((code ^ (code >> np.uint64(32))) & np.uint64(mask))
+        slot = (code ^ (code >> 15)) & mask
         while slots[slot] >= 0:
             leader = leaders[slots[slot]]
             same = True
