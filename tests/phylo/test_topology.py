@@ -331,3 +331,25 @@ def test_a_bad_tree_is_refused_in_one_line_that_names_the_fault(text, problem):
 def test_too_few_taxa_are_refused():
     with pytest.raises(TreeError, match="needs at least 3"):
         parse_newick("(a,b);", "ab")
+
+
+def test_corrupted_text_is_read_or_refused():
+    rng = np.random.default_rng(12)
+    taxa = ("a", "b_c", "d e", "it's", "f")
+    letters = list("()[],;:'\" \nab_1.eE-+&") + list("(),:;") * 3
+    listed = enumerate_topologies(5)
+    refused = 0
+    for k in range(1500):
+        text = list(to_newick(listed[k % 15], taxa, rng.exponential(size=7).round(3), labels=["x", "", "'"]))
+        for _ in range(rng.integers(1, 4)):
+            at = rng.integers(len(text))
+            text[at : at + rng.integers(2)] = letters[rng.integers(len(letters))] * rng.integers(2)
+        try:
+            children, lengths = parse_newick("".join(text), taxa)
+        except TreeError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            assert np.array_equal(canonicalise(children[None])[0][0], children)
+            assert lengths is None or (lengths >= 0).all()
+    assert 500 < refused < 1500

@@ -84,7 +84,7 @@ def _refuse_repeats(paths: Sequence[str | os.PathLike[str]]) -> None:
 
 
 def _trim(file: TreeFile, burn_in: float | int, hpd: float) -> TreeFile:
-    """The file without its burn-in and without topologies beyond the share `hpd`; weights sum to 1."""
+    """The file without its burn-in and without topologies beyond the share `hpd`; every tree has a weight."""
     trees = file.children.shape[0]
     kept = np.arange(_burn_in_count(file, burn_in), trees)
     weights = np.ones(kept.size) if file.weights is None else file.weights
@@ -95,7 +95,7 @@ def _trim(file: TreeFile, burn_in: float | int, hpd: float) -> TreeFile:
         inside = _most_frequent(file.children[kept], weights, hpd)
         kept, weights = kept[inside], weights[inside]
     lengths = None if file.lengths is None else file.lengths[kept]
-    return TreeFile(file.source, file.children[kept], lengths, weights / weights.sum())
+    return TreeFile(file.source, file.children[kept], lengths, weights)
 
 
 def _burn_in_count(file: TreeFile, burn_in: float | int) -> int:
@@ -124,10 +124,14 @@ def _most_frequent(children: np.ndarray, weights: np.ndarray, share: float) -> n
 
 
 def _merge(files: Sequence[TreeFile], taxa: tuple[str, ...]) -> TreeSample:
-    """The union of files whose weights sum to 1 each."""
+    """The union of files, each of the same total weight."""
     children, index = unique_topologies(np.concatenate([file.children for file in files]))
-    tree_weights = np.concatenate([file.weights for file in files if file.weights is not None]) / len(files)
-    weights = np.bincount(index, tree_weights)
+    raw = [file.weights for file in files if file.weights is not None]
+    weights = np.zeros(children.shape[0])
+    for part, of_file in zip(np.split(index, np.cumsum([w.size for w in raw])[:-1]), raw, strict=True):
+        # Summed before they are divided, so that equal counts stay equal and keep their order.
+        weights += np.bincount(part, of_file, children.shape[0]) / (of_file.sum() * len(files))
+    tree_weights = np.concatenate([of_file / (of_file.sum() * len(files)) for of_file in raw])
     order = np.argsort(-weights, kind="stable")
     rank = np.empty(order.size, dtype=np.int32)
     rank[order] = np.arange(order.size, dtype=np.int32)
