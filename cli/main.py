@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("vbpi_mix_cli.evaluate", "Estimate the marginal log-likelihood of a run by importance sampling."),
     "loglik": ("vbpi_mix_cli.loglik", "Log-likelihood of a tree with branch lengths."),
     "simulate": ("vbpi_mix_cli.simulate", "Simulate an alignment on a tree."),
+    "data": ("vbpi_mix_cli.data", "List, fetch and check the benchmark alignments DS1 to DS8."),
 }
 
 EPILOG = """\b
