@@ -172,7 +172,7 @@ def read_number(text, pos, stop):
         if after == pos + 1:
             return 0.0, start
         exponent, pos = exponent + written, after
-    value = _scale(np.float64(mantissa), exponent)
+    value = _scale(float(mantissa), exponent)
     return (-value if negative else value), pos
 
 
@@ -200,10 +200,12 @@ def _scale(value, exponent):
     if -_POWERS.size < exponent < 0:
         return value / _POWERS[-exponent]
     if exponent > 0:
-        return value * 10.0 ** np.float64(exponent)
+        if exponent > 308:
+            return np.inf if value > 0.0 else 0.0
+        return value * 10.0 ** float(exponent)
     # 10**309 and beyond would overflow, so the far end is reached in two steps.
     near = max(exponent, -300)
-    return value / 10.0 ** np.float64(-near) / 10.0 ** np.float64(min(near - exponent, 308))
+    return value / 10.0 ** float(-near) / 10.0 ** float(min(near - exponent, 308))
 
 
 @kernel
@@ -232,12 +234,11 @@ def _tree_body(text, pos, stop):
     # Bit 32 makes a letter small; u t r e e are 117 116 114 101 101.
     if (text[pos] | 32) == 117:
         pos += 1
-    if stop - pos < 5 or (text[pos] | 32) != 116 or (text[pos + 1] | 32) != 114:
+    if stop - pos < 5:
         return -1
-    if (text[pos + 2] | 32) != 101 or (text[pos + 3] | 32) != 101:
-        return -1
+    word = (text[pos] | 32, text[pos + 1] | 32, text[pos + 2] | 32, text[pos + 3] | 32)
     after = text[pos + 4]
-    if not (is_blank(after) or after in (STAR, OPEN_COMMENT)):
+    if word != (116, 114, 101, 101) or not (is_blank(after) or after in (STAR, OPEN_COMMENT)):
         return -1
     pos = skip_blank(text, pos + 4, stop)
     while pos < stop and text[pos] != EQUALS:
@@ -260,7 +261,7 @@ def _read_weight(text, pos, stop):
             if after > start and text[after] == SLASH:
                 start = after + 1
                 below, after = read_number(text, start, end)
-                value /= below
+                value = value / below if below > 0 else np.inf
             closed = skip_blank(text, after, end) == end - 1
             return (WEIGHTED if after > start and closed else BAD_WEIGHT), value
         pos = end
@@ -275,8 +276,7 @@ def scan_commands(text, kinds, starts, stops, weights):
     tree (or the other command) begins; stops int64 [room], the position after its `;` or the size of the text
     plus 1 if it has none; weights float64 [room]. room must exceed the number of `;`.
     """
-    size = text.size
-    count, before = 0, 0
+    size, count, before = text.size, 0, 0
     pos = skip_blank(text, 0, size)
     while pos < size:
         stop = _end_of_command(text, pos, size)
