@@ -1,18 +1,54 @@
-"""The one policy by which numba compiles: what is cached, which reorderings are allowed, how many threads.
+"""The one policy by which numba compiles: what is cached and where, which reorderings are allowed, how many threads.
 
-Kernels use `kernel` (sequential) or `parallel_kernel` (prange over trees or components). Reassociation and
-contraction are allowed because sums over patterns must vectorise; NaN and infinity keep their meaning, since
-a log-probability of minus infinity is an ordinary value here.
+Kernels use `kernel` (sequential), `inline_kernel` (copied into its callers) or `parallel_kernel` (prange over trees or
+components). Reassociation and contraction are allowed because sums over patterns must vectorise; NaN and infinity keep
+their meaning, since a log-probability of minus infinity is an ordinary value here.
+
+numba notices a change of the file that defines a cached kernel, but not of the files whose kernels it calls. So the
+cache is a folder of its own for every state of the kernel sources, in the user's cache; NUMBA_CACHE_DIR, where it is
+set, is left alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+
+
+def _source_digest() -> str:
+    """Digest of this file and of every kernel file."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for source in [Path(__file__), *sorted(package.glob("**/kernels/*.py"))]:
+        digest.update(source.relative_to(package).as_posix().encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder() -> str:
+    """A writable folder for compiled kernels of these sources."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    for base in (home / "vbpi-mix", Path(tempfile.gettempdir()) / f"vbpi-mix-{os.environ.get('USER', 'user')}"):
+        folder = base / "kernels" / _source_digest()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return str(folder)
+    return ""
+
+
+if not numba.config.CACHE_DIR:
+    numba.config.CACHE_DIR = _cache_folder()
 
 kernel: Callable[..., Any] = numba.njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
 parallel_kernel: Callable[..., Any] = numba.njit(
@@ -25,7 +61,7 @@ inline_kernel: Callable[..., Any] = numba.njit(
 
 def set_threads(threads: int) -> int:
     """Let the kernels use `threads` threads (at most what the machine has); returns the number in force."""
-    available = int(numba.config.NUMBA_NUM_THREADS)
+    available = int(getattr(numba.config, "NUMBA_NUM_THREADS", 1))
     in_force = max(1, min(threads, available))
     numba.set_num_threads(in_force)
     return in_force

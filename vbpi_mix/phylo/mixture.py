@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,9 +18,11 @@ from torch import Tensor
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.phylo import sbn
 from vbpi_mix.phylo.branch_lengths import LOG_LENGTH_SHIFT, initial_features
-from vbpi_mix.phylo.kernels import branches as branch_kernels
-from vbpi_mix.phylo.kernels import subsplits as subsplit_kernels
+from vbpi_mix.phylo.kernels import particles as kernels
 from vbpi_mix.phylo.support import EncodedTopologies, SubsplitSupport
+
+# Fewer particles times components than this are drawn on one thread: about 0.1 ms of work.
+PARALLEL_PARTICLES = 32
 
 
 class ComponentSelection(Protocol):
@@ -132,54 +135,63 @@ class _Step:
         uniforms: np.ndarray,
         noise: np.ndarray,
     ) -> None:
-        self.support = mixture.support
+        support = mixture.support
+        self.support = support
         self.shape = (draw.sampled.shape[0], particles)
         self.evaluated = draw.evaluated.numpy()
-        self.component = np.repeat(draw.sampled.numpy(), particles)
-        self.own = np.repeat(draw.own.numpy(), particles)
-        self.uniforms = uniforms
-        self.noise = noise
         self.split_only = mixture.branch_model == "split"
+        trees, edges = noise.shape
+        components = self.evaluated.size
+        self.topologies = topologies = EncodedTopologies.empty(trees, support.n_taxa)
+        self.particles = kernels.Particles(
+            component=np.repeat(draw.sampled.numpy(), particles),
+            own=np.repeat(draw.own.numpy(), particles),
+            uniforms=uniforms,
+            noise=noise,
+            children=topologies.children,
+            splits=topologies.splits,
+            tripartitions=topologies.tripartitions,
+            entries=topologies.entries,
+            parameters=topologies.parameters,
+            rows=topologies.rows,
+            draws=np.empty((trees, edges)),
+            log_q=np.empty((trees, components)),
+            log_q_topology=np.empty((trees, components)),
+            rooting=np.empty((trees, components, edges + 1)),
+            means=np.empty((trees, components, edges)),
+            precisions=np.empty((trees, components, edges)),
+        )
+        threads = numba.get_num_threads()
+        self.chunks = min(threads, trees) if trees * components >= PARALLEL_PARTICLES else 1
+        self.parallel_gradient = threads > 1 and components > 1 and trees * components >= PARALLEL_PARTICLES
 
     def forward(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """log q [T, R], the topology's own log-probability [T], log-lengths [T, E]."""
         log_probabilities, self.probabilities = sbn.normalise(logits, self.support)
-        topologies = sbn.draw_topologies(self.probabilities, self.support, self.component, self.uniforms)
-        if self.split_only:
-            topologies.rows[..., 1:] = -1
-        self.topologies = topologies
-        trees, components = self.component.size, self.evaluated.size
-        edges = self.noise.shape[1]
-        log_q = np.empty((trees, components))
-        self.rooting = np.empty((trees, components, edges + 1))
-        subsplit_kernels.log_q_forward(
-            topologies.children, topologies.parameters, log_probabilities, self.evaluated, log_q, self.rooting
-        )
-        score = log_q[np.arange(trees), self.own]
-        self.draws, log_q_lengths = np.empty((trees, edges)), np.empty((trees, components))
-        self.means, self.precisions = np.empty((trees, components, edges)), np.empty((trees, components, edges))
-        branch_kernels.base_forward(
-            topologies.rows, features, self.own, self.evaluated, self.noise, self.draws, log_q_lengths, self.means,
-            self.precisions,
+        arguments = (
+            self.support.arrays, log_probabilities, self.probabilities, features, self.evaluated, self.split_only,
+            self.particles,
         )  # fmt: skip
-        log_q += log_q_lengths
-        return log_q, score, self.draws + LOG_LENGTH_SHIFT
+        if self.chunks > 1:
+            kernels.draw_particles_in_parallel(self.chunks, *arguments)
+        else:
+            kernels.draw_particles(0, self.particles.noise.shape[0], *arguments)
+        return self.particles.log_q, self._own(self.particles.log_q_topology), self.particles.draws + LOG_LENGTH_SHIFT
+
+    def _own(self, values: np.ndarray) -> np.ndarray:
+        """Of values [T, R], those of the component that drew each particle."""
+        return values[np.arange(values.shape[0]), self.particles.own]
 
     def backward(
         self, log_q: np.ndarray, score: np.ndarray, log_lengths: np.ndarray, logits: np.ndarray, features: np.ndarray
     ) -> None:
         """Write the gradients of the logits and the features, given those of the three outputs."""
-        upstream = log_q.copy()
-        upstream[np.arange(score.size), self.own] += score
-        topologies = self.topologies
-        subsplit_kernels.log_q_backward(
-            topologies.children, topologies.parameters, self.rooting, upstream, self.evaluated,
-            self.support.group_start, self.probabilities, logits,
-        )  # fmt: skip
-        work = np.empty_like(self.draws)
-        branch_kernels.base_backward(
-            topologies.rows, self.own, self.evaluated, self.noise, self.draws, self.means, self.precisions, log_lengths,
-            log_q, work, features,
+        topology = log_q.copy()
+        topology[np.arange(score.size), self.particles.own] += score
+        run = kernels.gradients_in_parallel if self.parallel_gradient else kernels.gradients
+        run(
+            self.evaluated, self.support.groups, self.support.alone, self.probabilities, self.particles, topology,
+            log_q, log_lengths, logits, features,
         )  # fmt: skip
 
 
@@ -201,7 +213,7 @@ class _Sample(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         step: _Step = ctx.step
-        trees = step.component.size
+        trees = step.particles.own.size
         log_q, score, log_lengths = (gradient.contiguous().numpy() for gradient in upstream)
         logits, features = (torch.empty(shape, dtype=torch.float64) for shape in ctx.shapes)
         step.backward(

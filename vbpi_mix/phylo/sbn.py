@@ -13,8 +13,8 @@ EM_PSEUDO_COUNT = 1e-3
 
 def normalise(logits: np.ndarray, support: SubsplitSupport) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities and probabilities float64 [A, n_params] of logits, group by group."""
-    log_probabilities, probabilities = np.empty_like(logits), np.empty_like(logits)
-    kernels.normalise_groups(logits, support.group_start, log_probabilities, probabilities)
+    log_probabilities, probabilities = np.zeros(logits.shape), np.empty(logits.shape)
+    kernels.normalise_groups(logits, support.groups, log_probabilities, probabilities)
     return log_probabilities, probabilities
 
 
@@ -41,10 +41,8 @@ def draw_topologies(
     """
     encoded = EncodedTopologies.empty(component.size, support.n_taxa)
     kernels.draw_topologies(
-        probabilities, component, uniforms, support.split_size, support.legs, support.clade_start,
-        support.clade_subsplit, support.port_start, support.port_child, support.twin, support.root_parameter,
-        support.first_clade_parameter, support.first_entry_parameter, encoded.children, encoded.splits,
-        encoded.tripartitions, encoded.entries, encoded.parameters, encoded.rows,
+        probabilities, component, uniforms, support.arrays, encoded.children, encoded.splits, encoded.tripartitions,
+        encoded.entries, encoded.parameters, encoded.rows,
     )  # fmt: skip
     return encoded
 

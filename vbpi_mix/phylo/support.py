@@ -19,6 +19,8 @@ Numbers
                      twin[e] the same neighbourhood in the other direction.
 
 Parameters (one logit each, in this order; a *group* is a run that is normalised together)
+    group_start[g] ... group_start[g + 1] is group g; `groups` int64 [G, 2] are the bounds of those with two or more
+    parameters, `alone` the parameters of the others, whose probability is always 1.
     [0, n_splits)                   rootsplits: one group
     first_clade_parameter ...       subsplits of clade c given that it is a side of the rootsplit: a group per clade
     first_entry_parameter ...       subsplits beyond a port: for each port two groups, one for each sister. The other
@@ -34,6 +36,7 @@ edge: its split, and the primary subsplit pairs at its lower and upper end (n_sp
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -59,9 +62,9 @@ class EncodedTopologies:
         nodes = 2 * n_taxa - 2
         return EncodedTopologies(
             children=np.empty((n_trees, n_taxa - 2, 2), np.int32),
-            splits=np.full((n_trees, nodes), -1, np.int32),
-            tripartitions=np.full((n_trees, nodes), -1, np.int32),
-            entries=np.full((n_trees, nodes), -1, np.int32),
+            splits=np.empty((n_trees, nodes), np.int32),
+            tripartitions=np.empty((n_trees, nodes), np.int32),
+            entries=np.empty((n_trees, nodes), np.int32),
             parameters=np.empty((n_trees, nodes, kernels.COLUMNS), np.int32),
             rows=np.empty((n_trees, nodes - 1, 3), np.int32),
         )
@@ -85,6 +88,24 @@ class SubsplitSupport:
     port_child: np.ndarray
     twin: np.ndarray
     group_start: np.ndarray
+    groups: np.ndarray
+    alone: np.ndarray
+
+    @cached_property
+    def arrays(self) -> kernels.SupportArrays:
+        """What the kernels read."""
+        return kernels.SupportArrays(
+            split_size=self.split_size,
+            legs=self.legs,
+            clade_start=self.clade_start,
+            clade_subsplit=self.clade_subsplit,
+            root_parameter=self.root_parameter,
+            port_start=self.port_start,
+            port_child=self.port_child,
+            twin=self.twin,
+            first_clade_parameter=self.first_clade_parameter,
+            first_entry_parameter=self.first_entry_parameter,
+        )
 
     @property
     def n_splits(self) -> int:
@@ -126,6 +147,8 @@ class SubsplitSupport:
         if internal + 2 != self.n_taxa:
             raise SupportError(f"topologies of {internal + 2} taxa do not fit a support of {self.n_taxa} taxa")
         encoded = EncodedTopologies.empty(n_trees, self.n_taxa)
+        for array in (encoded.splits, encoded.tripartitions, encoded.entries):
+            array[:] = -1
         bits = clade_bitsets(children)[:, 1:]
         encoded.splits[:, 1:] = _find_rows(bits.reshape(-1, bits.shape[2]), self.split_bits).reshape(n_trees, -1)
         encoded.children[:] = _leg_order(children, encoded.splits)
@@ -136,12 +159,10 @@ class SubsplitSupport:
 
     def number_parameters(self, encoded: EncodedTopologies) -> None:
         """Fill the parameter and feature numbers of topologies whose other arrays are set."""
-        for t in range(len(encoded)):
-            kernels.number_parameters(
-                encoded.children[t], encoded.splits[t], encoded.tripartitions[t], encoded.entries[t],
-                self.root_parameter, self.port_start, self.port_child, self.twin, self.first_entry_parameter,
-                encoded.parameters[t], encoded.rows[t], self.n_splits,
-            )  # fmt: skip
+        kernels.number_batch(
+            encoded.children, encoded.splits, encoded.tripartitions, encoded.entries, self.arrays, encoded.parameters,
+            encoded.rows,
+        )  # fmt: skip
 
 
 def build_support(children: np.ndarray) -> SubsplitSupport:
@@ -167,6 +188,9 @@ def build_support(children: np.ndarray) -> SubsplitSupport:
     legs[tripartition.ravel(), 0] = splits[:, n_taxa:].ravel()
     port_start, port_child, twin = _entries(ordered, tripartition, n_taxa, keys.size)
     clade_start, clade_subsplit, root_parameter = _clades(legs.ravel(), n_splits)
+    group_start = _groups(n_splits, clade_start, port_start)
+    bounds = np.stack([group_start[:-1], group_start[1:]], axis=1)
+    size = np.diff(group_start)
     return SubsplitSupport(
         n_taxa=n_taxa,
         split_bits=split_bits,
@@ -178,7 +202,9 @@ def build_support(children: np.ndarray) -> SubsplitSupport:
         port_start=port_start,
         port_child=port_child,
         twin=twin,
-        group_start=_groups(n_splits, clade_start, port_start),
+        group_start=group_start,
+        groups=np.ascontiguousarray(bounds[size > 1]),
+        alone=bounds[size == 1, 0].copy(),
     )
 
 

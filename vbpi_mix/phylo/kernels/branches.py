@@ -25,34 +25,31 @@ def _edge(features, rows):
     return mean, log_sd
 
 
-@parallel_kernel
-def base_forward(rows, features, own, evaluated, noise, draws, log_q, means, precisions):
-    """Draw T x E base log-lengths and evaluate them under R components.
+@kernel
+def base_tree(rows, features, own, evaluated, noise, draws, log_q, means, precisions):
+    """Draw the base log-lengths of one tree from evaluated component `own` and evaluate them under all R.
 
-    rows int32 [T, E, 3]; features float64 [A, n_features, 2]; own int64 [T], the position within `evaluated` int64 [R]
-    of the component that tree t is drawn from; noise float64 [T, E], standard normal. Filled, float64: draws [T, E],
-    log_q [T, R], and for the gradient means and precisions (1 / sd) [T, R, E].
+    rows int32 [E, 3]; features float64 [A, n_features, 2]; evaluated int64 [R]; noise float64 [E], standard normal.
+    Filled, float64: draws [E]; log_q [R]; for the gradient means and precisions (1 / sd) [R, E].
     """
-    trees, edges = noise.shape
-    components = evaluated.shape[0]
-    for t in prange(trees):
-        for r in range(components):
-            table = features[evaluated[r]]
-            total = -HALF_LOG_TWO_PI * edges
-            for e in range(edges):
-                mean, log_sd = _edge(table, rows[t, e])
-                means[t, r, e] = mean
-                precisions[t, r, e] = np.exp(-log_sd)
-                total -= log_sd
-            log_q[t, r] = total
+    edges, components = noise.shape[0], evaluated.shape[0]
+    for r in range(components):
+        table = features[evaluated[r]]
+        total = -HALF_LOG_TWO_PI * edges
         for e in range(edges):
-            draws[t, e] = means[t, own[t], e] + noise[t, e] / precisions[t, own[t], e]
-        for r in range(components):
-            total = 0.0
-            for e in range(edges):
-                standard = (draws[t, e] - means[t, r, e]) * precisions[t, r, e]
-                total += standard * standard
-            log_q[t, r] -= 0.5 * total
+            mean, log_sd = _edge(table, rows[e])
+            means[r, e] = mean
+            precisions[r, e] = np.exp(-log_sd)
+            total -= log_sd
+        log_q[r] = total
+    for e in range(edges):
+        draws[e] = means[own, e] + noise[e] / precisions[own, e]
+    for r in range(components):
+        total = 0.0
+        for e in range(edges):
+            standard = (draws[e] - means[r, e]) * precisions[r, e]
+            total += standard * standard
+        log_q[r] -= 0.5 * total
 
 
 @parallel_kernel
@@ -70,43 +67,37 @@ def base_density(rows, features, evaluated, draws, log_q):
             log_q[t, r] = total
 
 
-@parallel_kernel
-def base_backward(
-    rows, own, evaluated, noise, draws, means, precisions, draw_upstream, log_q_upstream, draw_gradient, gradient
-):
-    """Gradient with respect to the features of sum(draw_upstream * draws) + sum(log_q_upstream * log_q).
+@kernel
+def base_gradient(rows, own, noise, draws, means, precisions, draw_upstream, log_q_upstream, r, table):
+    """Gradient of sum(draw_upstream * draws) + sum(log_q_upstream * log_q) with respect to the features of evaluated
+    component r, written to table [n_features, 2].
 
-    draw_upstream [T, E] and log_q_upstream [T, R] are gradients with respect to the outputs of base_forward;
-    draw_gradient [T, E] is work space; gradient [A, n_features, 2] is overwritten. Component by component, each over
-    the trees in order, so the sums do not depend on the number of threads.
+    rows int32 [T, E, 3]; own int64 [T]; noise, draws and draw_upstream [T, E]; means and precisions [T, R, E];
+    log_q_upstream [T, R]. Only the trees drawn from r move with its features, through draws and through the densities
+    of the draws under every component.
     """
     trees, edges = noise.shape
-    components = evaluated.shape[0]
-    for t in prange(trees):
+    components = log_q_upstream.shape[1]
+    table[:] = 0.0
+    for t in range(trees):
+        upstream = log_q_upstream[t, r]
+        mine = own[t] == r
+        if upstream == 0.0 and not mine:
+            continue
         for e in range(edges):
-            total = draw_upstream[t, e]
-            for r in range(components):
-                precision = precisions[t, r, e]
-                total -= log_q_upstream[t, r] * (draws[t, e] - means[t, r, e]) * precision * precision
-            draw_gradient[t, e] = total
-    gradient[:] = 0.0
-    for r in prange(components):
-        table = gradient[evaluated[r]]
-        for t in range(trees):
-            upstream = log_q_upstream[t, r]
-            mine = own[t] == r
-            if upstream == 0.0 and not mine:
-                continue
-            for e in range(edges):
-                precision = precisions[t, r, e]
-                standard = (draws[t, e] - means[t, r, e]) * precision
-                mean = upstream * standard * precision
-                log_sd = upstream * (standard * standard - 1.0)
-                if mine:
-                    mean += draw_gradient[t, e]
-                    log_sd += draw_gradient[t, e] * noise[t, e] / precision
-                for i in range(3):
-                    row = rows[t, e, i]
-                    if row >= 0:
-                        table[row, 0] += mean
-                        table[row, 1] += log_sd
+            precision = precisions[t, r, e]
+            standard = (draws[t, e] - means[t, r, e]) * precision
+            mean = upstream * standard * precision
+            log_sd = upstream * (standard * standard - 1.0)
+            if mine:
+                moved = draw_upstream[t, e]
+                for j in range(components):
+                    other = precisions[t, j, e]
+                    moved -= log_q_upstream[t, j] * (draws[t, e] - means[t, j, e]) * other * other
+                mean += moved
+                log_sd += moved * noise[t, e] / precision
+            for i in range(3):
+                row = rows[t, e, i]
+                if row >= 0:
+                    table[row, 0] += mean
+                    table[row, 1] += log_sd

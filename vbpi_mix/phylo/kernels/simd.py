@@ -11,6 +11,7 @@ that the kernels can be run and debugged as ordinary Python.
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -53,6 +54,10 @@ if numba.config.DISABLE_JIT:
         with np.errstate(divide="ignore"):
             return np.log(x)
 
+    def vexp(x: Any) -> Any:
+        """Exponential; arguments below -708 give the smallest normal numbers, those above 709 the largest."""
+        return np.exp(np.clip(x, -708.0, 709.0))
+
     def binary_exponent(x: Any) -> Any:
         """floor(log2 x) as a float, for normal x > 0."""
         return np.floor(np.log2(np.maximum(x, 5e-308)))
@@ -90,6 +95,9 @@ else:
     _DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
     _MANTISSA = 0x000FFFFFFFFFFFFF
     _ONE_BITS = 0x3FF0000000000000
+    # log 2 in two parts, the first with so few bits that its product with any exponent is exact.
+    _LOG_TWO_HIGH = float.fromhex("0x1.62e42fee00000p-1")
+    _LOG_TWO_LOW = float.fromhex("0x1.a39ef35793c76p-33")
 
     def _ints(value: int) -> Any:
         return ir.Constant(_INTS, [value] * LANES)
@@ -195,6 +203,31 @@ else:
             logarithm = b.fadd(b.fmul(series, t), whole)
             positive = b.fcmp_ordered(">", args[0], _doubles(0.0))
             return b.select(positive, logarithm, _doubles(-np.inf))
+
+        return x(x), codegen
+
+    @intrinsic
+    def vexp(typingctx: Any, x: Any) -> Any:
+        """Exponential; arguments below -708 give the smallest normal numbers, those above 709 the largest.
+
+        x = n log 2 + r with |r| < 0.347; exp r by its Taylor series to r^13 (remainder below 5e-18).
+        """
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            b = builder
+            x = b.select(b.fcmp_ordered("<", args[0], _doubles(-708.0)), _doubles(-708.0), args[0])
+            x = b.select(b.fcmp_ordered(">", x, _doubles(709.0)), _doubles(709.0), x)
+            # An instruction that rounds, because adding and taking away 1.5 * 2^52 would be reassociated away.
+            signature = ir.FunctionType(_DOUBLES, [_DOUBLES])
+            rint = cgutils.get_or_insert_function(b.module, signature, f"llvm.rint.v{LANES}f64")
+            whole = b.call(rint, [b.fmul(x, _doubles(1.0 / LOG_TWO))])
+            r = b.fsub(x, b.fmul(whole, _doubles(_LOG_TWO_HIGH)))
+            r = b.fsub(r, b.fmul(whole, _doubles(_LOG_TWO_LOW)))
+            series = _doubles(1.0 / math.factorial(13))
+            for k in range(12, -1, -1):
+                series = b.fadd(b.fmul(series, r, flags=FLAGS), _doubles(1.0 / math.factorial(k)), flags=FLAGS)
+            power = b.shl(b.add(b.fptosi(whole, _INTS), _ints(1023)), _ints(52))
+            return b.fmul(series, b.bitcast(power, _DOUBLES))
 
         return x(x), codegen
 

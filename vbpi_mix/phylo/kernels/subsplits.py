@@ -6,47 +6,64 @@ kernel works tree by tree or component by component, so its result does not depe
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import prange
 
 from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.phylo.kernels.simd import LANES, vexp, vload, vlog, vstore
 
 # Columns of the parameter numbers of a node (see support.py): where each PCSP of the edge above it is found.
 ROOT, BELOW_ROOT, BELOW_SISTER, BELOW_UP, ABOVE_ROOT, ABOVE_FIRST, ABOVE_SECOND = range(7)
 COLUMNS = 7
 
 
+class SupportArrays(NamedTuple):
+    """The arrays of a support that kernels read (support.py says what is in them)."""
+
+    split_size: Any
+    legs: Any
+    clade_start: Any
+    clade_subsplit: Any
+    root_parameter: Any
+    port_start: Any
+    port_child: Any
+    twin: Any
+    first_clade_parameter: Any
+    first_entry_parameter: Any
+
+
 @kernel
-def find_entry(port, child_port, port_start, port_child):
+def find_entry(port, child_port, support):
     """Number of the PCSP entry port -> child_port, or -1; entries of a port are sorted by child."""
-    low, high = port_start[port], port_start[port + 1]
+    low, high = support.port_start[port], support.port_start[port + 1]
+    last = high
     while low < high:
         middle = (low + high) // 2
-        if port_child[middle] < child_port:
+        if support.port_child[middle] < child_port:
             low = middle + 1
         else:
             high = middle
-    if low < port_start[port + 1] and port_child[low] == child_port:
+    if low < last and support.port_child[low] == child_port:
         return low
     return np.int64(-1)
 
 
 @kernel
-def entry_parameter(entry, port, sister, port_start, first_entry_parameter):
+def entry_parameter(entry, port, sister, support):
     """Parameter of a PCSP entry, given which of the two other legs of the parent is the sister (0 or 1)."""
-    start = port_start[port]
-    size = port_start[port + 1] - start
-    return first_entry_parameter + 2 * start + sister * size + (entry - start)
+    start = support.port_start[port]
+    size = support.port_start[port + 1] - start
+    return support.first_entry_parameter + 2 * start + sister * size + (entry - start)
 
 
 @kernel
-def number_parameters(
-    children, splits, tripartitions, entries, root_parameter, port_start, port_child, twin, first_entry_parameter,
-    parameters, rows, n_splits,
-):  # fmt: skip
+def number_parameters(children, splits, tripartitions, entries, support, parameters, rows):
     """Parameter numbers [2n-2, 7] and feature rows [E, 3] of one encoded tree; -1 where the support has none."""
     n = children.shape[0] + 2
     top = 2 * n - 3
+    n_splits = support.split_size.shape[0]
     parameters[:] = -1
     rows[:] = -1
     for v in range(1, 2 * n - 2):
@@ -54,7 +71,7 @@ def number_parameters(
         rows[v - 1, 0] = splits[v]
         if v >= n and tripartitions[v] >= 0:
             subsplit = 3 * tripartitions[v]
-            parameters[v, BELOW_ROOT] = root_parameter[subsplit]
+            parameters[v, BELOW_ROOT] = support.root_parameter[subsplit]
             rows[v - 1, 1] = n_splits + subsplit
     for k in range(n - 2):
         u = n + k
@@ -63,17 +80,17 @@ def number_parameters(
         for side in range(2):
             v = children[k, side]
             port = 3 * tripartitions[u] + 1 + side
-            parameters[v, ABOVE_ROOT] = root_parameter[port]
+            parameters[v, ABOVE_ROOT] = support.root_parameter[port]
             rows[v - 1, 2] = n_splits + port
             entry = entries[v]
             if entry < 0:
                 continue
             # The other legs of leg 1 are 2 (the sibling) and 0 (up), in this order; those of leg 2 are 0 and 1.
-            parameters[v, BELOW_SISTER] = entry_parameter(entry, port, side, port_start, first_entry_parameter)
-            parameters[v, BELOW_UP] = entry_parameter(entry, port, 1 - side, port_start, first_entry_parameter)
-            back, below = twin[entry], 3 * tripartitions[v]
-            parameters[v, ABOVE_FIRST] = entry_parameter(back, below, 0, port_start, first_entry_parameter)
-            parameters[v, ABOVE_SECOND] = entry_parameter(back, below, 1, port_start, first_entry_parameter)
+            parameters[v, BELOW_SISTER] = entry_parameter(entry, port, side, support)
+            parameters[v, BELOW_UP] = entry_parameter(entry, port, 1 - side, support)
+            back, below = support.twin[entry], 3 * tripartitions[v]
+            parameters[v, ABOVE_FIRST] = entry_parameter(back, below, 0, support)
+            parameters[v, ABOVE_SECOND] = entry_parameter(back, below, 1, support)
     # The pendant edge of taxon 0 has one primary subsplit pair, that of the top.
     rows[top - 1, 2] = -1
 
@@ -96,45 +113,42 @@ def _choose(probabilities, first, size, u):
 
 
 @kernel
-def _draw_tree(
-    probabilities, uniforms, split_size, legs, clade_start, clade_subsplit, port_start, port_child,
-    first_clade_parameter, first_entry_parameter, children, splits, tripartitions, entries,
-):  # fmt: skip
+def draw_tree(probabilities, uniforms, support, children, splits, tripartitions, entries):
     """Draw one topology by ancestral sampling from a rootsplit outwards, and encode it hung from taxon 0."""
     n = children.shape[0] + 2
-    n_splits = split_size.shape[0]
+    n_splits = support.split_size.shape[0]
     tripartitions[:] = -1
     entries[:] = -1
     used = 1
     root = _choose(probabilities, 0, n_splits, uniforms[0])
     below_root = np.int64(-1)
-    if split_size[root] > 1:
-        start = clade_start[2 * root]
-        size = clade_start[2 * root + 1] - start
-        chosen = _choose(probabilities, first_clade_parameter + start, size, uniforms[used])
-        below_root = clade_subsplit[start + chosen] // 3
+    if support.split_size[root] > 1:
+        start = support.clade_start[2 * root]
+        size = support.clade_start[2 * root + 1] - start
+        chosen = _choose(probabilities, support.first_clade_parameter + start, size, uniforms[used])
+        below_root = support.clade_subsplit[start + chosen] // 3
         used += 1
     # The side of taxon 0: walk from the root edge up to the top; up_ports[i] is the port towards where we came from.
     up_ports = np.empty(n, np.int64)
     length = 0
-    if split_size[root] < n - 1:
-        start = clade_start[2 * root + 1]
-        size = clade_start[2 * root + 2] - start
-        chosen = _choose(probabilities, first_clade_parameter + start, size, uniforms[used])
+    if support.split_size[root] < n - 1:
+        start = support.clade_start[2 * root + 1]
+        size = support.clade_start[2 * root + 2] - start
+        chosen = _choose(probabilities, support.first_clade_parameter + start, size, uniforms[used])
         used += 1
-        port = np.int64(clade_subsplit[start + chosen])
+        port = np.int64(support.clade_subsplit[start + chosen])
         up_ports[0] = port
         length = 1
-        while split_size[legs[3 * (port // 3)]] < n - 1:
+        while support.split_size[support.legs[3 * (port // 3)]] < n - 1:
             # Up through leg 0; the sister is the leg that is neither 0 nor the one we came by.
             leg = port % 3
             up = 3 * (port // 3)
             sister = 1 if leg == 1 else 0
-            start, size = port_start[up], port_start[up + 1] - port_start[up]
-            at = first_entry_parameter + 2 * start + sister * size
+            start, size = support.port_start[up], support.port_start[up + 1] - support.port_start[up]
+            at = support.first_entry_parameter + 2 * start + sister * size
             chosen = _choose(probabilities, at, size, uniforms[used])
             used += 1
-            port = np.int64(port_child[start + chosen])
+            port = np.int64(support.port_child[start + chosen])
             up_ports[length] = port
             length += 1
     # Expand from the top; numbers fall, so that children are smaller than their parents.
@@ -161,15 +175,15 @@ def _draw_tree(
         if slot >= 0:
             children[slot // 2, slot % 2] = node
             port = 3 * tripartitions[n + slot // 2] + 1 + slot % 2
-            splits[node] = legs[port]
-            entries[node] = find_entry(port, 3 * tripartition, port_start, port_child)
+            splits[node] = support.legs[port]
+            entries[node] = find_entry(port, 3 * tripartition, support)
         came_by = up_ports[chain] % 3 if chain >= 0 else 0
         for side in range(2):
             leg = 1 + side
             child_port = 3 * tripartition + leg
-            split = legs[child_port]
+            split = support.legs[child_port]
             child_slot = 2 * (node - n) + side
-            if split_size[split] == 1:
+            if support.split_size[split] == 1:
                 # Splits are sorted by size, then by taxon: split k - 1 is the pendant edge of taxon k.
                 children[node - n, side] = split + 1
                 splits[split + 1] = split
@@ -183,61 +197,83 @@ def _draw_tree(
                     stack_tripartition[depth] = below_root
                     stack_chain[depth] = -1
             else:
-                start, size = port_start[child_port], port_start[child_port + 1] - port_start[child_port]
+                start, size = support.port_start[child_port], support.port_start[child_port + 1] - support.port_start[child_port]
                 # Off the walk the root lies beyond leg 0, so the sister is the sibling; on it, the sister is leg 0.
                 sister = side if chain < 0 else 1 - side
-                at = first_entry_parameter + 2 * start + sister * size
+                at = support.first_entry_parameter + 2 * start + sister * size
                 chosen = _choose(probabilities, at, size, uniforms[used])
                 used += 1
-                stack_tripartition[depth] = port_child[start + chosen] // 3
+                stack_tripartition[depth] = support.port_child[start + chosen] // 3
                 stack_chain[depth] = -1
             depth += 1
 
 
 @parallel_kernel
-def draw_topologies(
-    probabilities, component, uniforms, split_size, legs, clade_start, clade_subsplit, port_start, port_child, twin,
-    root_parameter, first_clade_parameter, first_entry_parameter, children, splits, tripartitions, entries, parameters,
-    rows,
-):  # fmt: skip
+def draw_topologies(probabilities, component, uniforms, support, children, splits, tripartitions, entries, parameters, rows):
     """Draw T topologies; tree t from component[t].
 
-    probabilities float64 [A, n_params]; component int64 [T]; uniforms float64 [T, n-1], in [0, 1). The support's
-    arrays follow. Filled: children int32 [T, n-2, 2] and the encoding (support.py).
+    probabilities float64 [A, n_params]; component int64 [T]; uniforms float64 [T, n-1], in [0, 1). Filled: children
+    int32 [T, n-2, 2] and the encoding (support.py).
     """
     for t in prange(children.shape[0]):
-        _draw_tree(
-            probabilities[component[t]], uniforms[t], split_size, legs, clade_start, clade_subsplit, port_start,
-            port_child, first_clade_parameter, first_entry_parameter, children[t], splits[t], tripartitions[t],
-            entries[t],
-        )  # fmt: skip
+        draw_tree(
+            probabilities[component[t]], uniforms[t], support, children[t], splits[t], tripartitions[t], entries[t]
+        )
         number_parameters(
-            children[t], splits[t], tripartitions[t], entries[t], root_parameter, port_start, port_child, twin,
-            first_entry_parameter, parameters[t], rows[t], split_size.shape[0],
-        )  # fmt: skip
+            children[t], splits[t], tripartitions[t], entries[t], support, parameters[t], rows[t]
+        )
+
+
+@kernel
+def number_batch(children, splits, tripartitions, entries, support, parameters, rows):
+    """number_parameters for every tree of a batch."""
+    for t in range(children.shape[0]):
+        number_parameters(children[t], splits[t], tripartitions[t], entries[t], support, parameters[t], rows[t])
 
 
 @parallel_kernel
-def normalise_groups(logits, group_start, log_probabilities, probabilities):
-    """Log-softmax and softmax of every group of parameters; all float64 [A, n_params], group_start int64 [G+1]."""
+def normalise_groups(logits, groups, log_probabilities, probabilities):
+    """Log-softmax and softmax of every group of two or more parameters.
+
+    logits float64 [A, n_params]; groups int64 [G, 2], first and last + 1 of each. log_probabilities must come in as
+    zeros; it and probabilities, both float64 [A, n_params], are filled. A parameter alone in its group has
+    probability 1.
+    """
     for a in prange(logits.shape[0]):
-        for group in range(group_start.shape[0] - 1):
-            first, last = group_start[group], group_start[group + 1]
-            if last - first == 1:
-                log_probabilities[a, first] = 0.0
-                probabilities[a, first] = 1.0
-                continue
-            largest = logits[a, first]
-            for i in range(first + 1, last):
-                largest = max(largest, logits[a, i])
-            total = 0.0
-            for i in range(first, last):
-                probabilities[a, i] = np.exp(logits[a, i] - largest)
-                total += probabilities[a, i]
-            normaliser = largest + np.log(total)
-            for i in range(first, last):
-                log_probabilities[a, i] = logits[a, i] - normaliser
-                probabilities[a, i] /= total
+        _normalise(logits[a], groups, log_probabilities[a], probabilities[a])
+
+
+@kernel
+def _normalise(logits, groups, log_probabilities, probabilities):
+    """One component. Exponentials and logarithms are taken in flat runs, eight at a time."""
+    size, n_groups = logits.shape[0], groups.shape[0]
+    for group in range(n_groups):
+        first, last = groups[group, 0], groups[group, 1]
+        largest = logits[first]
+        for i in range(first + 1, last):
+            largest = max(largest, logits[i])
+        for i in range(first, last):
+            log_probabilities[i] = logits[i] - largest
+    whole = size - size % LANES
+    for i in range(0, whole, LANES):
+        vstore(probabilities, np.uint64(i), vexp(vload(log_probabilities, np.uint64(i))))
+    for i in range(whole, size):
+        probabilities[i] = np.exp(log_probabilities[i])
+    totals = np.ones(n_groups + LANES)
+    for group in range(n_groups):
+        first, last = groups[group, 0], groups[group, 1]
+        total = 0.0
+        for i in range(first, last):
+            total += probabilities[i]
+        totals[group] = total
+        inverse = 1.0 / total
+        for i in range(first, last):
+            probabilities[i] *= inverse
+    for group in range(0, n_groups, LANES):
+        vstore(totals, np.uint64(group), vlog(vload(totals, np.uint64(group))))
+    for group in range(n_groups):
+        for i in range(groups[group, 0], groups[group, 1]):
+            log_probabilities[i] -= totals[group]
 
 
 @kernel
@@ -293,6 +329,18 @@ def _rootings(children, parameters, log_probabilities, down, up, totals):
     return largest + np.log(total)
 
 
+@kernel
+def log_q_tree(children, parameters, log_probabilities, evaluated, down, up, log_q, rooting):
+    """One tree: log_q [R] and rooting [R, 2n-2]; down and up [2n-2] are work space."""
+    for r in range(evaluated.shape[0]):
+        totals = rooting[r]
+        value = _rootings(children, parameters, log_probabilities[evaluated[r]], down, up, totals)
+        log_q[r] = value
+        totals[0] = 0.0
+        for v in range(1, totals.shape[0]):
+            totals[v] = np.exp(totals[v] - value) if value > -np.inf else 0.0
+
+
 @parallel_kernel
 def log_q_forward(children, parameters, log_probabilities, evaluated, log_q, rooting):
     """log q_j(tau) of T topologies under R components, and the posterior of where each tree is rooted.
@@ -301,16 +349,9 @@ def log_q_forward(children, parameters, log_probabilities, evaluated, log_q, roo
     int64 [R]. Filled: log_q float64 [T, R]; rooting float64 [T, R, 2n-2] (zero where log q is minus infinity).
     """
     nodes = children.shape[1] * 2 + 2
-    components = evaluated.shape[0]
     for t in prange(children.shape[0]):
         down, up = np.empty(nodes), np.empty(nodes)
-        for r in range(components):
-            totals = rooting[t, r]
-            value = _rootings(children[t], parameters[t], log_probabilities[evaluated[r]], down, up, totals)
-            log_q[t, r] = value
-            totals[0] = 0.0
-            for v in range(1, nodes):
-                totals[v] = np.exp(totals[v] - value) if value > -np.inf else 0.0
+        log_q_tree(children[t], parameters[t], log_probabilities, evaluated, down, up, log_q[t], rooting[t])
 
 
 @kernel
@@ -346,34 +387,28 @@ def add_expected_counts(children, parameters, rooting, weight, inside, counts):
                     counts[parameters[u, column]] += weight * inside[v]
 
 
-@parallel_kernel
-def log_q_backward(
-    children, parameters, rooting, upstream, evaluated, group_start, probabilities, logit_gradient
-):
-    """Gradient of sum(upstream * log_q) with respect to the logits, written to logit_gradient [A, n_params].
+@kernel
+def log_q_gradient(children, parameters, rooting, upstream, r, groups, alone, probabilities, gradient):
+    """Gradient of sum_t upstream[t, r] * log q_r(tau_t) with respect to the logits of evaluated component r.
 
-    upstream float64 [T, R]; rooting as of log_q_forward. Components that are not evaluated get zero.
+    upstream float64 [T, R]; rooting as of log_q_forward; groups int64 [G, 2] as of normalise_groups; alone int64, the
+    parameters that are alone in their group; probabilities and gradient (overwritten) [n_params].
     """
-    trees = children.shape[0]
-    logit_gradient[:] = 0.0
-    for r in prange(evaluated.shape[0]):
-        a = evaluated[r]
-        gradient = logit_gradient[a]
-        inside = np.empty(children.shape[1] * 2 + 2)
-        for t in range(trees):
-            if upstream[t, r] != 0.0:
-                add_expected_counts(children[t], parameters[t], rooting[t, r], upstream[t, r], inside, gradient)
-        for group in range(group_start.shape[0] - 1):
-            first, last = group_start[group], group_start[group + 1]
-            if last - first == 1:
-                gradient[first] = 0.0
-                continue
-            total = 0.0
+    gradient[:] = 0.0
+    inside = np.empty(children.shape[1] * 2 + 2)
+    for t in range(children.shape[0]):
+        if upstream[t, r] != 0.0:
+            add_expected_counts(children[t], parameters[t], rooting[t, r], upstream[t, r], inside, gradient)
+    for i in range(alone.shape[0]):
+        gradient[alone[i]] = 0.0
+    for group in range(groups.shape[0]):
+        first, last = groups[group, 0], groups[group, 1]
+        total = 0.0
+        for i in range(first, last):
+            total += gradient[i]
+        if total != 0.0:
             for i in range(first, last):
-                total += gradient[i]
-            if total != 0.0:
-                for i in range(first, last):
-                    gradient[i] -= probabilities[a, i] * total
+                gradient[i] -= probabilities[i] * total
 
 
 @kernel
