@@ -18,7 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
+# Threads that wait at the end of a parallel region sleep instead of spinning. Read when the OpenMP runtime starts: on a
+# machine that others use too, a spinning thread takes the core that the thread it waits for needs (docs/log.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numba  # noqa: E402
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 

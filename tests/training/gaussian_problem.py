@@ -16,6 +16,9 @@ class LocalObjective(NamedTuple):
     bound: torch.Tensor
     surrogate: torch.Tensor
 
+    def backward(self) -> None:
+        self.surrogate.backward()
+
 
 class GaussianProblem:
     """Target: N(TARGET_MEAN, 1). Variational: N(mean, exp(log_scale)^2), reparameterised, 8 samples.

@@ -19,9 +19,8 @@ class ObjectiveLike(Protocol):
         """Detached scalar, higher is better."""
         ...
 
-    @property
-    def surrogate(self) -> torch.Tensor:
-        """Scalar to minimise: its gradient is the gradient estimate."""
+    def backward(self) -> None:
+        """Leave minus the estimate of the bound's gradient in every parameter's `.grad`."""
         ...
 
 
@@ -38,7 +37,7 @@ class Problem(Protocol):
         ...
 
     def objective(self, iteration: int, beta: float, generator: torch.Generator) -> ObjectiveLike:
-        """Bound and surrogate of iteration t >= 1 at inverse temperature beta."""
+        """Bound and gradient estimate of iteration t >= 1 at inverse temperature beta."""
         ...
 
     def state_dict(self) -> Mapping[str, Any]:

@@ -154,7 +154,7 @@ class Trainer:
         if not math.isfinite(bound):
             raise self._non_finite(f"the bound became {bound} at iteration {iteration:,}")
         self._optimiser.zero_grad()
-        objective.surrogate.backward()
+        objective.backward()
         self._optimiser.set_learning_rate(learning_rate)
         self._optimiser.step()
         self._schedule.observe(bound, beta)
