@@ -6,6 +6,7 @@ A command's module is imported only when that command is asked for, so that `vbp
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -20,7 +21,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("vbpi_mix_cli.evaluate", "Estimate the marginal log-likelihood of a run by importance sampling."),
     "loglik": ("vbpi_mix_cli.loglik", "Log-likelihood of a tree with branch lengths."),
     "simulate": ("vbpi_mix_cli.simulate", "Simulate an alignment on a tree."),
+    "compare": ("vbpi_mix_cli.compare", "Compare a run with tree samples: KL and split frequencies."),
     "data": ("vbpi_mix_cli.data", "List, fetch and check the benchmark alignments DS1 to DS8."),
+    "toy": ("vbpi_mix_cli.toy", "Mixtures in the plane against exact answers: funnel, ring, bimodal."),
 }
 
 EPILOG = """\b
@@ -55,6 +58,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; expected errors are one line on standard error and exit status 2."""
+    # Before torch starts its OpenMP runtime, which the kernels then share (vbpi_mix/accelerate.py).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         cli.main(args=arguments, prog_name="vbpi-mix", standalone_mode=False)
     except click.exceptions.Abort:

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Threads that wait at the end of a parallel region sleep instead of spinning. Read when the OpenMP runtime starts: on a
-# machine that others use too, a spinning thread takes the core that the thread it waits for needs (docs/log.md).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that wait at the end of a parallel region spin for some microseconds and then sleep. Read when the OpenMP
+# runtime starts: on a machine that others use too, a thread that spins for milliseconds takes the core that the thread
+# it waits for needs (docs/log.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numba  # noqa: E402
 

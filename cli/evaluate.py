@@ -1,0 +1,80 @@
+"""`vbpi-mix eval`: marginal log-likelihood of a run by importance sampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Examples:
+  vbpi-mix eval --importance-samples 1000
+  vbpi-mix eval DS1.vbpi --repeats 20
+"""
+
+
+@click.command("eval", epilog=EPILOG)
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--importance-samples", default=1000, show_default=True, help="Samples per component and estimate.")
+@click.option("--repeats", default=100, show_default=True, help="Independent estimates.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--threads", type=int, default=None, help="Threads of the kernels.  [default: all cores]")
+@click.option("--quiet", is_flag=True, help="Print only the result.")
+def command(
+    run: Path | None, importance_samples: int, repeats: int, seed: int, threads: int | None, quiet: bool
+) -> None:
+    """Estimate the marginal log-likelihood of RUN (by default the newest run in or below this folder).
+
+    Two forms of the same draws: `published`, the mean over components of the log of the mean importance weight, and
+    `pooled`, the log of the mean over all. Writes them to the run's summary.json.
+    """
+    import time
+
+    import torch
+
+    from vbpi_mix.evaluation import evaluate
+    from vbpi_mix.training.provenance import available_cores, use_threads
+    from vbpi_mix.training.run_directory import RunDirectory, find_newest
+    from vbpi_mix_cli.console import CountProgress
+    from vbpi_mix_cli.phylo_runs import load_run
+
+    directory = find_newest() if run is None else RunDirectory.open(run)
+    if run is None and not quiet:
+        click.echo(f"newest run: {directory.path}", err=True)
+    loaded = load_run(directory.path)
+    use_threads(threads or available_cores(), torch_threads=1)
+    started = time.perf_counter()
+    with CountProgress("eval", quiet) as progress:
+        result = evaluate(
+            loaded.mixture,
+            loaded.target,
+            importance_samples=importance_samples,
+            repeats=repeats,
+            generator=torch.Generator().manual_seed(seed),
+            progress=progress,
+        )
+    seconds = time.perf_counter() - started
+    directory.update_summary(
+        {
+            "marginal_log_likelihood": [
+                {
+                    "form": estimate.form,
+                    "mean": estimate.mean,
+                    "sd": None if repeats == 1 else estimate.sd,
+                    "importance_samples": estimate.importance_samples,
+                    "repeats": estimate.repeats,
+                }
+                for estimate in result.estimates
+            ],
+            "elbo": result.elbo,
+            "elbo_standard_error": result.elbo_standard_error,
+            "effective_sample_size": result.effective_sample_size,
+            "evaluation_seconds": seconds,
+        }
+    )
+    for estimate in result.estimates:
+        click.echo(
+            f"marginal log-likelihood ({estimate.form}): {estimate.mean:.2f}, sd {estimate.sd:.2f} over "
+            f"{repeats} x {importance_samples} samples"
+        )
+    click.echo(f"ELBO {result.elbo:.2f} (se {result.elbo_standard_error:.3f}), {seconds:.1f} s")

@@ -1,0 +1,312 @@
+"""`vbpi-mix fit`: from an alignment and a tree sample to a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from vbpi_mix.phylo.alignment import Alignment
+    from vbpi_mix.phylo.tree_sample import TreeSample
+    from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.run_directory import RunDirectory
+    from vbpi_mix_cli.phylo_runs import PhyloProblem
+
+POSTERIOR_TREES = 10_000
+
+EPILOG = """\b
+Examples:
+  vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
+  vbpi-mix fit primates.fasta --trees primates.run1.t --burn-in 0.25 --seconds 60
+  vbpi-mix fit --resume DS1.vbpi
+"""
+
+
+def _number_or_fraction(context: click.Context, parameter: click.Parameter, value: str) -> float | int:
+    """A whole number of trees, or a fraction below 1."""
+    try:
+        return int(value) if value.isdigit() and value != "0" else float(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is neither a fraction like 0.25 nor a number of trees") from error
+
+
+@click.command("fit", epilog=EPILOG)
+@click.argument("alignment", required=False)
+@click.option("--trees", multiple=True, metavar="FILES", help="Tree sample: files or quoted globs; may be repeated.")
+@click.option("--burn-in", default="0", callback=_number_or_fraction, show_default=True,
+              help="Trees dropped from the front of each file of unweighted trees: a fraction or a number.")
+@click.option("--hpd", default=1.0, show_default=True,
+              help="Share of each file kept, by its most frequent topologies (published: 0.95).")
+@click.option("--A", "n_components", default=None, type=int, help="Components of the mixture.  [default: 4]")
+@click.option("--S", "n_sampled", default=None, type=int,
+              help="Components sampled in an iteration.  [default: 2; all under a2a]")
+@click.option("--K", "particles", default=10, show_default=True, help="Particles of each sampled component.")
+@click.option("--estimator", type=click.Choice(["a2a", "s2a", "s2s"], case_sensitive=False), default="s2a",
+              show_default=True, help="How the bound of the mixture is estimated.")
+@click.option("--branch", type=click.Choice(["psp", "split"]), default="psp", show_default=True,
+              help="Features of the branch model.")
+@click.option("--init", type=click.Choice(["em", "average", "flat"]), default="em", show_default=True,
+              help="Start of the SBNs: fitted to the tree sample by EM or by simple averages, or flat.")
+@click.option("--schedule", type=click.Choice(["default", "paper"]), default="default", show_default=True,
+              help="paper: 400,000 iterations with the published learning rates and tempering.")
+@click.option("--iterations", type=int, default=None, help="Stop after this many; otherwise when the bound is flat.")
+@click.option("--seconds", type=float, default=None, help="Time budget of the training.")
+@click.option("--learning-rate", type=float, default=None, help="Learning rate at the start.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--threads", type=int, default=None, help="Threads of the kernels.  [default: all cores]")
+@click.option("--out", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="Run directory.  [default: the alignment's name with .vbpi]")
+@click.option("--force", is_flag=True, help="Replace an earlier run at the same place.")
+@click.option("--resume", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="Continue a run with its own configuration.")
+@click.option("--quiet", is_flag=True, help="Print only the result.")
+@click.pass_context
+def command(context: click.Context, resume: Path | None, quiet: bool, **options: Any) -> None:
+    """Learn the posterior of trees and branch lengths of ALIGNMENT (FASTA, NEXUS or PHYLIP).
+
+    Without --trees, files beside the alignment that are plainly its tree sample are used. Writes a run directory:
+    config.yaml, checkpoint.pt, trace.csv, log.txt, summary.json, topologies.trprobs and consensus.nwk.
+    """
+    if resume is not None:
+        given = [p for p in options if context.get_parameter_source(p) is click.core.ParameterSource.COMMANDLINE]
+        allowed = {"threads"}
+        if set(given) - allowed:
+            raise click.UsageError("--resume takes the run's own configuration: give no other option but --threads")
+        _resume(resume, options["threads"], quiet)
+        return
+    if options["alignment"] is None:
+        raise click.UsageError("name an alignment, or a run to go on with: --resume DIR")
+    _start(options, quiet)
+
+
+def _start(options: dict[str, Any], quiet: bool) -> None:
+    import torch
+
+    from vbpi_mix.errors import ConfigError
+    from vbpi_mix.estimators import Estimator, draw_components
+    from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.provenance import use_threads
+    from vbpi_mix.training.run_directory import RunDirectory
+
+    estimator = Estimator.parse(options["estimator"])
+    n_components, n_sampled = _components(options["n_components"], options["n_sampled"], estimator.value)
+    draw_components(estimator, n_components, n_sampled, torch.Generator())
+    if options["particles"] < 1:
+        raise ConfigError(f"--K {options['particles']}: each sampled component needs at least 1 particle")
+    training = TrainingConfig(
+        iterations=options["iterations"],
+        seconds=options["seconds"],
+        schedule=options["schedule"],
+        learning_rate=options["learning_rate"],
+        seed=options["seed"],
+        threads=options["threads"],
+    ).resolve()
+    path = _alignment_path(options["alignment"], quiet)
+    out = options["out"] or Path(f"{_stem(path)}.vbpi")
+    RunDirectory.check_free(out, options["force"])
+    alignment, sample = _read(path, options, quiet)
+    use_threads(training.threads or 1, torch_threads=1)
+    config = {
+        "alignment": {"file": str(options["alignment"]), "taxa": len(alignment.taxa), "sites": alignment.states.shape[1]},
+        "trees": {"files": list(sample.sources), "burn_in": options["burn_in"], "hpd": options["hpd"]},
+        "model": {
+            "A": n_components,
+            "S": n_sampled,
+            "K": options["particles"],
+            "estimator": estimator.value,
+            "branch": options["branch"],
+            "init": options["init"],
+        },
+        "training": training.to_dict(),
+    }
+    problem = _build(alignment, sample, config["model"], training.seed)
+    if not quiet:
+        support = problem.mixture.support
+        click.echo(
+            f"{len(alignment.taxa)} taxa, {alignment.states.shape[1]} sites, {problem.patterns.weights.size} patterns; "
+            f"{sample.tree_weights.size:,} trees, {sample.weights.size:,} topologies, "
+            f"{support.n_params:,} support elements",
+            err=True,
+        )
+    with RunDirectory.create(out, options["force"]) as run:
+        run.commit(config)
+        _train_and_export(problem, training, run, config, quiet)
+
+
+def _components(n_components: int | None, n_sampled: int | None, estimator: str) -> tuple[int, int]:
+    """A and S with their defaults; what does not fit is left for the estimators to refuse."""
+    a = 4 if n_components is None else n_components
+    if n_sampled is not None:
+        return a, n_sampled
+    return a, a if estimator == "a2a" else min(2, max(a, 1))
+
+
+def _alignment_path(name: str, quiet: bool) -> Path:
+    """The file itself, or the benchmark data set of that name."""
+    path = Path(name)
+    if path.exists() or len(path.parts) > 1:
+        return path
+    from vbpi_mix.phylo.benchmarks import find_benchmark
+
+    found = find_benchmark(name)
+    if found is None:
+        return path
+    if not quiet:
+        click.echo(f"no file {name} here: using the benchmark data set, {found}", err=True)
+    return found
+
+
+def _stem(path: Path) -> str:
+    name = path.name[:-3] if path.name.endswith(".gz") else path.name
+    return Path(name).stem
+
+
+def _read(path: Path, options: dict[str, Any], quiet: bool) -> tuple[Alignment, TreeSample]:
+    from vbpi_mix.errors import TreeError
+    from vbpi_mix.phylo.alignment import read_alignment
+    from vbpi_mix.phylo.tree_sample import expand_paths, find_tree_samples, read_tree_sample
+
+    alignment = read_alignment(path)
+    files = expand_paths(options["trees"]) if options["trees"] else find_tree_samples(path)
+    if not files:
+        raise TreeError(f"no tree sample beside {path}: name its files with --trees, e.g. --trees 'ufboot/*.gz'")
+    if not options["trees"] and not quiet:
+        shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+        click.echo(f"tree sample found beside the alignment: {shown}", err=True)
+    return alignment, read_tree_sample(files, alignment.taxa, burn_in=options["burn_in"], hpd=options["hpd"])
+
+
+def _build(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed: int) -> PhyloProblem:
+    import torch
+
+    from vbpi_mix.estimators import Estimator
+    from vbpi_mix.phylo import sbn
+    from vbpi_mix.phylo.mixture import PhyloMixture
+    from vbpi_mix.phylo.site_patterns import compress
+    from vbpi_mix.phylo.support import build_support
+    from vbpi_mix_cli.phylo_runs import PhyloProblem
+
+    support = build_support(sample.children)
+    logits = None
+    if model["init"] != "flat":
+        encoded = support.encode(sample.children)
+        fitted = sbn.fit_em if model["init"] == "em" else sbn.fit_simple_average
+        logits = fitted(support, encoded, sample.weights)
+    mixture = PhyloMixture(
+        support,
+        model["A"],
+        generator=torch.Generator().manual_seed(seed),
+        branch_model=model["branch"],
+        logits=logits,
+    )
+    return PhyloProblem(
+        alignment.taxa,
+        compress(alignment),
+        mixture,
+        estimator=Estimator.parse(model["estimator"]),
+        sampled=model["S"],
+        particles=model["K"],
+    )
+
+
+def _resume(place: Path, threads: int | None, quiet: bool) -> None:
+    from dataclasses import replace
+
+    from vbpi_mix.errors import RunDirectoryError
+    from vbpi_mix.estimators import Estimator
+    from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.provenance import use_threads
+    from vbpi_mix.training.run_directory import RunDirectory
+    from vbpi_mix_cli.phylo_runs import PhyloProblem, load_run
+
+    run = RunDirectory.open(place)
+    loaded = load_run(place)
+    try:
+        model = loaded.config["model"]
+        training = TrainingConfig.from_dict(loaded.config["training"])
+        estimator, sampled, particles = Estimator.parse(model["estimator"]), int(model["S"]), int(model["K"])
+    except (KeyError, TypeError) as error:
+        raise RunDirectoryError(f"{place}: its config.yaml lacks {error}; the run cannot be continued") from error
+    if threads is not None:
+        training = replace(training, threads=threads)
+    use_threads(training.resolve().threads or 1, torch_threads=1)
+    problem = PhyloProblem(
+        loaded.taxa, loaded.patterns, loaded.mixture, estimator=estimator, sampled=sampled, particles=particles
+    )
+    _train_and_export(problem, training, run, dict(loaded.config), quiet, resume=True)
+
+
+def _train_and_export(
+    problem: PhyloProblem,
+    training: TrainingConfig,
+    run: RunDirectory,
+    config: dict[str, Any],
+    quiet: bool,
+    resume: bool = False,
+) -> None:
+    from vbpi_mix.training.provenance import environment, versions
+    from vbpi_mix.training.trainer import Trainer
+    from vbpi_mix_cli.console import Progress
+
+    with Progress(quiet) as progress:
+        trainer = Trainer(problem, training, run, progress, run_config=config)
+        if resume:
+            trainer.resume()
+        run.log(f"{'resumed' if resume else 'started'} at iteration {trainer.iteration:,}")
+        result = trainer.run()
+    run.log(f"stopped: {result.stop_reason}, {result.iterations:,} iterations, {result.seconds:.1f} s")
+    model = config["model"]
+    run.update_summary(
+        {
+            **{name: model[name] for name in ("A", "S", "K", "estimator")},
+            "seed": training.seed,
+            "iterations": result.iterations,
+            "seconds": result.seconds,
+            "seconds_per_iteration": result.seconds_per_iteration,
+            "training_bound": result.bound,
+            "stop_reason": result.stop_reason,
+            "support_elements": problem.mixture.support.n_params,
+            "versions": versions(),
+            "environment": environment(),
+        }
+    )
+    summary = _export(problem, run, training.seed)
+    run.update_summary(summary)
+    click.echo(
+        f"{run.destination.name}: {result.stop_reason} after {result.iterations:,} iterations and {result.seconds:.0f} s, "
+        f"ELBO {summary['elbo']:.2f} (se {summary['elbo_standard_error']:.2f})"
+    )
+    if not quiet:
+        click.echo(f"wrote {_shown(run.destination)}/: consensus.nwk, topologies.trprobs, summary.json, trace.csv", err=True)
+        click.echo(f"next: vbpi-mix eval {_shown(run.destination)}", err=True)
+
+
+def _shown(path: Path) -> str:
+    """The path from here, where it lies below."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _export(problem: PhyloProblem, run: RunDirectory, seed: int) -> dict[str, float]:
+    """Write trees and topologies; the single-sample bound of the final mixture (A2A) with its standard error."""
+    import torch
+
+    from vbpi_mix.estimators import Estimator, draw_components
+    from vbpi_mix.evaluation import evaluate
+    from vbpi_mix.export import consensus_newick, draw_trees, topology_probabilities, trprobs
+
+    mixture = problem.mixture
+    generator = torch.Generator().manual_seed(seed)
+    draw = draw_components(Estimator.A2A, mixture.n_components, None, generator)
+    trees = draw_trees(mixture, draw, POSTERIOR_TREES, generator)
+    run.write_text("consensus.nwk", consensus_newick(trees, mixture.support, problem.taxa))
+    children, probabilities = topology_probabilities(mixture, trees.children)
+    comment = (
+        f"Topologies met in {trees.children.shape[0]:,} draws from a mixture fitted by vbpi-mix, with their exact "
+        "probabilities under it (p) and the cumulative probability (P)"
+    )
+    run.write_text("topologies.trprobs", trprobs(children, probabilities, problem.taxa, comment))
+    evaluation = evaluate(mixture, problem.target, importance_samples=1000, repeats=10, generator=generator)
+    return {"elbo": evaluation.elbo, "elbo_standard_error": evaluation.elbo_standard_error}

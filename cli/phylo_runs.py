@@ -1,0 +1,114 @@
+"""A phylogenetic run as a whole: put together from its parts, saved with them, and loaded again.
+
+The checkpoint holds the site patterns and the support beside the parameters, so that a run directory can be evaluated,
+exported and compared wherever it is moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vbpi_mix.errors import CheckpointError
+from vbpi_mix.estimators import Estimator
+from vbpi_mix.phylo.likelihood import pack_patterns
+from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.site_patterns import SitePatterns
+from vbpi_mix.phylo.support import SubsplitSupport
+from vbpi_mix.phylo.target import PhyloTarget
+from vbpi_mix.training.checkpoint import load_checkpoint
+from vbpi_mix.training.mixture_problem import MixtureProblem
+from vbpi_mix.training.run_directory import RunDirectory
+
+KIND = "phylo"
+
+
+class PhyloProblem(MixtureProblem):
+    """Trees: VIMCO with K particles; its state includes the data and the support."""
+
+    def __init__(
+        self,
+        taxa: tuple[str, ...],
+        patterns: SitePatterns,
+        mixture: PhyloMixture,
+        *,
+        estimator: Estimator,
+        sampled: int,
+        particles: int,
+    ) -> None:
+        super().__init__(
+            KIND, PhyloTarget(pack_patterns(patterns)), mixture, estimator=estimator, sampled=sampled, particles=particles
+        )
+        self.taxa = taxa
+        self.patterns = patterns
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Parameters, taxa, site patterns and support."""
+        return {
+            **super().state_dict(),
+            "taxa": list(self.taxa),
+            "states": torch.from_numpy(self.patterns.states),
+            "weights": torch.from_numpy(self.patterns.weights),
+            "support": support_state(self.mixture.support),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedRun:
+    """A run read from its directory."""
+
+    directory: RunDirectory
+    config: Mapping[str, Any]
+    taxa: tuple[str, ...]
+    patterns: SitePatterns
+    support: SubsplitSupport
+    mixture: PhyloMixture
+    target: PhyloTarget
+
+
+def load_run(path: str | Path) -> LoadedRun:
+    """The run in a directory.
+
+    Raises RunDirectoryError if there is none, CheckpointError if its checkpoint is missing, damaged or not of trees.
+    """
+    directory = RunDirectory.open(path)
+    config = directory.read_config()
+    state = load_checkpoint(directory.checkpoint, KIND).problem
+    try:
+        taxa = tuple(state["taxa"])
+        patterns = SitePatterns(state["states"].numpy(), state["weights"].numpy())
+        support = restore_support(state["support"])
+        n_components = state["logits"].shape[0]
+        mixture = PhyloMixture(
+            support, n_components, generator=torch.Generator(), branch_model=str(config["model"]["branch"])
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{directory.checkpoint} lacks {error}: it is not a whole run of trees") from error
+    mixture.load_state_dict(state)
+    return LoadedRun(directory, config, taxa, patterns, support, mixture, PhyloTarget(pack_patterns(patterns)))
+
+
+def support_state(support: SubsplitSupport) -> dict[str, Any]:
+    """A support as tensors and numbers; the bit sets of splits as int64."""
+    state: dict[str, Any] = {"n_taxa": support.n_taxa}
+    for name in SubsplitSupport.__dataclass_fields__:
+        value = getattr(support, name)
+        if isinstance(value, np.ndarray):
+            state[name] = torch.from_numpy(value.view(np.int64) if value.dtype == np.uint64 else value)
+    return state
+
+
+def restore_support(state: Mapping[str, Any]) -> SubsplitSupport:
+    """The support of `support_state`. Raises KeyError if an array is missing."""
+    arrays = {
+        name: state[name].numpy() if isinstance(state[name], Tensor) else state[name]
+        for name in SubsplitSupport.__dataclass_fields__
+    }
+    arrays["split_bits"] = arrays["split_bits"].view(np.uint64)
+    return SubsplitSupport(**arrays)

@@ -1,0 +1,121 @@
+"""Marginal log-likelihoods by importance sampling, for any mixture and any target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.estimators import (
+    Estimator,
+    draw_components,
+    log_importance_weights,
+    pooled_estimate,
+    published_estimate,
+)
+from vbpi_mix.estimators.interfaces import Target, VariationalMixture
+
+# Particles drawn at once, of all components together: enough to keep every thread busy, little memory.
+PARTICLES_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True)
+class MarginalLikelihood:
+    """Estimates of log p(Y) from the same draws, and what was drawn.
+
+    form  "published": mean over components of the log of the mean weight; "pooled": log of the mean over components
+          and samples
+    mean, sd  over `repeats` independent estimates (sd is NaN for one repeat)
+    importance_samples  K, samples per component and estimate
+    """
+
+    form: str
+    mean: float
+    sd: float
+    importance_samples: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Both forms; the single-sample bound (MISELBO, L = 1) with its standard error; the last repeat's weights.
+
+    effective_sample_size: of all A K weights of a repeat, the mean over repeats. log_weights: [A, K].
+    """
+
+    estimates: tuple[MarginalLikelihood, MarginalLikelihood]
+    elbo: float
+    elbo_standard_error: float
+    effective_sample_size: float
+    log_weights: Tensor
+
+
+def evaluate(
+    mixture: VariationalMixture[Any],
+    target: Target[Any],
+    *,
+    importance_samples: int = 1000,
+    repeats: int = 100,
+    generator: torch.Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Repeat the estimate with K = `importance_samples` of each of the A components, all A in the denominator.
+
+    `progress` is told how many repeats are done, and of how many. Raises ConfigError unless both numbers are at
+    least 1.
+    """
+    for name, value in (("importance samples", importance_samples), ("repeats", repeats)):
+        if value < 1:
+            raise ConfigError(f"{value} {name} asked for: give at least 1")
+    published, pooled, bounds, sizes = [], [], [], []
+    for repeat in range(repeats):
+        log_w = draw_log_weights(mixture, target, importance_samples, generator)
+        published.append(float(published_estimate(log_w)))
+        pooled.append(float(pooled_estimate(log_w)))
+        bounds.append(float(log_w.mean()))
+        sizes.append(effective_sample_size(log_w))
+        if progress is not None:
+            progress(repeat + 1, repeats)
+    elbo, sd = _moments(bounds)
+    error = sd / math.sqrt(repeats) if repeats > 1 else float(log_w.std() / math.sqrt(log_w.numel()))
+    return Evaluation(
+        estimates=(
+            MarginalLikelihood("published", *_moments(published), importance_samples, repeats),
+            MarginalLikelihood("pooled", *_moments(pooled), importance_samples, repeats),
+        ),
+        elbo=elbo,
+        elbo_standard_error=error,
+        effective_sample_size=sum(sizes) / repeats,
+        log_weights=log_w,
+    )
+
+
+def draw_log_weights(
+    mixture: VariationalMixture[Any], target: Target[Any], samples: int, generator: torch.Generator
+) -> Tensor:
+    """Log importance weights [A, K] of K = `samples` draws of each component, all A in the denominator."""
+    draw = draw_components(Estimator.A2A, mixture.n_components, None, generator)
+    at_once = max(1, PARTICLES_AT_ONCE // mixture.n_components)
+    parts = []
+    with torch.no_grad():
+        for first in range(0, samples, at_once):
+            draws = mixture.sample(draw, min(at_once, samples - first), generator)
+            parts.append(log_importance_weights(target.log_likelihood(draws), target.log_prior(draws), draws.log_q))
+    return torch.cat(parts, dim=1)
+
+
+def effective_sample_size(log_w: Tensor) -> float:
+    """(sum w)^2 / sum w^2 over all weights."""
+    flat = log_w.flatten()
+    return float(torch.exp(2 * torch.logsumexp(flat, 0) - torch.logsumexp(2 * flat, 0)))
+
+
+def _moments(values: list[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation."""
+    series = torch.tensor(values, dtype=torch.float64)
+    return float(series.mean()), float(series.std()) if len(values) > 1 else math.nan
