@@ -107,6 +107,18 @@ def test_force_spares_files_links_subfolders_and_the_current_folder(tmp_path, mo
     }  # fmt: skip
 
 
+def test_force_removes_the_runs_within_a_run_and_nothing_else(tmp_path):
+    outer = make_run(tmp_path / "a.vbpi")
+    inner = make_run(outer.path / "first")
+    (inner.path / "notes").mkdir()
+    with pytest.raises(RunDirectoryError, match=r"first.notes was made by no run"):
+        RunDirectory.create(outer.path, force=True)
+    (inner.path / "notes").rmdir()
+    with RunDirectory.create(outer.path, force=True) as run:
+        run.commit({"seed": 2})
+    assert content(tmp_path) == {"a.vbpi", "a.vbpi/config.yaml"}
+
+
 def test_what_appears_meanwhile_is_not_overwritten(tmp_path):
     with RunDirectory.create(tmp_path / "a.vbpi") as run:
         (tmp_path / "a.vbpi").mkdir()

@@ -5,23 +5,32 @@ Trees, images and toys differ only in the `VariationalMixture` and the `Target` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators import (
+    ComponentDraw,
     Estimator,
     Objective,
     draw_components,
+    inclusion_probabilities,
     log_importance_weights,
+    miselbo,
+    outer_weights,
     pathwise_objective,
     vimco_objective,
 )
 from vbpi_mix.estimators.bounds import WarmUp
 from vbpi_mix.estimators.interfaces import Draws, Target, VariationalMixture
+
+# Most particles, of all components together, that an estimate draws at once.
+ESTIMATE_AT_ONCE = 10_000
 
 
 class TrainableMixture(VariationalMixture[Any], Protocol):
@@ -40,13 +49,38 @@ class TrainableMixture(VariationalMixture[Any], Protocol):
         ...
 
 
+@runtime_checkable
+class Weighted(Protocol):
+    """A mixture whose components need not count equally."""
+
+    @property
+    def log_weights(self) -> Tensor | None:
+        """[A] log mixture weights, not normalised; None if they are uniform."""
+        ...
+
+
+@dataclass(frozen=True)
+class BoundEstimate:
+    """A bound, and the standard error of this Monte Carlo estimate of it."""
+
+    mean: float
+    standard_error: float
+
+
 class MixtureProblem:
     """Raise MISELBO of `mixture` to `target` with S of A components and K particles of each.
+
+    Where the mixture's weights are not uniform, S2A and S2S draw components in proportion to them. Draws with
+    a data batch are trained on the mean bound of the batch. A validation is the A2A bound, whatever the
+    training estimator.
 
     gradient   "vimco" where the draws have a discrete part (then L = K), else "pathwise"
     importance_samples   L of the pathwise bound
     warm_up    which factor beta tempers: see estimators.bounds.log_importance_weights
+    validation_particles   of all components together, in each validation
     """
+
+    metric_names = ("miselbo", "miselbo_se")
 
     def __init__(
         self,
@@ -60,6 +94,7 @@ class MixtureProblem:
         gradient: str = "vimco",
         importance_samples: int = 1,
         warm_up: WarmUp = "likelihood",
+        validation_particles: int = 1_000,
     ) -> None:
         if gradient not in ("vimco", "pathwise"):
             raise ConfigError(f"gradient {gradient!r} is unknown: give 'vimco' or 'pathwise'")
@@ -74,6 +109,8 @@ class MixtureProblem:
         self._gradient = gradient
         self._importance_samples = importance_samples
         self._warm_up = warm_up
+        self._validation_particles = validation_particles
+        self._weighted: Weighted | None = mixture if isinstance(mixture, Weighted) else None
         # Refuse an impossible S, A and estimator before anything is written.
         draw_components(estimator, mixture.n_components, sampled, torch.Generator())
 
@@ -83,20 +120,64 @@ class MixtureProblem:
 
     def objective(self, iteration: int, beta: float, generator: torch.Generator) -> Objective:
         """Draw components and particles, weigh them, and estimate the bound and its gradient."""
-        draw = draw_components(self._estimator, self.mixture.n_components, self._sampled, generator)
+        A, S, log_mixture_weights = self.mixture.n_components, self._sampled, self._log_mixture_weights
+        inclusion = None
+        if log_mixture_weights is not None and S < A:
+            inclusion = inclusion_probabilities(torch.softmax(log_mixture_weights.detach(), 0), S)
+        draw = draw_components(self._estimator, A, S, generator, (), inclusion)
         draws = self.mixture.sample(draw, self._particles, generator)
-        log_w = self._log_weights(draws, beta)
+        log_w = self._log_weights(draw, draws, beta)
+        outer = outer_weights(self._estimator, draw, log_mixture_weights, inclusion)
         if self._gradient == "vimco":
-            return vimco_objective(log_w, draws.log_q_score)
-        return pathwise_objective(log_w, self._importance_samples)
+            objective = vimco_objective(log_w, draws.log_q_score, outer)
+        else:
+            objective = pathwise_objective(log_w, self._importance_samples, outer)
+        if objective.bound.ndim == 0:
+            return objective
+        return Objective(objective.bound.mean(), objective.surrogate)
 
-    def _log_weights(self, draws: Draws, beta: float) -> Tensor:
+    def validate(self, iteration: int, generator: torch.Generator) -> dict[str, float]:
+        """The bound of the whole mixture now."""
+        found = self.estimate(self._validation_particles, generator)
+        return {"miselbo": found.mean, "miselbo_se": found.standard_error}
+
+    def estimate(self, particles: int, generator: torch.Generator) -> BoundEstimate:
+        """The A2A bound at beta = 1, from about `particles` particles, equally many of each component.
+
+        Its L is that of training: K with VIMCO.
+        """
+        L = self._particles if self._gradient == "vimco" else self._importance_samples
+        of_a_group = self.mixture.n_components * L
+        groups = max(2, particles // of_a_group)
+        at_once = max(1, ESTIMATE_AT_ONCE // of_a_group)
+        parts = [
+            self._bounds(min(at_once, groups - done), L, generator) for done in range(0, groups, at_once)
+        ]
+        bounds = torch.cat(parts)
+        return BoundEstimate(float(bounds.mean()), float(bounds.std()) / math.sqrt(groups))
+
+    def _bounds(self, groups: int, L: int, generator: torch.Generator) -> Tensor:
+        """[groups] independent estimates of the bound, each from L particles of every component."""
+        with torch.no_grad():
+            draw = draw_components(Estimator.A2A, self.mixture.n_components, None, None)
+            draws = self.mixture.sample(draw, groups * L, generator)
+            log_w = self._log_weights(draw, draws, 1.0).unflatten(1, (groups, L))
+            outer = outer_weights(Estimator.A2A, draw, self._log_mixture_weights)
+            return miselbo(log_w.transpose(1, 2), L, outer).reshape(groups, -1).mean(1)
+
+    @property
+    def _log_mixture_weights(self) -> Tensor | None:
+        return None if self._weighted is None else self._weighted.log_weights
+
+    def _log_weights(self, draw: ComponentDraw, draws: Draws, beta: float) -> Tensor:
+        log_mixture_weights = self._log_mixture_weights
         return log_importance_weights(
             self.target.log_likelihood(draws),
             self.target.log_prior(draws),
             draws.log_q,
             beta=beta,
             warm_up=self._warm_up,
+            log_weights=None if log_mixture_weights is None else log_mixture_weights[draw.evaluated],
         )
 
     def state_dict(self) -> Mapping[str, Any]:

@@ -51,7 +51,8 @@ class RunDirectory:
     def check_free(path: str | os.PathLike[str], force: bool = False) -> None:
         """RunDirectoryError unless a run may be made at `path`; touches nothing.
 
-        With `force` an earlier run may stand there, unless it holds folders or is the one we are in.
+        With `force` an earlier run may stand there, unless it is the one we are in or holds a folder that is
+        no run (a run of several trainings holds a run of each).
         """
         place = Path(path)
         if not place.is_symlink() and not place.exists():
@@ -71,9 +72,9 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{place} holds a run already: go on with --resume, replace it with --force, or choose --out"
             )
-        foreign = [item.name for item in content if item.is_dir() and not item.is_symlink()]
-        if foreign:
-            raise RunDirectoryError(f"{place} is not removed: its folder {foreign[0]} was made by no run")
+        foreign = _foreign_folder(place)
+        if foreign is not None:
+            raise RunDirectoryError(f"{place} is not removed: its folder {foreign} was made by no run")
         if Path.cwd().resolve().is_relative_to(place.resolve()):
             raise RunDirectoryError(f"{place} is not removed: it is the current folder; leave it first")
 
@@ -218,6 +219,19 @@ def is_run(path: str | os.PathLike[str]) -> bool:
         if content is not None and content.get("format") == FORMAT:
             return True
     return False
+
+
+def _foreign_folder(run: Path) -> Path | None:
+    """A folder in a run, or in the runs that it holds, that is no run; relative to the run."""
+    for item in sorted(run.iterdir()):
+        if item.is_symlink() or not item.is_dir():
+            continue
+        if not is_run(item):
+            return Path(item.name)
+        inner = _foreign_folder(item)
+        if inner is not None:
+            return item.name / inner
+    return None
 
 
 def find_newest(folder: str | os.PathLike[str] = ".") -> RunDirectory:

@@ -1,0 +1,114 @@
+"""The problem that trees and toys share: weights, batches, validation."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.estimators import ComponentDraw, Estimator
+from vbpi_mix.training.mixture_problem import MixtureProblem
+from vbpi_mix.training.problem import Validates
+
+LOG_P = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log() - 1.5
+
+
+class TableDraws(NamedTuple):
+    index: Tensor
+    log_q: Tensor
+
+
+class Table:
+    """Target: three states with probabilities times e^-1.5, whose log evidence is -1.5."""
+
+    def log_likelihood(self, draws: TableDraws) -> Tensor:
+        return LOG_P[draws.index]
+
+    def log_prior(self, draws: TableDraws) -> Tensor:
+        return torch.zeros((), dtype=torch.float64)
+
+
+class PointMasses:
+    """Component a is the one state a: MISELBO is exact for any draw, sum_a pi_a (log p_a - log pi_a)."""
+
+    n_components = 3
+
+    def __init__(self, log_weights: Tensor | None = None, batch: tuple[int, ...] = ()) -> None:
+        self.log_weights = log_weights
+        self.batch = batch
+
+    def parameter_groups(self):
+        return [{"name": "weights", "params": [] if self.log_weights is None else [self.log_weights]}]
+
+    def state_dict(self):
+        return {"log_weights": self.log_weights}
+
+    def load_state_dict(self, state):
+        self.log_weights = state["log_weights"]
+
+    def sample(self, draw: ComponentDraw, particles: int, generator: torch.Generator) -> TableDraws:
+        ones = [1] * len(self.batch)
+        shape = (len(draw.sampled), particles, *self.batch)
+        index = draw.sampled.view(-1, 1, *ones).expand(shape)
+        same = index.unsqueeze(2) == draw.evaluated.view(1, 1, -1, *ones)
+        log_q = torch.where(same, 0.0, -torch.inf).to(torch.float64)
+        return TableDraws(index, log_q)
+
+
+def problem(mixture: PointMasses, estimator: Estimator = Estimator.A2A, S: int = 3) -> MixtureProblem:
+    return MixtureProblem(
+        "toy", Table(), mixture, estimator=estimator, sampled=S, particles=2, gradient="pathwise"
+    )
+
+
+def test_uniform_weights(generator):
+    uniform = float(LOG_P.mean()) + torch.tensor(3.0).log().item()
+    made = problem(PointMasses())
+    assert isinstance(made, Validates)
+    found = made.validate(1, generator)
+    assert found["miselbo"] == pytest.approx(uniform, abs=1e-6)
+    assert found["miselbo_se"] == pytest.approx(0.0, abs=1e-12)
+    assert made.objective(1, 1.0, generator).bound.item() == pytest.approx(uniform, abs=1e-6)
+
+
+def test_the_best_weights_reach_the_evidence(generator):
+    weights = (LOG_P + 7.0).requires_grad_()  # need not be normalised
+    made = problem(PointMasses(weights))
+    assert made.estimate(100, generator).mean == pytest.approx(-1.5)
+    made.objective(1, 1.0, generator).backward()
+    torch.testing.assert_close(weights.grad, torch.zeros(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("estimator", [Estimator.S2A, Estimator.S2S])
+def test_weighted_components_are_drawn_by_their_weights(estimator):
+    weights = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64).log().requires_grad_()
+    made = problem(PointMasses(weights), estimator, 1)
+    generator = torch.Generator().manual_seed(1)
+    bounds = torch.stack([made.objective(1, 1.0, generator).bound for _ in range(4_000)])
+    shares = torch.softmax(weights.detach(), 0)
+    per_component = LOG_P - shares.log() if estimator is Estimator.S2A else LOG_P
+    error = 4.0 * float(bounds.std()) / 4_000**0.5
+    assert float(bounds.mean()) == pytest.approx(float(shares @ per_component), abs=error)
+
+
+def test_a_batch_is_trained_on_its_mean(generator):
+    made = problem(PointMasses(batch=(4,)))
+    bound = made.objective(1, 1.0, generator).bound
+    assert bound.ndim == 0
+    assert bound.item() == pytest.approx(problem(PointMasses()).objective(1, 1.0, generator).bound.item())
+    assert made.estimate(50, generator).mean == pytest.approx(bound.item())
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ConfigError, match="S"):
+        problem(PointMasses(), Estimator.S2A, 4)
+    with pytest.raises(ConfigError, match="K=0"):
+        MixtureProblem("toy", Table(), PointMasses(), estimator=Estimator.A2A, sampled=3, particles=0)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(20240611)
