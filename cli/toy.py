@@ -64,8 +64,8 @@ class Outcome:
 @click.option("--estimator", help="a2a, s2a or s2s. [s2a for the funnel, else a2a]")
 @click.option("--weights", help="uniform or learned mixture weights. [uniform]")
 @click.option("--iterations", type=int, help="Of each training. [a fifth of the published number]")
-@click.option("--full", is_flag=True, help="The published number: 50,000 for the funnel, else 5,000.")
-@click.option("--learning-rate", type=float, help="Constant. [0.001 for the funnel, else 0.1]")
+@click.option("--full", is_flag=True, help="As published: 50,000 iterations for the funnel, else 5,000.")
+@click.option("--learning-rate", type=float, help="Constant. [funnel: 0.005, with --full 0.001; else 0.1]")
 @click.option("--seed", default=1, show_default=True, help="Of start, training and evaluation.")
 @click.option(
     "--sequential-energy", is_flag=True, help="Evaluate the likelihood one component at a time (funnel)."
@@ -258,13 +258,12 @@ def _inspect(problem: Any, experiment: Experiment, member: Member) -> tuple[Pane
         facts["effective_components"] = effective_components(q.log_weights)
     if member.approximation == "ensemble":
         facts["as_mixture"] = _as_mixture(problem, experiment)
-    step = max(1, len(labels) // PICTURED_SAMPLES)
-    if step % max(1, member.A) == 0:  # equal numbers come in turn: do not pick the same component always
-        step += 1
     means = deviations = None
     if member.approximation in ("mixture", "ensemble"):
         means, deviations = q.ellipses()
-    panel = Panel(member.label, positions[::step], labels[::step], means, deviations, weights)
+    shown = torch.randperm(len(labels), generator=generator)[:PICTURED_SAMPLES]
+    title = member.label if experiment.target == "funnel" else member.full_label
+    panel = Panel(title, positions[shown], labels[shown], means, deviations, weights)
     return panel, facts
 
 

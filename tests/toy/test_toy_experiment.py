@@ -36,6 +36,8 @@ def test_published_values_are_the_defaults():
     funnel = plan(full=True)
     assert (funnel.iterations, funnel.K, funnel.learning_rate) == (50_000, 10, 0.001)
     assert [member.label for member in funnel.members] == ["S2A A=20 S=1"]
+    quick = plan()
+    assert (quick.iterations, quick.learning_rate) == (10_000, 0.005)
     ring = plan("ring")
     assert (ring.iterations, ring.K, ring.learning_rate) == (1_000, 100, 0.1)
     assert [member.label for member in ring.members] == ["A2A A=30", "ensemble A=30", "IWVI L=30", "IAF T=30"]
