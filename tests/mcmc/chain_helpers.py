@@ -1,0 +1,59 @@
+"""A chain of one run and one temperature, step by step, and alignments to run it on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vbpi_mix.phylo.kernels import mcmc as kernels
+from vbpi_mix.phylo.kernels.mcmc_moves import COUNTERS
+from vbpi_mix.phylo.likelihood import log_likelihoods, pack_patterns
+from vbpi_mix.phylo.mcmc_chains import Chains
+from vbpi_mix.phylo.site_patterns import SitePatterns
+from vbpi_mix.phylo.target import PhyloTarget
+
+LETTERS = np.array([1, 2, 4, 8], np.uint8)
+
+
+def random_patterns(n_taxa, n_patterns, rng):
+    """Patterns with every kind of state set, of random weights."""
+    states = rng.integers(1, 16, (n_taxa, n_patterns)).astype(np.uint8)
+    return SitePatterns(states, rng.integers(1, 4, n_patterns).astype(float))
+
+
+def missing_patterns(n_taxa):
+    """An alignment that says nothing: its posterior is the prior."""
+    return SitePatterns(np.full((n_taxa, 1), 15, np.uint8), np.ones(1))
+
+
+def target_of(patterns):
+    return PhyloTarget(pack_patterns(patterns))
+
+
+class SingleChain:
+    """Half-edges, focus and log-likelihood of a chain; `step` is one generation."""
+
+    def __init__(self, patterns, seed=0, beta=1.0, window=1.5, rate=10.0):
+        self.target = target_of(patterns)
+        self.chains = Chains(self.target, 1, 1, 0.0, 0.0, 1, seed)
+        self.data, self.tree, self.work = self.chains.views(0)
+        self.focus, self.log_likelihood = int(self.chains.focus[0]), float(self.chains.log_likelihood[0])
+        self.beta, self.window, self.rate = beta, window, rate
+        self.counters = np.zeros(COUNTERS, np.int64)
+
+    def step(self, regraft_share, steps=1):
+        self.focus, self.log_likelihood = kernels.run_chain(
+            self.focus, self.log_likelihood, self.beta, self.rate, self.window, regraft_share, steps,
+            self.chains.rng[0], self.counters, self.data, self.tree, self.work,
+        )  # fmt: skip
+
+    def read(self):
+        """Canonical children int32 [n-2, 2] and lengths float64 [E]."""
+        n = self.data.n
+        children, lengths = np.empty((n - 2, 2), np.int32), np.empty(2 * n - 3)
+        kernels.unhang(n, self.tree.twin, self.tree.length, self.work.stack, children, lengths)
+        return children, lengths
+
+    def full_log_likelihood(self):
+        """By the kernel that fits use, from nothing but the tree."""
+        children, lengths = self.read()
+        return log_likelihoods(children[None], lengths[None], self.target.patterns)[0]
