@@ -1,0 +1,171 @@
+"""Every refusal is one line with exit status 2, and leaves nothing behind."""
+
+import pytest
+import torch
+import yaml
+
+
+def files(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.fixture
+def untouched(six):
+    """Nothing may be written beside what the test itself made."""
+    yield six
+    assert not [p for p in six.iterdir() if p.name.startswith(".") or p.name.endswith(".vbpi")]
+
+
+def fit(run, *options, alignment="six.nex", trees="all.ufboot"):
+    return run("fit", alignment, "--trees", trees, "--iterations", 2, "--threads", 1, "--quiet", *options)
+
+
+def fasta(path, **sequences):
+    path.write_text("".join(f">{name}\n{sequence}\n" for name, sequence in sequences.items()))
+
+
+def test_missing_file(run, untouched):
+    assert "nowhere/x.nex" in fit(run, alignment="nowhere/x.nex").error_line()
+
+
+def test_unknown_name(run, untouched):
+    assert "mine.nex" in fit(run, alignment="mine.nex").error_line()
+
+
+def test_empty_file(run, untouched):
+    (untouched / "x.nex").write_text("")
+    assert "x.nex" in fit(run, alignment="x.nex").error_line()
+
+
+def test_no_alignment(run, untouched):
+    (untouched / "x.nex").write_text("Dear reader,\nthis is a letter.\n")
+    assert "x.nex" in fit(run, alignment="x.nex").error_line()
+
+
+def test_unequal_lengths(run, untouched):
+    fasta(untouched / "x.fasta", a="ACGT", b="ACG", c="ACGT", d="ACGT")
+    assert "'b' has 3" in fit(run, alignment="x.fasta").error_line()
+
+
+def test_duplicate_taxon(run, untouched):
+    (untouched / "x.fasta").write_text(">a\nAC\n>b\nAC\n>a\nAC\n>d\nAC\n")
+    line = fit(run, alignment="x.fasta").error_line()
+    assert "a" in line
+    assert "twice" in line or "duplicate" in line.lower()
+
+
+def test_three_taxa(run, untouched):
+    fasta(untouched / "x.fasta", a="ACGT", b="ACGT", c="ACGT")
+    assert "4" in fit(run, alignment="x.fasta").error_line()
+
+
+def test_no_nucleotide(run, untouched):
+    fasta(untouched / "x.fasta", a="ACGT", b="ACET", c="ACGT", d="ACGT")
+    line = fit(run, alignment="x.fasta").error_line()
+    assert "b" in line
+    assert "3" in line
+    assert "E" in line
+
+
+def test_taxa_that_differ(run, untouched):
+    text = (untouched / "all.ufboot").read_text().replace("t03", "other")
+    (untouched / "x.ufboot").write_text(text)
+    line = fit(run, trees="x.ufboot").error_line()
+    assert "other" in line
+    assert "x.ufboot" in line
+
+
+def test_truncated_tree(run, untouched):
+    lines = (untouched / "all.ufboot").read_text().splitlines()
+    (untouched / "x.ufboot").write_text("\n".join([*lines[:4], lines[4][:20]]) + "\n")
+    assert "line 5" in fit(run, trees="x.ufboot").error_line()
+
+
+def test_multifurcating_tree(run, untouched):
+    lines = (untouched / "all.ufboot").read_text().splitlines()
+    (untouched / "x.ufboot").write_text(f"{lines[0]}\n(t01,t02,t03,(t04,t05,t06));\n")
+    assert "line 2" in fit(run, trees="x.ufboot").error_line()
+
+
+def test_no_tree_sample_matches(run, untouched):
+    assert "nothing/*" in fit(run, trees="nothing/*").error_line()
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--A", 2, "--S", 3), "S=3"),
+        (("--A", 0), "A=0"),
+        (("--A", 2, "--S", 1, "--estimator", "a2a"), "a2a"),
+        (("--K", 0), "--K 0"),
+        (("--hpd", 1.5), "hpd"),
+        (("--burn-in", 1.5), "burn_in"),
+        (("--seconds", -1), "seconds"),
+        (("--seed", -1), "seed"),
+    ],
+)
+def test_options_that_do_not_fit(run, untouched, options, part):
+    assert part.lower() in fit(run, *options).error_line().lower()
+
+
+def test_unknown_option_is_shown_with_usage(run, untouched):
+    outcome = fit(run, "--componets", 3)
+    assert outcome.status == 2
+    assert "--componets" in outcome.err
+
+
+def test_existing_run_is_kept_without_force(run, six):
+    assert fit(run).status == 0
+    before = (six / "six.vbpi" / "summary.json").read_bytes()
+    assert "--force" in fit(run).error_line()
+    assert (six / "six.vbpi" / "summary.json").read_bytes() == before
+    assert fit(run, "--force", "--A", 1).status == 0
+    assert yaml.safe_load((six / "six.vbpi" / "config.yaml").read_text())["model"]["A"] == 1
+
+
+def test_a_failing_start_with_force_keeps_the_old_run(run, six):
+    assert fit(run).status == 0
+    before = (six / "six.vbpi" / "checkpoint.pt").read_bytes()
+    fit(run, "--force", trees="missing.ufboot").error_line()
+    assert (six / "six.vbpi" / "checkpoint.pt").read_bytes() == before
+
+
+def test_folder_that_is_no_run_is_never_removed(run, six):
+    (six / "six.vbpi").mkdir()
+    (six / "six.vbpi" / "thesis.txt").write_text("all of it")
+    assert "not a run" in fit(run, "--force").error_line()
+    assert (six / "six.vbpi" / "thesis.txt").read_text() == "all of it"
+
+
+def test_corrupt_and_foreign_checkpoints(run, six):
+    assert fit(run).status == 0
+    place = six / "six.vbpi" / "checkpoint.pt"
+    whole = place.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
+        place.write_bytes(content)
+        for arguments in (("eval", "six.vbpi", "--quiet"), ("fit", "--resume", "six.vbpi", "--quiet")):
+            assert "checkpoint.pt" in run(*arguments).error_line()
+    torch.save({"model": torch.zeros(3)}, place)
+    assert "not a vbpi-mix checkpoint" in run("eval", "six.vbpi", "--quiet").error_line()
+
+
+def test_eval_without_a_run(run, untouched):
+    assert "no run" in run("eval").error_line()
+
+
+def test_resume_takes_no_other_options(run, six):
+    outcome = run("fit", "six.nex", "--resume", "six.vbpi")
+    assert outcome.status == 2
+    assert "--resume" in outcome.err
+
+
+def test_loglik_needs_branch_lengths(run, six):
+    assert "branch lengths" in run("loglik", "six.nex", "all.ufboot").error_line()
+
+
+def test_simulate_overwrites_nothing(run, six):
+    assert run("simulate", "--out", "s.nex").status == 0
+    before = (six / "s.nex").read_bytes()
+    assert "--force" in run("simulate", "--out", "s.nex", "--seed", 2).error_line()
+    assert (six / "s.nex").read_bytes() == before
+    assert "4 taxa" in run("simulate", "--taxa", 3, "--out", "t.nex").error_line()

@@ -1,0 +1,192 @@
+"""fit, eval and loglik as a user types them."""
+
+import csv
+import json
+import math
+import signal
+import subprocess
+import sys
+
+import dendropy
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from vbpi_mix.phylo.alignment import read_alignment
+from vbpi_mix.phylo.tree_sample import read_tree_sample
+
+FIT = ("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 60, "--threads", 1, "--quiet")
+
+
+def trace_without_seconds(path):
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_fit_writes_a_run_that_other_programs_read(run, six):
+    outcome = run(*FIT, "--A", 2, "--S", 1, "--estimator", "s2a")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.startswith("six.vbpi: iterations after 60 iterations")
+    assert outcome.err == ""
+    place = six / "six.vbpi"
+    names = {p.name for p in place.iterdir()}
+    assert names == {
+        "config.yaml", "checkpoint.pt", "trace.csv", "log.txt", "summary.json", "topologies.trprobs", "consensus.nwk",
+    }  # fmt: skip
+    summary = json.loads((place / "summary.json").read_text())
+    assert {k: summary[k] for k in ("A", "S", "K", "estimator", "seed", "iterations")} == {
+        "A": 2, "S": 1, "K": 10, "estimator": "s2a", "seed": 1, "iterations": 60,
+    }  # fmt: skip
+    assert summary["seconds"] > 0
+    assert summary["seconds_per_iteration"] > 0
+    assert math.isfinite(summary["elbo"])
+    assert set(summary["versions"]) >= {"python", "torch", "numpy", "numba", "vbpi_mix"}
+    config = yaml.safe_load((place / "config.yaml").read_text())
+    assert config["model"] == {
+        "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp", "init": "em",
+    }  # fmt: skip
+    assert config["training"]["iterations"] == 60
+    assert config["training"]["learning_rate"] > 0
+
+    taxa = read_alignment("six.nex").taxa
+    tree = dendropy.Tree.get(path=str(place / "consensus.nwk"), schema="newick")
+    assert {leaf.taxon.label for leaf in tree.leaf_node_iter()} == set(taxa)
+    inner = [n for n in tree.preorder_internal_node_iter() if n.parent_node is not None]
+    assert all(0.5 < float(n.label) <= 1 for n in inner)
+    assert all(n.edge.length > 0 for n in tree.preorder_node_iter() if n.parent_node is not None)
+    listed = dendropy.TreeList.get(path=str(place / "topologies.trprobs"), schema="nexus")
+    sample = read_tree_sample([place / "topologies.trprobs"], taxa)
+    assert len(listed) == sample.weights.size
+    weights = [float(line.split("[&W ")[1].split("]")[0])
+               for line in (place / "topologies.trprobs").read_text().splitlines() if "[&W" in line]  # fmt: skip
+    assert 0.9 < sum(weights) <= 1 + 1e-6
+    assert weights == sorted(weights, reverse=True)
+
+
+def test_eval_adds_both_forms_to_the_newest_run(run, six):
+    assert run(*FIT, "--A", 2, "--S", 2, "--estimator", "a2a").status == 0
+    outcome = run("eval", "--importance-samples", 50, "--repeats", 4, "--threads", 1, "--quiet")
+    assert outcome.status == 0, outcome.err
+    assert "marginal log-likelihood (published)" in outcome.out
+    estimates = json.loads((six / "six.vbpi" / "summary.json").read_text())["marginal_log_likelihood"]
+    assert [e["form"] for e in estimates] == ["published", "pooled"]
+    for estimate in estimates:
+        assert set(estimate) == {"form", "mean", "sd", "importance_samples", "repeats"}
+        assert (estimate["importance_samples"], estimate["repeats"]) == (50, 4)
+        assert math.isfinite(estimate["mean"])
+    assert estimates[0]["mean"] <= estimates[1]["mean"] + 1e-9
+    again = run("eval", "six.vbpi", "--importance-samples", 50, "--repeats", 4, "--threads", 1, "--quiet")
+    assert again.out.splitlines()[:2] == outcome.out.splitlines()[:2]
+
+
+def test_loglik_prints_one_number(run, six, benchmark_data):
+    outcome = run("loglik", "six.nex", "six.nwk.txt", "--model", "JC69")
+    assert outcome.status == 0
+    assert outcome.out.strip().split(".")[1].isdigit()
+    assert len(outcome.out.strip().split(".")[1]) == 6
+    oracle = benchmark_data.parent / "oracles" / "likelihood_iqtree.json"
+    if not oracle.exists():
+        pytest.skip(f"no oracle file {oracle}")
+    row = next(r for r in json.loads(oracle.read_text()) if (r["dataset"], r["model"]) == ("DS1", "JC69"))
+    (six / "tree.nwk").write_text(row["newick"])
+    value = float(run("loglik", benchmark_data / "DS1" / "DS1.nex", "tree.nwk").out)
+    assert value == pytest.approx(row["log_likelihood"], abs=1e-3)
+
+
+@pytest.mark.parametrize("estimator", ["a2a", "s2a", "s2s"])
+def test_same_seed_same_trace_whatever_the_threads(run, six, estimator):
+    traces = []
+    for threads in (1, 2):
+        sampled = 8 if estimator == "a2a" else 4
+        outcome = run(
+            "fit", "six.nex", "--trees", "all.ufboot", "--iterations", 40, "--threads", threads, "--quiet", "--A", 8,
+            "--S", sampled, "--estimator", estimator, "--out", f"t{threads}.vbpi",
+        )  # fmt: skip
+        assert outcome.status == 0, outcome.err
+        traces.append(trace_without_seconds(six / f"t{threads}.vbpi" / "trace.csv"))
+    assert len(traces[0]) == 4
+    assert traces[0] == traces[1]
+
+
+def test_resume_continues_as_if_it_had_not_stopped(run, six, monkeypatch):
+    """Ctrl-C in iteration 31, then --resume: the same trace, parameters and trees as without a stop."""
+    from vbpi_mix_cli.phylo_runs import PhyloProblem
+
+    assert run(*FIT, "--out", "whole.vbpi").status == 0
+    objective = PhyloProblem.objective
+
+    def interrupted(self, iteration, beta, generator):
+        if iteration == 31:
+            signal.raise_signal(signal.SIGINT)
+        return objective(self, iteration, beta, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PhyloProblem, "objective", interrupted)
+        first = run(*FIT, "--out", "parts.vbpi")
+    assert "interrupted after 31 iterations" in first.out
+    outcome = run("fit", "--resume", "parts.vbpi", "--quiet")
+    assert outcome.status == 0, outcome.err
+    assert trace_without_seconds(six / "whole.vbpi" / "trace.csv") == trace_without_seconds(
+        six / "parts.vbpi" / "trace.csv"
+    )
+    whole, parts = (torch.load(six / d / "checkpoint.pt", weights_only=True) for d in ("whole.vbpi", "parts.vbpi"))
+    for name in ("logits", "features"):
+        assert torch.equal(whole["problem"][name], parts["problem"][name])
+    assert (six / "whole.vbpi" / "consensus.nwk").read_text() == (six / "parts.vbpi" / "consensus.nwk").read_text()
+
+
+def test_sample_beside_the_alignment_is_found_and_named(run, six):
+    (six / "six.ufboot").write_text((six / "all.ufboot").read_text())
+    outcome = run("fit", "six.nex", "--iterations", 20, "--threads", 1, "--A", 1)
+    assert outcome.status == 0, outcome.err
+    assert "tree sample found beside the alignment: six.ufboot" in outcome.err
+    assert "iteration 20" in outcome.err
+
+
+@pytest.mark.parametrize("option", [("--branch", "split"), ("--init", "flat"), ("--init", "average")])
+def test_other_models_fit(run, six, option):
+    assert run(*FIT, *option).status == 0
+
+
+def test_flat_start_is_flat(run, six):
+    run("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 1, "--learning-rate", 1e-12, "--init", "flat",
+        "--threads", 1, "--quiet", "--A", 1)  # fmt: skip
+    state = torch.load(six / "six.vbpi" / "checkpoint.pt", weights_only=True)["problem"]
+    assert state["logits"].abs().max() < 1e-9
+
+
+def test_weights_of_the_sample_reach_the_start(run, six):
+    """EM on a sample in which one topology has most of the weight makes it most probable."""
+    lines = (six / "all.ufboot").read_text().splitlines()
+    (six / "heavy.ufboot").write_text("\n".join([*lines, *([lines[7]] * 2000)]) + "\n")
+    run("fit", "six.nex", "--trees", "heavy.ufboot", "--iterations", 1, "--learning-rate", 1e-12, "--threads", 1,
+        "--quiet", "--A", 1)  # fmt: skip
+    taxa = read_alignment("six.nex").taxa
+    fitted = read_tree_sample([six / "six.vbpi" / "topologies.trprobs"], taxa)
+    heavy = read_tree_sample([six / "heavy.ufboot"], taxa)
+    np.testing.assert_array_equal(fitted.children[0], heavy.children[0])
+    assert fitted.weights[0] > 0.8
+
+
+def test_help_is_quick_to_load_and_every_command_has_an_example():
+    """No numerical library is imported for --help."""
+    code = (
+        "import sys; from vbpi_mix_cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'numba', 'Bio', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "fit" in done.stdout
+
+
+def test_every_command_shows_help_with_an_example(run):
+    from vbpi_mix_cli.main import COMMANDS
+
+    for name in COMMANDS:
+        outcome = run(name, "--help")
+        assert outcome.status == 0, name
+        assert f"vbpi-mix {name}" in outcome.out.split("Example")[1], name

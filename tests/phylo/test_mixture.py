@@ -1,0 +1,190 @@
+"""The variational family: its densities written out, its gradients by differences, its draws by seed."""
+
+import math
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from vbpi_mix.errors import CheckpointError, ConfigError
+from vbpi_mix.estimators import Estimator, draw_components
+from vbpi_mix.phylo.branch_lengths import LOG_LENGTH_SHIFT
+from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.support import build_support
+from vbpi_mix.phylo.target import PhyloTarget, log_topology_prior
+from vbpi_mix.phylo.topology import enumerate_topologies, random_topologies
+
+
+def make_mixture(n_taxa=6, n_components=3, branch_model="psp", seed=1):
+    topologies = enumerate_topologies(n_taxa) if n_taxa < 7 else random_topologies(n_taxa, 20, np.random.default_rng(2))
+    mixture = PhyloMixture(
+        build_support(topologies), n_components, generator=torch.Generator().manual_seed(seed), branch_model=branch_model
+    )
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        mixture.logits.copy_(torch.from_numpy(rng.normal(size=mixture.logits.shape)))
+        mixture.features.copy_(torch.from_numpy(0.5 * rng.normal(size=mixture.features.shape)))
+    return mixture
+
+
+def sample(mixture, estimator="a2a", sampled=None, particles=4, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    draw = draw_components(Estimator.parse(estimator), mixture.n_components, sampled, generator)
+    return draw, mixture.sample(draw, particles, generator)
+
+
+@pytest.mark.parametrize("branch_model", ["psp", "split"])
+def test_density_is_that_of_its_parts(branch_model):
+    """log q_j = log of the topology's probability + a normal density per edge, for every evaluated component."""
+    mixture = make_mixture(branch_model=branch_model)
+    draw, draws = sample(mixture)
+    encoded = mixture.support.encode(draws.topologies.children)
+    topology = mixture.log_topology_probability(encoded)
+    features = mixture.features.detach().numpy()
+    x = draws.log_lengths.detach().numpy().reshape(len(encoded), -1) - LOG_LENGTH_SHIFT
+    log_q = draws.log_q.detach().numpy().reshape(len(encoded), -1)
+    for t in range(len(encoded)):
+        for r in draw.evaluated.tolist():
+            expected = topology[t, r]
+            for edge, rows in enumerate(encoded.rows[t]):
+                used = [row for row in rows if row >= 0][: None if branch_model == "psp" else 1]
+                mean, log_sd = (sum(features[r, row, k] for row in used) for k in (0, 1))
+                standard = (x[t, edge] - mean) / math.exp(log_sd)
+                expected += -0.5 * standard**2 - log_sd - 0.5 * math.log(2 * math.pi)
+            assert log_q[t, r] == pytest.approx(expected, abs=1e-10)
+    own = draw.sampled.repeat_interleave(4).numpy()
+    np.testing.assert_allclose(
+        draws.log_q_score.detach().numpy().ravel(), topology[np.arange(len(encoded)), own], atol=1e-12
+    )
+
+
+def test_pendant_edges_have_one_primary_subsplit_pair_and_internal_ones_two():
+    mixture = make_mixture()
+    _, draws = sample(mixture)
+    pairs = (draws.topologies.rows[..., 1:] >= 0).sum(axis=2)
+    sizes = mixture.support.split_size[draws.topologies.rows[..., 0]]
+    pendant = (sizes == 1) | (sizes == 5)
+    np.testing.assert_array_equal(pairs, np.where(pendant, 1, 2))
+
+
+@pytest.mark.parametrize(("estimator", "sampled"), [("a2a", 3), ("s2a", 2), ("s2s", 2), ("s2a", 1)])
+def test_gradients_equal_differences(estimator, sampled):
+    """Of a random linear function of every output, with the random numbers held fixed."""
+    mixture = make_mixture()
+    rng = torch.Generator().manual_seed(9)
+    _, first = sample(mixture, estimator, sampled)
+    weights = [torch.randn(v.shape, generator=rng, dtype=torch.float64) for v in outputs(first)]
+
+    def value():
+        _, draws = sample(mixture, estimator, sampled)
+        return sum((w * v).sum() for w, v in zip(weights, outputs(draws), strict=True))
+
+    value().backward()
+    picks = np.random.default_rng(10)
+    checked = 0
+    for parameter in (mixture.logits, mixture.features):
+        touched = parameter.grad.nonzero()
+        for index in map(tuple, touched[picks.permutation(len(touched))[:40]].tolist()):
+            with torch.no_grad():
+                parameter[index] += 1e-6
+                above = value().item()
+                parameter[index] -= 2e-6
+                below = value().item()
+                parameter[index] += 1e-6
+            assert parameter.grad[index].item() == pytest.approx((above - below) / 2e-6, rel=1e-5, abs=1e-6)
+            checked += 1
+    assert checked == 80
+
+
+def outputs(draws):
+    return draws.log_q, draws.log_q_score, draws.log_lengths
+
+
+def test_components_that_are_not_evaluated_get_no_gradient():
+    mixture = make_mixture()
+    draw, draws = sample(mixture, "s2s", 1)
+    (draws.log_q.sum() + draws.log_lengths.sum()).backward()
+    others = [a for a in range(3) if a not in draw.sampled.tolist()]
+    assert mixture.logits.grad[others].abs().max() == 0
+    assert mixture.features.grad[others].abs().max() == 0
+    assert mixture.features.grad[draw.sampled].abs().max() > 0
+
+
+def test_threads_change_no_digit_of_draws_and_gradients():
+    results = []
+    before = numba.get_num_threads()
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            mixture = make_mixture(12, 4)
+            _, draws = sample(mixture, particles=16)
+            sum(v.sum() for v in outputs(draws)).backward()
+            results.append([*(v.detach() for v in outputs(draws)), mixture.logits.grad, mixture.features.grad])
+    finally:
+        numba.set_num_threads(before)
+    for one, two in zip(*results, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_target_is_likelihood_and_prior_written_out():
+    from reference import jukes_cantor
+
+    from vbpi_mix.phylo.likelihood import pack_patterns
+    from vbpi_mix.phylo.site_patterns import SitePatterns
+
+    states = np.array([[1, 2], [1, 4], [2, 4], [8, 15], [1, 1]], np.uint8)
+    target = PhyloTarget(pack_patterns(SitePatterns(states, np.array([2.0, 1.0]))), branch_length_rate=7.0)
+    mixture = make_mixture(5, 1)
+    _, draws = sample(mixture, particles=3)
+    likelihood, prior = target.log_likelihood(draws), target.log_prior(draws)
+    x = draws.log_lengths.detach().numpy()[0]
+    for k in range(3):
+        expected = jukes_cantor.log_likelihood_by_summation(
+            draws.topologies.children[k], np.exp(x[k]), states, [2.0, 1.0]
+        )
+        assert likelihood[0, k].item() == pytest.approx(expected, abs=1e-10)
+        # Uniform over 15 topologies; exponential density of each length times the Jacobian of its logarithm.
+        density = sum(math.log(7.0) - 7.0 * math.exp(v) + v for v in x[k])
+        assert prior[0, k].item() == pytest.approx(-math.log(15) + density, abs=1e-10)
+
+
+def test_target_gradients_equal_differences():
+    from vbpi_mix.phylo.likelihood import pack_patterns
+    from vbpi_mix.phylo.site_patterns import SitePatterns
+
+    states = np.random.default_rng(4).choice(np.array([1, 2, 4, 8], np.uint8), (6, 12))
+    target = PhyloTarget(pack_patterns(SitePatterns(states, np.ones(12))))
+    _, draws = sample(make_mixture(), particles=2)
+    x = draws.log_lengths.detach().clone().requires_grad_()
+    weights = torch.tensor([[0.3, -1.2], [0.5, 2.0], [1.0, 0.1]], dtype=torch.float64)
+
+    def value(v):
+        from types import SimpleNamespace
+
+        at = SimpleNamespace(topologies=draws.topologies, log_lengths=v)
+        return (weights * target.log_likelihood(at)).sum() + (weights * target.log_prior(at)).sum()
+
+    value(x).backward()
+    for index in [(0, 0, 0), (1, 1, 4), (2, 0, 8), (0, 1, 3)]:
+        shift = torch.zeros_like(x)
+        shift[index] = 1e-6
+        difference = (value(x.detach() + shift) - value(x.detach() - shift)) / 2e-6
+        assert x.grad[index].item() == pytest.approx(difference.item(), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n_taxa", "count"), [(4, 3), (5, 15), (8, 10395), (10, 2027025)])
+def test_topology_prior_counts_the_unrooted_topologies(n_taxa, count):
+    assert log_topology_prior(n_taxa) == pytest.approx(-math.log(count), abs=1e-12)
+
+
+def test_state_of_another_shape_is_refused():
+    mixture = make_mixture()
+    mixture.load_state_dict(make_mixture(seed=5).state_dict())
+    with pytest.raises(CheckpointError, match="another support or number of components"):
+        mixture.load_state_dict(make_mixture(n_components=2).state_dict())
+
+
+def test_unknown_branch_model_is_refused():
+    with pytest.raises(ConfigError, match="give psp or split"):
+        make_mixture(branch_model="tips")
