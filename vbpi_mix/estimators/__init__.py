@@ -15,18 +15,37 @@ from vbpi_mix.estimators.components import (
     inclusion_probabilities,
     outer_weights,
 )
-from vbpi_mix.estimators.gradients import Objective, pathwise_objective, vimco_objective
-from vbpi_mix.estimators.interfaces import Draws, ScoredDraws, Target, VariationalMixture
+from vbpi_mix.estimators.gradients import (
+    DirectObjective,
+    LinearObjective,
+    Objective,
+    direct_vimco_objective,
+    pathwise_objective,
+    vimco_objective,
+)
+from vbpi_mix.estimators.interfaces import (
+    DirectMixture,
+    DirectTarget,
+    Draws,
+    ScoredDraws,
+    Target,
+    VariationalMixture,
+)
 
 __all__ = [
     "ComponentDraw",
+    "DirectMixture",
+    "DirectObjective",
+    "DirectTarget",
     "Draws",
     "Estimator",
+    "LinearObjective",
     "Objective",
     "ScoredDraws",
     "Target",
     "VariationalMixture",
     "WarmUp",
+    "direct_vimco_objective",
     "draw_components",
     "inclusion_probabilities",
     "log_importance_weights",

@@ -6,15 +6,17 @@ Shapes: S components sampled, K particles of each, *B a data batch, empty for ph
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators.bounds import combine_components, miselbo
+from vbpi_mix.estimators.interfaces import DirectMixture, DirectTarget
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,8 @@ def vimco_objective(log_w: Tensor, log_q_score: Tensor, component_weights: Tenso
             "both must be [S, K, *B]"
         )
     with torch.no_grad():
-        bounds, signal = _bounds_and_signal(log_w)
+        bounds, slope, signal = _coefficients(log_w, component_weights)
         bound = combine_components(bounds, component_weights)
-        scale = _minus_share(log_w, component_weights)
-        signal = signal * scale
-        slope = torch.softmax(log_w, 1).mul_(scale)  # of the bound in each log w
     terms = [(log_w, slope), (log_q_score, signal)]
     if component_weights is not None and component_weights.requires_grad:
         points = max(1, bound.numel())
@@ -101,6 +100,61 @@ def vimco_objective(log_w: Tensor, log_q_score: Tensor, component_weights: Tenso
         shares = component_weights if component_weights.ndim == bounds.ndim else component_weights.view(shape)
         terms.append((shares.expand_as(bounds), -bounds / points))
     return LinearObjective(bound, terms)
+
+
+class DirectObjective(Objective):
+    """An objective whose gradient is pulled back by the problem itself, without a graph."""
+
+    def __init__(self, bound: Tensor, pull_back: Callable[[], None]) -> None:
+        object.__setattr__(self, "bound", bound)
+        object.__setattr__(self, "_pull_back", pull_back)
+
+    @property
+    def surrogate(self) -> Tensor:  # type: ignore[override]
+        """There is none: nothing here is attached to a graph."""
+        raise AttributeError("a direct objective has no surrogate; call backward()")
+
+    def backward(self) -> None:
+        """Leave minus the gradient estimate in every parameter's `.grad`."""
+        self._pull_back()
+
+
+def direct_vimco_objective(
+    target: DirectTarget[Any], mixture: DirectMixture[Any], draws: Any, beta: float = 1.0
+) -> DirectObjective:
+    """`vimco_objective` of tempered-likelihood weights and uniform mixture weights, for problems that can carry
+    gradients back themselves.
+
+    The same coefficients, minus the derivatives of the bound in log w and the signals of the score; the derivative of
+    log w in each log q_r is minus the share of component r in the mixture density. For particles that cost a
+    microsecond each a graph costs more than the problem: trees take this way, and a test holds it to the other.
+    """
+    with torch.no_grad():
+        log_likelihood, log_prior, to_points = target.evaluate(draws)
+        log_q = draws.log_q
+        if log_q.shape[2] == 1:
+            log_mixture = log_q.select(2, 0)
+        else:
+            log_mixture = torch.logsumexp(log_q, 2).sub_(math.log(log_q.shape[2]))
+        log_w = torch.add(log_prior - log_mixture, log_likelihood, alpha=beta)
+        bounds, slope, signal = _coefficients(log_w, None)
+
+    def pull_back() -> None:
+        with torch.no_grad():
+            shares = -slope.unsqueeze(2)
+            if log_q.shape[2] > 1:
+                shares = torch.softmax(log_q, 2).mul_(shares)
+            points = to_points(slope if beta == 1.0 else slope * beta, slope)
+            mixture.pull_back(draws, shares, signal, points)
+
+    return DirectObjective(combine_components(bounds, None), pull_back)
+
+
+def _coefficients(log_w: Tensor, component_weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Bounds [S, *B]; minus the derivative of the mean bound in each log w, and minus each signal, [S, K, *B]."""
+    bounds, signal = _bounds_and_signal(log_w)
+    scale = _minus_share(log_w, component_weights)
+    return bounds, torch.softmax(log_w, 1).mul_(scale), signal * scale
 
 
 def _bounds_and_signal(log_w: Tensor) -> tuple[Tensor, Tensor]:

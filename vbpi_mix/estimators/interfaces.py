@@ -8,7 +8,8 @@ Shapes: A components, S sampled, R evaluated, K particles of each sampled compon
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -68,5 +69,27 @@ class VariationalMixture(Protocol[Z_co]):
     def sample(self, draw: ComponentDraw, particles: int, generator: torch.Generator) -> Z_co:
         """Draw K = `particles` particles of each component in draw.sampled, and evaluate them under each
         in draw.evaluated. Continuous parts are reparameterised; all randomness is the generator's.
+        """
+        ...
+
+
+@runtime_checkable
+class DirectTarget(Protocol[Z_contra]):
+    """A target that carries gradients from its densities to the draws itself."""
+
+    def evaluate(self, draws: Z_contra) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Any]]:
+        """Log-likelihood and log-prior [S, K], and a function of the gradients with respect to these two that gives
+        the gradient with respect to the continuous part of the draws, in whatever form the mixture takes it.
+        """
+        ...
+
+
+@runtime_checkable
+class DirectMixture(Protocol[Z_contra]):
+    """A mixture that carries gradients from its draws to its parameters itself."""
+
+    def pull_back(self, draws: Z_contra, log_q: Tensor, log_q_score: Tensor, points: Any) -> None:
+        """Set every parameter's `.grad`, given the gradients with respect to log_q [S, K, R], log_q_score [S, K] and
+        the continuous part of the draws.
         """
         ...

@@ -57,6 +57,7 @@ class PhyloDraws:
     log_lengths: Tensor
     log_q: Tensor
     log_q_score: Tensor
+    step: _Step
 
 
 class PhyloMixture:
@@ -78,6 +79,8 @@ class PhyloMixture:
         start = np.zeros(support.n_params) if logits is None else logits
         self.logits = torch.from_numpy(np.tile(start, (n_components, 1))).requires_grad_()
         self.features = initial_features(support, n_components, branch_model, generator)
+        # Where `pull_back` writes; kept, because taking and returning them every step costs more than filling them.
+        self._gradients = torch.zeros_like(self.logits), torch.zeros_like(self.features)
 
     @property
     def n_components(self) -> int:
@@ -95,8 +98,22 @@ class PhyloMixture:
         uniforms = torch.rand(trees, n_taxa - 1, generator=generator, dtype=torch.float64).numpy()
         noise = torch.randn(trees, 2 * n_taxa - 3, generator=generator, dtype=torch.float64).numpy()
         step = _Step(self, draw, particles, uniforms, noise)
-        log_q, score, log_lengths = _Sample.apply(self.logits, self.features, step)
-        return PhyloDraws(step.topologies, log_lengths, log_q, score)
+        if torch.is_grad_enabled():
+            log_q, score, log_lengths = _Sample.apply(self.logits, self.features, step)
+        else:
+            log_q, score, log_lengths = step.tensors(self.logits, self.features)
+        return PhyloDraws(step.topologies, log_lengths, log_q, score, step)
+
+    def pull_back(self, draws: PhyloDraws, log_q: Tensor, log_q_score: Tensor, points: np.ndarray) -> None:
+        """Set the gradients of logits and features from those of log_q [S, K, R], log_q_score [S, K] and the
+        log-lengths, float64 [T, E]: what differentiating through `sample` would leave in `.grad`.
+        """
+        logits, features = self._gradients
+        trees = points.shape[0]
+        draws.step.backward(
+            log_q.numpy().reshape(trees, -1), log_q_score.numpy().reshape(trees), points, logits.numpy(), features.numpy()
+        )
+        self.logits.grad, self.features.grad = logits, features
 
     def log_topology_probability(self, topologies: EncodedTopologies) -> np.ndarray:
         """log q_a(tau) float64 [T, A]; -inf outside the support."""
@@ -178,6 +195,16 @@ class _Step:
             kernels.draw_particles(0, self.particles.noise.shape[0], *arguments)
         return self.particles.log_q, self._own(self.particles.log_q_topology), self.particles.draws + LOG_LENGTH_SHIFT
 
+    def tensors(self, logits: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log_q [S, K, R], score [S, K], log_lengths [S, K, E]."""
+        sampled, particles = self.shape
+        log_q, score, log_lengths = self.forward(logits.detach().numpy(), features.detach().numpy())
+        return (
+            torch.from_numpy(log_q).view(sampled, particles, -1),
+            torch.from_numpy(score).view(sampled, particles),
+            torch.from_numpy(log_lengths).view(sampled, particles, -1),
+        )
+
     def _own(self, values: np.ndarray) -> np.ndarray:
         """Of values [T, R], those of the component that drew each particle."""
         return values[np.arange(values.shape[0]), self.particles.own]
@@ -200,15 +227,9 @@ class _Sample(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, features: Tensor, step: _Step) -> tuple[Tensor, Tensor, Tensor]:
-        log_q, score, log_lengths = step.forward(logits.numpy(), features.numpy())
         ctx.step = step
         ctx.shapes = logits.shape, features.shape
-        sampled, particles = step.shape
-        return (
-            torch.from_numpy(log_q).view(sampled, particles, -1),
-            torch.from_numpy(score).view(sampled, particles),
-            torch.from_numpy(log_lengths).view(sampled, particles, -1),
-        )
+        return step.tensors(logits, features)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:

@@ -7,12 +7,15 @@ are of one point: log p(x) = log rate - rate b + x for each edge.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vbpi_mix.phylo.kernels.branches import log_prior as log_prior_kernel
+from vbpi_mix.phylo.kernels.branches import pull_back_to_log_lengths
 from vbpi_mix.phylo.likelihood import PackedPatterns, log_likelihoods, log_likelihoods_and_gradients
 
 BRANCH_LENGTH_RATE = 10.0
@@ -55,6 +58,24 @@ class PhyloTarget:
         """log p(tau) + log p(log b), [S, K]."""
         value: Tensor = _LogPrior.apply(draws.log_lengths, self._constant, self.branch_length_rate)
         return value
+
+    def evaluate(self, draws: TreeDraws) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], np.ndarray]]:
+        """Both at once, and what carries their gradients [S, K] back to the log-lengths, float64 [T, E]."""
+        children = draws.topologies.children
+        x = draws.log_lengths.numpy()
+        lengths = np.exp(x.reshape(children.shape[0], -1))
+        likelihoods, slopes = log_likelihoods_and_gradients(children, lengths, self.patterns)
+        prior = np.empty(children.shape[0])
+        log_prior_kernel(x.reshape(lengths.shape), lengths, self.branch_length_rate, self._constant, prior)
+
+        def to_log_lengths(likelihood: Tensor, prior: Tensor) -> np.ndarray:
+            pull_back_to_log_lengths(
+                slopes, lengths, self.branch_length_rate, likelihood.numpy().ravel(), prior.numpy().ravel()
+            )
+            return slopes
+
+        shape = draws.log_lengths.shape[:-1]
+        return torch.from_numpy(likelihoods).view(shape), torch.from_numpy(prior).view(shape), to_log_lengths
 
 
 class _LogLikelihood(torch.autograd.Function):

@@ -18,6 +18,7 @@ from vbpi_mix.estimators import (
     ComponentDraw,
     Estimator,
     Objective,
+    direct_vimco_objective,
     draw_components,
     inclusion_probabilities,
     log_importance_weights,
@@ -27,7 +28,7 @@ from vbpi_mix.estimators import (
     vimco_objective,
 )
 from vbpi_mix.estimators.bounds import WarmUp
-from vbpi_mix.estimators.interfaces import Draws, Target, VariationalMixture
+from vbpi_mix.estimators.interfaces import DirectMixture, DirectTarget, Draws, Target, VariationalMixture
 
 # Most particles, of all components together, that an estimate draws at once.
 ESTIMATE_AT_ONCE = 10_000
@@ -111,6 +112,12 @@ class MixtureProblem:
         self._warm_up = warm_up
         self._validation_particles = validation_particles
         self._weighted: Weighted | None = mixture if isinstance(mixture, Weighted) else None
+        self._direct = (
+            gradient == "vimco"
+            and warm_up == "likelihood"
+            and isinstance(target, DirectTarget)
+            and isinstance(mixture, DirectMixture)
+        )
         # Refuse an impossible S, A and estimator before anything is written.
         draw_components(estimator, mixture.n_components, sampled, torch.Generator())
 
@@ -125,6 +132,10 @@ class MixtureProblem:
         if log_mixture_weights is not None and S < A:
             inclusion = inclusion_probabilities(torch.softmax(log_mixture_weights.detach(), 0), S)
         draw = draw_components(self._estimator, A, S, generator, (), inclusion)
+        if self._direct and log_mixture_weights is None:
+            with torch.no_grad():
+                draws = self.mixture.sample(draw, self._particles, generator)
+            return direct_vimco_objective(self.target, self.mixture, draws, beta)
         draws = self.mixture.sample(draw, self._particles, generator)
         log_w = self._log_weights(draw, draws, beta)
         outer = outer_weights(self._estimator, draw, log_mixture_weights, inclusion)
