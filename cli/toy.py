@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vbpi_mix.training.reports import TrainingResult
     from vbpi_mix.training.run_directory import RunDirectory
 
+# Of all components together; L times as many where L are averaged inside the logarithm.
+VALIDATION_PARTICLES = 1_000
 FINAL_PARTICLES = 100_000
 PICTURED_SAMPLES = 3_000
 COUNTED_SAMPLES = 30_000
@@ -164,6 +166,7 @@ def _make_problem(experiment: Experiment, member: Member) -> MixtureProblem:
         particles=experiment.K * member.importance_samples,
         gradient="pathwise",
         importance_samples=member.importance_samples,
+        validation_particles=VALIDATION_PARTICLES * member.importance_samples,
     )
 
 
@@ -219,7 +222,8 @@ def _train(run: RunDirectory, experiment: Experiment, member: Member, quiet: boo
         result = trainer.run()
     run.log(f"{result.stop_reason} after {result.iterations:,} iterations")
     curve = read_curve(run.trace, member.label, result.seconds_per_iteration or 0.0)
-    final = problem.estimate(FINAL_PARTICLES, _stream(experiment, FINAL_STREAM))
+    particles = FINAL_PARTICLES * member.importance_samples
+    final = problem.estimate(particles, _stream(experiment, FINAL_STREAM))
     panel, facts = _inspect(problem, experiment, member)
     return Outcome(member, problem, result, curve, final, panel, facts)
 

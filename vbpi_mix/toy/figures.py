@@ -110,6 +110,7 @@ def draw_weights(panels: Sequence[Panel]) -> Figure:
         axes.bar(range(1, len(weights) + 1), weights, color=COLOURS[0])
         axes.axhline(1.0 / len(weights), color="black", linestyle="--", linewidth=1.0, label="uniform")
         axes.set_title(panel.title, fontsize=10)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel("component, largest weight first")
         axes.set_ylabel("weight")
         axes.legend(fontsize=8)
