@@ -101,6 +101,8 @@ def draw_samples(target: ToyTarget, panels: Sequence[Panel]) -> Figure:
 
 def draw_weights(panels: Sequence[Panel]) -> Figure:
     """Mixture weights, largest first, against the uniform weight."""
+    from matplotlib.ticker import MaxNLocator
+
     weighted = [panel for panel in panels if panel.weights is not None]
     figure = _figure(6.4, 3.2 * max(1, len(weighted)))
     for number, panel in enumerate(weighted):
@@ -110,7 +112,7 @@ def draw_weights(panels: Sequence[Panel]) -> Figure:
         axes.bar(range(1, len(weights) + 1), weights, color=COLOURS[0])
         axes.axhline(1.0 / len(weights), color="black", linestyle="--", linewidth=1.0, label="uniform")
         axes.set_title(panel.title, fontsize=10)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("component, largest weight first")
         axes.set_ylabel("weight")
         axes.legend(fontsize=8)
