@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from vbpi_mix_cli.phylo_runs import PhyloProblem
+
     from vbpi_mix.phylo.alignment import Alignment
     from vbpi_mix.phylo.tree_sample import TreeSample
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.run_directory import RunDirectory
-    from vbpi_mix_cli.phylo_runs import PhyloProblem
 
 POSTERIOR_TREES = 10_000
 
@@ -123,7 +124,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
     }
     problem = _build(alignment, sample, config["model"], training.seed)
     if not quiet:
-        support = problem.mixture.support
+        support = problem.support
         click.echo(
             f"{len(alignment.taxa)} taxa, {alignment.states.shape[1]} sites, {problem.patterns.weights.size} patterns; "
             f"{sample.tree_weights.size:,} trees, {sample.weights.size:,} topologies, "
@@ -180,13 +181,13 @@ def _read(path: Path, options: dict[str, Any], quiet: bool) -> tuple[Alignment, 
 
 def _build(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed: int) -> PhyloProblem:
     import torch
+    from vbpi_mix_cli.phylo_runs import PhyloProblem
 
     from vbpi_mix.estimators import Estimator
     from vbpi_mix.phylo import sbn
     from vbpi_mix.phylo.mixture import PhyloMixture
     from vbpi_mix.phylo.site_patterns import compress
     from vbpi_mix.phylo.support import build_support
-    from vbpi_mix_cli.phylo_runs import PhyloProblem
 
     support = build_support(sample.children)
     logits = None
@@ -214,12 +215,13 @@ def _build(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed
 def _resume(place: Path, threads: int | None, quiet: bool) -> None:
     from dataclasses import replace
 
+    from vbpi_mix_cli.phylo_runs import PhyloProblem, load_run
+
     from vbpi_mix.errors import RunDirectoryError
     from vbpi_mix.estimators import Estimator
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.run_directory import RunDirectory
-    from vbpi_mix_cli.phylo_runs import PhyloProblem, load_run
 
     run = RunDirectory.open(place)
     loaded = load_run(place)
@@ -246,9 +248,10 @@ def _train_and_export(
     quiet: bool,
     resume: bool = False,
 ) -> None:
+    from vbpi_mix_cli.console import Progress
+
     from vbpi_mix.training.provenance import environment, versions
     from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli.console import Progress
 
     with Progress(quiet) as progress:
         trainer = Trainer(problem, training, run, progress, run_config=config)
@@ -267,7 +270,7 @@ def _train_and_export(
             "seconds_per_iteration": result.seconds_per_iteration,
             "training_bound": result.bound,
             "stop_reason": result.stop_reason,
-            "support_elements": problem.mixture.support.n_params,
+            "support_elements": problem.support.n_params,
             "versions": versions(),
             "environment": environment(),
         }
@@ -297,7 +300,7 @@ def _export(problem: PhyloProblem, run: RunDirectory, seed: int) -> dict[str, fl
     from vbpi_mix.evaluation import evaluate
     from vbpi_mix.export import consensus_newick, draw_trees, topology_probabilities, trprobs
 
-    mixture = problem.mixture
+    mixture = problem.trees
     generator = torch.Generator().manual_seed(seed)
     draw = draw_components(Estimator.A2A, mixture.n_components, None, generator)
     trees = draw_trees(mixture, draw, POSTERIOR_TREES, generator)

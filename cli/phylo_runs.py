@@ -47,6 +47,8 @@ class PhyloProblem(MixtureProblem):
         )
         self.taxa = taxa
         self.patterns = patterns
+        self.support = mixture.support
+        self.trees = mixture
 
     def state_dict(self) -> Mapping[str, Any]:
         """Parameters, taxa, site patterns and support."""
@@ -55,7 +57,7 @@ class PhyloProblem(MixtureProblem):
             "taxa": list(self.taxa),
             "states": torch.from_numpy(self.patterns.states),
             "weights": torch.from_numpy(self.patterns.weights),
-            "support": support_state(self.mixture.support),
+            "support": support_state(self.support),
         }
 
 

@@ -23,7 +23,7 @@ from typing import Any
 # it waits for needs (docs/log.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-import numba  # noqa: E402
+import numba
 
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 
@@ -52,8 +52,10 @@ def _cache_folder() -> str:
     return ""
 
 
-if not numba.config.CACHE_DIR:
-    numba.config.CACHE_DIR = _cache_folder()
+# numba fills its configuration module when it is imported, so that a type checker sees nothing in it.
+_numba_config: Any = numba.config
+if not _numba_config.CACHE_DIR:
+    _numba_config.CACHE_DIR = _cache_folder()
 
 kernel: Callable[..., Any] = numba.njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
 parallel_kernel: Callable[..., Any] = numba.njit(

@@ -45,12 +45,14 @@ class LinearObjective(Objective):
     sizes of phylogenetics that is a good part of what the estimator costs.
     """
 
+    _terms: tuple[tuple[Tensor, Tensor], ...]
+
     def __init__(self, bound: Tensor, terms: Sequence[tuple[Tensor, Tensor]]) -> None:
         object.__setattr__(self, "bound", bound)
         object.__setattr__(self, "_terms", tuple(terms))
 
     @property
-    def surrogate(self) -> Tensor:  # type: ignore[override]
+    def surrogate(self) -> Tensor:
         """The sum itself, for those who want to differentiate it otherwise."""
         return torch.stack([(coefficient * tensor).sum() for tensor, coefficient in self._terms]).sum()
 
@@ -91,8 +93,9 @@ def vimco_objective(log_w: Tensor, log_q_score: Tensor, component_weights: Tenso
             "both must be [S, K, *B]"
         )
     with torch.no_grad():
-        bounds, slope, signal = _coefficients(log_w, component_weights)
+        bounds, signal = _bounds_and_signal(log_w)
         bound = combine_components(bounds, component_weights)
+        slope, signal = _coefficients(log_w, signal, component_weights)
     terms = [(log_w, slope), (log_q_score, signal)]
     if component_weights is not None and component_weights.requires_grad:
         points = max(1, bound.numel())
@@ -105,12 +108,14 @@ def vimco_objective(log_w: Tensor, log_q_score: Tensor, component_weights: Tenso
 class DirectObjective(Objective):
     """An objective whose gradient is pulled back by the problem itself, without a graph."""
 
+    _pull_back: Callable[[], None]
+
     def __init__(self, bound: Tensor, pull_back: Callable[[], None]) -> None:
         object.__setattr__(self, "bound", bound)
         object.__setattr__(self, "_pull_back", pull_back)
 
     @property
-    def surrogate(self) -> Tensor:  # type: ignore[override]
+    def surrogate(self) -> Tensor:
         """There is none: nothing here is attached to a graph."""
         raise AttributeError("a direct objective has no surrogate; call backward()")
 
@@ -137,7 +142,8 @@ def direct_vimco_objective(
         else:
             log_mixture = torch.logsumexp(log_q, 2).sub_(math.log(log_q.shape[2]))
         log_w = torch.add(log_prior - log_mixture, log_likelihood, alpha=beta)
-        bounds, slope, signal = _coefficients(log_w, None)
+        bounds, signal = _bounds_and_signal(log_w)
+        slope, signal = _coefficients(log_w, signal, None)
 
     def pull_back() -> None:
         with torch.no_grad():
@@ -150,11 +156,10 @@ def direct_vimco_objective(
     return DirectObjective(combine_components(bounds, None), pull_back)
 
 
-def _coefficients(log_w: Tensor, component_weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Bounds [S, *B]; minus the derivative of the mean bound in each log w, and minus each signal, [S, K, *B]."""
-    bounds, signal = _bounds_and_signal(log_w)
+def _coefficients(log_w: Tensor, signal: Tensor, component_weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Minus the derivative of the mean bound in each log w, and minus what each signal counts in it, [S, K, *B]."""
     scale = _minus_share(log_w, component_weights)
-    return bounds, torch.softmax(log_w, 1).mul_(scale), signal * scale
+    return torch.softmax(log_w, 1).mul_(scale), signal * scale
 
 
 def _bounds_and_signal(log_w: Tensor) -> tuple[Tensor, Tensor]:

@@ -112,12 +112,10 @@ class MixtureProblem:
         self._warm_up = warm_up
         self._validation_particles = validation_particles
         self._weighted: Weighted | None = mixture if isinstance(mixture, Weighted) else None
-        self._direct = (
-            gradient == "vimco"
-            and warm_up == "likelihood"
-            and isinstance(target, DirectTarget)
-            and isinstance(mixture, DirectMixture)
-        )
+        self._direct: tuple[DirectTarget[Any], DirectMixture[Any]] | None = None
+        tempered_vimco = gradient == "vimco" and warm_up == "likelihood"
+        if tempered_vimco and isinstance(target, DirectTarget) and isinstance(mixture, DirectMixture):
+            self._direct = target, mixture
         # Refuse an impossible S, A and estimator before anything is written.
         draw_components(estimator, mixture.n_components, sampled, torch.Generator())
 
@@ -132,10 +130,10 @@ class MixtureProblem:
         if log_mixture_weights is not None and S < A:
             inclusion = inclusion_probabilities(torch.softmax(log_mixture_weights.detach(), 0), S)
         draw = draw_components(self._estimator, A, S, generator, (), inclusion)
-        if self._direct and log_mixture_weights is None:
+        if self._direct is not None and log_mixture_weights is None:
             with torch.no_grad():
                 draws = self.mixture.sample(draw, self._particles, generator)
-            return direct_vimco_objective(self.target, self.mixture, draws, beta)
+            return direct_vimco_objective(*self._direct, draws, beta)
         draws = self.mixture.sample(draw, self._particles, generator)
         log_w = self._log_weights(draw, draws, beta)
         outer = outer_weights(self._estimator, draw, log_mixture_weights, inclusion)

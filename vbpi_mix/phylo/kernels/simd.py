@@ -23,7 +23,7 @@ LOG_TWO = float(np.log(2.0))
 # Lane sums may be reassociated and products contracted; infinities and NaN keep their meaning.
 FLAGS = ("contract", "reassoc", "nsz")
 
-if numba.config.DISABLE_JIT:
+if getattr(numba.config, "DISABLE_JIT", 0):
 
     def vload(array: Any, offset: Any) -> Any:
         """Eight lanes of a flat array from `offset`."""
@@ -270,7 +270,7 @@ else:
             return x(x, y), codegen
 
         @overload(symbol)
-        def typed(x, y):  # type: ignore[no-untyped-def]  # numba compares the argument lists to the letter
+        def typed(x, y):  # numba compares the argument lists to the letter
             if isinstance(x, Vec) and isinstance(y, Vec):
                 return lambda x, y: operation(x, y)
             return None
