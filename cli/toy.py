@@ -69,9 +69,7 @@ class Outcome:
 @click.option("--full", is_flag=True, help="As published: 50,000 iterations for the funnel, else 5,000.")
 @click.option("--learning-rate", type=float, help="Constant. [funnel: 0.005, with --full 0.001; else 0.1]")
 @click.option("--seed", default=1, show_default=True, help="Of start, training and evaluation.")
-@click.option(
-    "--sequential-energy", is_flag=True, help="Evaluate the likelihood one component at a time (funnel)."
-)
+@click.option("--sequential-energy", is_flag=True, help="Evaluate the likelihood one component at a time (funnel).")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [toy-TARGET.vbpi]")
 @click.option("--force", is_flag=True, help="Replace an earlier run there.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with a run; --iterations extends it.")
@@ -300,9 +298,7 @@ def _finish(run: RunDirectory, experiment: Experiment, outcomes: Sequence[Outcom
     click.echo(f"wrote {_shown(run)}: summary.json, curves.csv, {pictures}")
 
 
-def _write_pictures(
-    run: RunDirectory, target: Any, outcomes: Sequence[Outcome], log_evidence: float
-) -> list[str]:
+def _write_pictures(run: RunDirectory, target: Any, outcomes: Sequence[Outcome], log_evidence: float) -> list[str]:
     """Draw and write; returns the names without their endings."""
     from vbpi_mix.toy import figures
 
@@ -393,8 +389,7 @@ def _remarks(facts: dict[str, Any], log_evidence: float) -> list[str]:
         found = facts["as_mixture"]
         gap = log_evidence - found["miselbo"]
         remarks.append(
-            f"its members as one mixture: {found['miselbo']:.4f}, "
-            f"se {found['standard_error']:.4f}, gap {gap:.4f}"
+            f"its members as one mixture: {found['miselbo']:.4f}, se {found['standard_error']:.4f}, gap {gap:.4f}"
         )
     if "effective_components" in facts:
         remarks.append(f"effective number of components {facts['effective_components']:.2f}")

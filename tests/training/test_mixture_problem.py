@@ -59,9 +59,7 @@ class PointMasses:
 
 
 def problem(mixture: PointMasses, estimator: Estimator = Estimator.A2A, S: int = 3) -> MixtureProblem:
-    return MixtureProblem(
-        "toy", Table(), mixture, estimator=estimator, sampled=S, particles=2, gradient="pathwise"
-    )
+    return MixtureProblem("toy", Table(), mixture, estimator=estimator, sampled=S, particles=2, gradient="pathwise")
 
 
 def test_uniform_weights(generator):

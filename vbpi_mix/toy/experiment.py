@@ -76,9 +76,7 @@ class Member:
             raise ConfigError(f"A={self.A}: give at least 1")
         if self.approximation != "mixture":
             if self.S is not None or self.estimator is not None or self.weights != "uniform":
-                raise ConfigError(
-                    f"S, estimator and weights are choices of a mixture: {self.approximation} has none"
-                )
+                raise ConfigError(f"S, estimator and weights are choices of a mixture: {self.approximation} has none")
         elif self.estimator is None:
             raise ConfigError("estimator is missing: a mixture is trained with one")
 

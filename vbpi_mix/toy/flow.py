@@ -36,8 +36,7 @@ class InverseAutoregressiveFlow:
         with torch.random.fork_rng(devices=[]):  # zuko draws from torch's global generator
             torch.manual_seed(seed)
             steps_ = [
-                MaskedAutoregressiveTransform(2, order=_order(step), hidden_features=HIDDEN)
-                for step in range(steps)
+                MaskedAutoregressiveTransform(2, order=_order(step), hidden_features=HIDDEN) for step in range(steps)
             ]
         self.steps = torch.nn.ModuleList(steps_).double()
         self.mean = torch.zeros(2, dtype=torch.float64, requires_grad=True)
