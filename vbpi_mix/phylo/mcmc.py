@@ -31,7 +31,7 @@ from vbpi_mix.phylo.tree_sample import TreeSample
 TUNING_WALKS = 40
 # Share of the kept trees, from the front, that is cut as burn-in.
 BURN_IN = 0.25
-_FIRST_CHECK = 200
+_FIRST_CHECK = 400
 _CHECK_GROWTH = 1.4
 _WANTED_ACCEPTANCE = 0.4
 
@@ -53,11 +53,11 @@ class McmcOptions:
     asdsf: float | None = 0.01
     agreement: float = 0.98
     runs: int = 2
-    temperatures: int = 4
-    heating: float = 0.1
-    regraft_share: float = 0.05
-    steps: int = 100
-    keep: int = 16_000
+    temperatures: int = 5
+    heating: float = 0.15
+    regraft_share: float = 0.03
+    steps: int = 25
+    keep: int = 30_000
     seed: int = 0
     threads: int | None = None
 

@@ -1,0 +1,174 @@
+"""`vbpi-mix support`: make a tree sample of an alignment, to build a support from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from vbpi_mix.phylo.alignment import Alignment
+    from vbpi_mix.phylo.mcmc import McmcReport
+
+_EPILOG = """\b
+Examples:
+  vbpi-mix support DS1.nex
+  vbpi-mix support primates.fasta --seconds 20 --out primates.trprobs
+  vbpi-mix support DS1 --trees-from mrbayes --chains 4
+
+The sampler (mcmc) ends when its chains agree or when --seconds are over, whichever is first; how far it
+comes in that time depends on the machine. With --generations it gives the same trees for the same seed,
+whatever the machine's speed and the number of threads."""
+_LINE_EVERY_SECONDS = 10.0
+
+
+@click.command("support", epilog=_EPILOG, short_help="Make a tree sample of an alignment.")
+@click.argument("alignment", metavar="ALIGNMENT")
+@click.option(
+    "--trees-from",
+    "source",
+    type=click.Choice(["auto", "mcmc", "mrbayes", "iqtree"]),
+    default="auto",
+    show_default=True,
+    help="Our own sampler (mcmc, which auto takes), or a program that is installed.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File to write.  [default: ALIGNMENT's name.trprobs, here]"
+)
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Time to sample.  [default: 60]")
+@click.option(
+    "--generations", type=click.IntRange(min=1), help="Generations of each chain, instead of --seconds."
+)
+@click.option("--chains", type=click.IntRange(min=1), default=2, show_default=True, help="Independent runs.")
+@click.option(
+    "--asdsf",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.01,
+    show_default=True,
+    help="Runs agree when the average standard deviation of their split frequencies is at most this.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@click.option("--force", is_flag=True, help="Replace the file.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@click.option(
+    "--offline", is_flag=True, help="Never download a benchmark (VBPI_MIX_OFFLINE=1 does the same)."
+)
+def command(
+    alignment: str,
+    out: Path | None,
+    force: bool,
+    quiet: bool,
+    offline: bool,
+    threads: int | None,
+    **options: Any,
+) -> None:
+    """Make a tree sample of ALIGNMENT (a file, or a benchmark such as DS1) and write it as a .trprobs file.
+
+    What it holds is what `fit` can find: see `vbpi-mix fit --trees FILE`.
+    """
+    from vbpi_mix.phylo.alignment import read_alignment
+    from vbpi_mix.phylo.benchmarks import find_benchmark
+    from vbpi_mix.phylo.tree_sources import describe_source, obtain_tree_sample, write_trprobs
+    from vbpi_mix.training.provenance import available_cores
+
+    path = find_benchmark(alignment, offline=offline) or Path(alignment)
+    place = out or Path(path.name.removesuffix(".gz")).with_suffix(".trprobs")
+    _check_place(place, force)
+    read = read_alignment(path)
+    with SamplerProgress(quiet) as progress:
+        sample, facts = obtain_tree_sample(
+            read, threads=threads or available_cores(), progress=progress, **options
+        )
+    remark = describe_source(facts)
+    write_trprobs(sample, place, remark)
+    click.echo("\n".join(_summary(read, sample.children, facts, remark, place)))
+
+
+class SamplerProgress:
+    """Progress of the sampler on standard error: a bar on a terminal, else a line every ten seconds."""
+
+    def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._quiet = quiet
+        self._next_line = _LINE_EVERY_SECONDS
+        self._next_refresh = 0.0
+        self._bar: Any = None
+
+    def __enter__(self) -> SamplerProgress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, report: McmcReport) -> None:
+        """Show a report, if it is time to."""
+        if self._quiet:
+            return
+        if self._stream.isatty():
+            self._show_bar(report)
+        elif report.finished or report.seconds >= self._next_line:
+            self._next_line = report.seconds + _LINE_EVERY_SECONDS
+            print(_describe(report), file=self._stream, flush=True)
+
+    def _show_bar(self, report: McmcReport) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=1.0,
+                file=self._stream,
+                bar_format="|{bar}| {postfix}",
+                dynamic_ncols=True,
+                mininterval=0.0,
+                leave=True,
+            )
+        if report.finished or report.seconds >= self._next_refresh:
+            self._next_refresh = report.seconds + 0.2
+            self._bar.n = min(1.0, report.share_done)
+            self._bar.set_postfix_str(_describe(report), refresh=False)
+            self._bar.refresh()
+
+
+def _describe(report: McmcReport) -> str:
+    from vbpi_mix_cli.console import clock_time
+
+    text = f"generation {report.generations:,}  {clock_time(report.seconds)}"
+    if report.asdsf == report.asdsf:
+        text += f"  ASDSF {report.asdsf:.4f}  agreement {report.agreement:.3f}"
+    return text
+
+
+def _summary(read: Alignment, children: Any, facts: dict[str, Any], remark: str, place: Path) -> list[str]:
+    from vbpi_mix.phylo.support import build_support
+
+    support = build_support(children)
+    lines = [
+        f"trees from    {remark}",
+        f"support       {support.n_params:,} elements ({support.n_splits:,} splits) of "
+        f"{len(children):,} topologies, {facts['trees']:,} trees, {len(read.taxa)} taxa",
+        f"took          {facts['seconds']:.1f} s",
+        f"written to    {place}",
+    ]
+    if facts.get("agreement") is not None:
+        share = facts["agreement"]
+        lines.insert(
+            2, f"agreement     {share:.1%} of each chain's trees lie inside the support of the others"
+        )
+    return lines
+
+
+def _check_place(place: Path, force: bool) -> None:
+    from vbpi_mix.errors import TreeError
+
+    if place.is_dir():
+        raise TreeError(f"{place} is a folder: name a file with --out")
+    if place.exists() and not force:
+        raise TreeError(f"{place} exists: replace it with --force, or choose another place with --out")
+    if not place.absolute().parent.is_dir():
+        raise TreeError(f"{place} cannot be written: the folder {place.parent} does not exist")

@@ -1,0 +1,136 @@
+"""The sampler as a whole: what a seed fixes, how it ends, what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from chain_helpers import random_patterns, target_of
+
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.phylo.likelihood import log_likelihoods
+from vbpi_mix.phylo.mcmc import McmcOptions, sample_trees
+from vbpi_mix.phylo.mcmc_chains import Chains, Kept
+from vbpi_mix.phylo.topology import canonicalise
+
+TAXA = tuple("abcdefgh")
+
+
+@pytest.fixture(scope="module")
+def target():
+    return target_of(random_patterns(8, 20, np.random.default_rng(1)))
+
+
+def sample(target, progress=None, **options):
+    return sample_trees(
+        target, TAXA, McmcOptions(**{"seed": 3, "keep": 800, "steps": 10, **options}), progress
+    )
+
+
+def assert_same(first, second):
+    assert first.generations == second.generations
+    for name in ("children", "weights", "tree_topology", "tree_weights", "lengths"):
+        np.testing.assert_array_equal(getattr(first.sample, name), getattr(second.sample, name))
+
+
+def test_a_seed_gives_the_same_trees_on_any_number_of_threads(target):
+    first = sample(target, generations=20_000, runs=3, threads=1)
+    assert_same(first, sample(target, generations=20_000, runs=3, threads=2))
+    other = sample(target, generations=20_000, runs=3, seed=4)
+    assert not np.array_equal(first.sample.tree_weights, other.sample.tree_weights)
+
+
+def test_a_budget_of_seconds_can_be_repeated_by_its_generations(target):
+    first = sample(target, seconds=0.4, asdsf=None)
+    assert first.seconds >= 0.4
+    assert not first.agreed
+    assert_same(first, sample(target, generations=first.generations))
+
+
+def test_the_sample_is_a_tree_sample(target):
+    result = sample(target, generations=30_000)
+    trees = result.sample
+    assert trees.taxa == TAXA
+    canonical, _ = canonicalise(trees.children)
+    np.testing.assert_array_equal(canonical, trees.children)
+    assert trees.weights.sum() == pytest.approx(1)
+    assert (np.diff(trees.weights) <= 0).all()
+    mass = np.bincount(trees.tree_topology, trees.tree_weights, len(trees.weights))
+    np.testing.assert_allclose(mass, trees.weights)
+    assert trees.lengths.shape == (len(trees.tree_topology), 13)
+    assert (trees.lengths > 0).all()
+    assert set(result.acceptance) == {"lengths", "arrangements", "regrafts", "exchanges"}
+    assert result.acceptance["lengths"] == pytest.approx(0.4, abs=0.1)
+    assert 0 <= result.asdsf < 0.2
+    assert 0.5 < result.agreement <= 1
+
+
+def test_kept_trees_belong_to_their_likelihoods_and_thin_out(target):
+    chains = Chains(target, 2, 2, 0.2, 0.1, 3, seed=1)
+    kept = Kept(chains, 16)
+
+    class Pool:
+        map = staticmethod(map)
+
+    for _ in range(99):
+        kept.make_room()
+        chains.advance(kept.every, kept, Pool())
+        assert kept.count <= 16
+    assert kept.every == 2 ** math.ceil(math.log2(chains.generations / 3 / 16))
+    for run in range(2):
+        children, lengths = kept.children[run, 1, : kept.count], kept.lengths[run, 1, : kept.count]
+        values = log_likelihoods(children, lengths, target.patterns)
+        np.testing.assert_allclose(values, kept.log_likelihood[run, 1, : kept.count], rtol=1e-11)
+
+
+def test_it_ends_when_the_runs_agree(target):
+    result = sample(target, seconds=60, asdsf=0.05, agreement=0.5, keep=4000)
+    assert result.agreed
+    assert result.seconds < 60
+    assert result.asdsf <= 0.05
+
+
+def test_a_single_run_has_nothing_to_agree_with(target):
+    result = sample(target, generations=5_000, runs=1, temperatures=1)
+    assert math.isnan(result.asdsf)
+    assert math.isnan(result.agreement)
+    assert not result.agreed
+
+
+def test_progress_is_reported_to_the_end(target):
+    reports = []
+    result = sample(target, reports.append, generations=10_000)
+    assert [report.finished for report in reports[-2:]] == [False, True]
+    assert reports[-1].generations == result.generations
+    assert all(0 < report.share_done <= 1 for report in reports)
+    assert reports[-1].asdsf == result.asdsf
+
+
+def test_an_interruption_ends_it(target):
+    def interrupt(report):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(target, interrupt, seconds=60)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seconds": None},
+        {"seconds": 0.0},
+        {"seconds": float("nan")},
+        {"generations": 0},
+        {"asdsf": 0.0},
+        {"runs": 0},
+        {"temperatures": 0},
+        {"steps": 0},
+        {"keep": 3},
+        {"heating": -1.0},
+        {"regraft_share": 1.5},
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        McmcOptions(**options)
