@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from vbpi_mix_cli.phylo_runs import PhyloProblem
-
     from vbpi_mix.phylo.alignment import Alignment
     from vbpi_mix.phylo.tree_sample import TreeSample
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.run_directory import RunDirectory
+    from vbpi_mix_cli.phylo_runs import PhyloProblem
 
 POSTERIOR_TREES = 10_000
 
@@ -36,6 +35,11 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
 @click.command("fit", epilog=EPILOG)
 @click.argument("alignment", required=False)
 @click.option("--trees", multiple=True, metavar="FILES", help="Tree sample: files or quoted globs; may be repeated.")
+@click.option("--trees-from", default="auto", show_default=True, metavar="auto|mcmc|mrbayes|iqtree|FILES",
+              help="Where trees come from if none are named or found: what makes them, or files.")
+@click.option("--trees-seconds", type=float, default=None, help="Time for making trees.  [default: 60]")
+@click.option("--widen", type=click.Choice(["none", "nni"]), default="none", show_default=True,
+              help="nni: also hold the NNI neighbours of the most frequent topologies.")
 @click.option("--burn-in", default="0", callback=_number_or_fraction, show_default=True,
               help="Trees dropped from the front of each file of unweighted trees: a fraction or a number.")
 @click.option("--hpd", default=1.0, show_default=True,
@@ -67,8 +71,9 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
 def command(context: click.Context, resume: Path | None, quiet: bool, **options: Any) -> None:
     """Learn the posterior of trees and branch lengths of ALIGNMENT (FASTA, NEXUS or PHYLIP).
 
-    Without --trees, files beside the alignment that are plainly its tree sample are used. Writes a run directory:
-    config.yaml, checkpoint.pt, trace.csv, log.txt, summary.json, topologies.trprobs and consensus.nwk.
+    Without --trees, files beside the alignment that are plainly its tree sample are used; where there are none, a
+    sample is made (--trees-from). Writes a run directory: config.yaml, checkpoint.pt, trace.csv, log.txt, summary.json,
+    topologies.trprobs and consensus.nwk, and the tree sample if it was made here.
     """
     if resume is not None:
         given = [p for p in options if context.get_parameter_source(p) is click.core.ParameterSource.COMMANDLINE]
@@ -107,11 +112,12 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
     path = _alignment_path(options["alignment"], quiet)
     out = options["out"] or Path(f"{_stem(path)}.vbpi")
     RunDirectory.check_free(out, options["force"])
-    alignment, sample = _read(path, options, quiet)
     use_threads(training.threads or 1, torch_threads=1)
+    alignment, sample, source = _read(path, options, training.threads or 1, quiet)
+    trust = _held_out(sample, options)
     config = {
         "alignment": {"file": str(options["alignment"]), "taxa": len(alignment.taxa), "sites": alignment.states.shape[1]},
-        "trees": {"files": list(sample.sources), "burn_in": options["burn_in"], "hpd": options["hpd"]},
+        "trees": {**source, "burn_in": options["burn_in"], "hpd": options["hpd"], "widen": options["widen"]},
         "model": {
             "A": n_components,
             "S": n_sampled,
@@ -122,7 +128,12 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
         },
         "training": training.to_dict(),
     }
-    problem = _build(alignment, sample, config["model"], training.seed)
+    widened = sample
+    if options["widen"] == "nni":
+        from vbpi_mix.phylo.widen import widen_sample
+
+        widened = widen_sample(sample)
+    problem = _build(alignment, widened, config["model"], training.seed)
     if not quiet:
         support = problem.support
         click.echo(
@@ -131,7 +142,14 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
             f"{support.n_params:,} support elements",
             err=True,
         )
+    if trust["warning"] and not quiet:
+        click.echo(f"warning: {trust['warning']}", err=True)
     with RunDirectory.create(out, options["force"]) as run:
+        if "made" in source:
+            from vbpi_mix.phylo.tree_sources import describe_source, write_trprobs
+
+            write_trprobs(sample, run.path / "tree_sample.trprobs", describe_source(source["made"]))
+        run.update_summary({"held_out_coverage": trust["share"]})
         run.commit(config)
         _train_and_export(problem, training, run, config, quiet)
 
@@ -164,30 +182,57 @@ def _stem(path: Path) -> str:
     return Path(name).stem
 
 
-def _read(path: Path, options: dict[str, Any], quiet: bool) -> tuple[Alignment, TreeSample]:
-    from vbpi_mix.errors import TreeError
+def _read(
+    path: Path, options: dict[str, Any], threads: int, quiet: bool
+) -> tuple[Alignment, TreeSample, dict[str, Any]]:
+    """The alignment, its tree sample, and where that came from: files, or what made it."""
     from vbpi_mix.phylo.alignment import read_alignment
     from vbpi_mix.phylo.tree_sample import expand_paths, find_tree_samples, read_tree_sample
+    from vbpi_mix.phylo.tree_sources import SOURCES, describe_source, obtain_tree_sample
+    from vbpi_mix_cli.support import SamplerProgress
 
     alignment = read_alignment(path)
-    files = expand_paths(options["trees"]) if options["trees"] else find_tree_samples(path)
-    if not files:
-        raise TreeError(f"no tree sample beside {path}: name its files with --trees, e.g. --trees 'ufboot/*.gz'")
-    if not options["trees"] and not quiet:
-        shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-        click.echo(f"tree sample found beside the alignment: {shown}", err=True)
-    return alignment, read_tree_sample(files, alignment.taxa, burn_in=options["burn_in"], hpd=options["hpd"])
+    maker = options["trees_from"]
+    named = [*options["trees"], *([] if maker in SOURCES else [maker])]
+    files = expand_paths(named) if named else []
+    if not named and maker == "auto":
+        files = find_tree_samples(path)
+        if files and not quiet:
+            shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+            click.echo(f"tree sample found beside the alignment: {shown}", err=True)
+    if files:
+        sample = read_tree_sample(files, alignment.taxa, burn_in=options["burn_in"], hpd=options["hpd"])
+        return alignment, sample, {"files": list(sample.sources)}
+    if not quiet:
+        click.echo(f"no tree sample beside {path}: making one ({maker}); --trees names your own", err=True)
+    with SamplerProgress(quiet) as progress:
+        sample, facts = obtain_tree_sample(
+            alignment, maker, seconds=options["trees_seconds"], seed=options["seed"], threads=threads, progress=progress
+        )
+    if not quiet:
+        click.echo(f"tree sample made: {describe_source(facts)}", err=True)
+    return alignment, sample, {"made": facts}
+
+
+def _held_out(sample: TreeSample, options: dict[str, Any]) -> dict[str, Any]:
+    """How much of the sample a support built from part of it holds, and a warning where that is little."""
+    from vbpi_mix.phylo.coverage import held_out_coverage
+
+    if sample.tree_topology.size < 2:
+        return {"share": None, "warning": "the tree sample is a single tree: the fit can find no other topology"}
+    found = held_out_coverage(sample, widen_topologies=0 if options["widen"] == "nni" else None)
+    return {"share": found.share, "warning": found.warning()}
 
 
 def _build(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed: int) -> PhyloProblem:
     import torch
-    from vbpi_mix_cli.phylo_runs import PhyloProblem
 
     from vbpi_mix.estimators import Estimator
     from vbpi_mix.phylo import sbn
     from vbpi_mix.phylo.mixture import PhyloMixture
     from vbpi_mix.phylo.site_patterns import compress
     from vbpi_mix.phylo.support import build_support
+    from vbpi_mix_cli.phylo_runs import PhyloProblem
 
     support = build_support(sample.children)
     logits = None
@@ -215,13 +260,12 @@ def _build(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed
 def _resume(place: Path, threads: int | None, quiet: bool) -> None:
     from dataclasses import replace
 
-    from vbpi_mix_cli.phylo_runs import PhyloProblem, load_run
-
     from vbpi_mix.errors import RunDirectoryError
     from vbpi_mix.estimators import Estimator
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.run_directory import RunDirectory
+    from vbpi_mix_cli.phylo_runs import PhyloProblem, load_run
 
     run = RunDirectory.open(place)
     loaded = load_run(place)
@@ -248,10 +292,9 @@ def _train_and_export(
     quiet: bool,
     resume: bool = False,
 ) -> None:
-    from vbpi_mix_cli.console import Progress
-
     from vbpi_mix.training.provenance import environment, versions
     from vbpi_mix.training.trainer import Trainer
+    from vbpi_mix_cli.console import Progress
 
     with Progress(quiet) as progress:
         trainer = Trainer(problem, training, run, progress, run_config=config)
