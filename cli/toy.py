@@ -205,10 +205,9 @@ def _own_run(run: RunDirectory, experiment: Experiment, member: Member) -> RunDi
 
 
 def _train(run: RunDirectory, experiment: Experiment, member: Member, quiet: bool) -> Outcome:
-    from vbpi_mix_cli.console import Progress
-
     from vbpi_mix.toy.curves import read_curve
     from vbpi_mix.training.trainer import Trainer
+    from vbpi_mix_cli.console import Progress
 
     problem = _make_problem(experiment, member)
     config = _training_config(experiment)

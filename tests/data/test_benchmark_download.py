@@ -5,11 +5,11 @@ import socket
 import sys
 
 import pytest
-from vbpi_mix_cli.main import main
 
 from vbpi_mix.download import DownloadError
 from vbpi_mix.phylo.alignment import read_alignment
 from vbpi_mix.phylo.benchmarks import BenchmarkError, find_benchmark, obtain, verify
+from vbpi_mix_cli.main import main
 
 
 def everything_in(folder):

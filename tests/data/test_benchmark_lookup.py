@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-from vbpi_mix_cli.main import main
 
 from vbpi_mix.phylo.benchmarks import (
     BenchmarkError,
@@ -13,6 +12,7 @@ from vbpi_mix.phylo.benchmarks import (
     locate,
     verify,
 )
+from vbpi_mix_cli.main import main
 
 FASTA = b">a\nACGTA\n>b\nACGTC\n>c\nAC-TA\n>d\nACGAN\n"
 NEXUS = (

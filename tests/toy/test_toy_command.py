@@ -7,9 +7,9 @@ import os
 import signal
 
 import pytest
-from vbpi_mix_cli.main import main
 
 from vbpi_mix.training.mixture_problem import MixtureProblem
+from vbpi_mix_cli.main import main
 
 SMALL = ["--A", "3", "--S", "1", "--iterations", "40", "--quiet"]
 

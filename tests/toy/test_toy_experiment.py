@@ -8,7 +8,6 @@ import io
 import pytest
 import torch
 import yaml
-from vbpi_mix_cli.toy import _make_problem
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.toy import figures
@@ -24,6 +23,7 @@ from vbpi_mix.toy.experiment import (
 )
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.trainer import Trainer
+from vbpi_mix_cli.toy import _make_problem
 
 
 def train(experiment: Experiment, member: Member):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from vbpi_mix_cli.console import Progress, clock_time
 
 from vbpi_mix.training.reports import TrainingReport
+from vbpi_mix_cli.console import Progress, clock_time
 
 
 class Terminal(io.StringIO):
