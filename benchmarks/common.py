@@ -1,0 +1,54 @@
+"""What the benchmarks share: medians of repeated timings, the DS1 problem, where the data are."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def median_seconds(function: Callable[[], Any], repeats: int = 200, warm_up: int = 20) -> float:
+    """Median wall time of a call; interference from other work only ever adds, and the median forgets half of it."""
+    for _ in range(warm_up):
+        function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def data_folder() -> Path:
+    """VBPI_MIX_DATA, or exit with a line that says what is missing."""
+    folder = os.environ.get("VBPI_MIX_DATA")
+    if not folder or not (Path(folder) / "DS1").is_dir():
+        sys.exit("set VBPI_MIX_DATA to the folder that holds DS1 ... DS8")
+    return Path(folder)
+
+
+def patterns_of(name: str) -> Any:
+    """Packed site patterns of a benchmark alignment, and its taxa."""
+    from vbpi_mix.phylo.alignment import read_alignment
+    from vbpi_mix.phylo.likelihood import pack_patterns
+    from vbpi_mix.phylo.site_patterns import compress
+
+    alignment = read_alignment(data_folder() / name / f"{name}.fasta")
+    return pack_patterns(compress(alignment)), alignment.taxa
+
+
+def support_of(name: str, files: int = 2) -> Any:
+    """Support and EM-fitted logits from the first UFBoot files of a benchmark."""
+    from vbpi_mix.phylo import sbn
+    from vbpi_mix.phylo.support import build_support
+    from vbpi_mix.phylo.tree_sample import read_tree_sample
+
+    _, taxa = patterns_of(name)
+    paths = [data_folder() / name / "ufboot" / f"rep_{k}.ufboot.gz" for k in range(1, files + 1)]
+    sample = read_tree_sample(paths, taxa)
+    support = build_support(sample.children)
+    return support, sbn.fit_em(support, support.encode(sample.children), sample.weights)
