@@ -1,0 +1,131 @@
+"""Fits of the benchmark data sets end to end, as a table: run any subset, resume, render.
+
+    VBPI_MIX_DATA=... python benchmarks/fits.py --data DS1 DS2 --models a1 s2a --trees-from mcmc --seconds 120 --table fits.csv
+
+Each row is `vbpi-mix fit`, `vbpi-mix eval` and, where golden runs exist, `vbpi-mix compare`, in a folder of their own. Rows
+that the table has already are skipped. The last thing printed is the table in Markdown, beside the published values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from common import data_folder
+
+MODELS = {
+    "a1": ("--A", "1", "--estimator", "a2a"),
+    "a2a": ("--A", "4", "--estimator", "a2a"),
+    "s2a": ("--A", "4", "--S", "2", "--estimator", "s2a"),
+    "s2s": ("--A", "4", "--S", "2", "--estimator", "s2s"),
+}
+# MrBayes stepping stone, and VBPI-NF mixtures at A = 1 and at A = 4: means (docs/data.md says from where).
+PUBLISHED = {
+    "DS1": (-7108.42, -7108.42, -7108.40), "DS2": (-26367.57, -26367.72, -26367.71),
+    "DS3": (-33735.44, -33735.10, -33735.09), "DS4": (-13330.06, -13330.00, -13329.93),
+    "DS5": (-8214.51, -8214.70, -8214.57), "DS6": (-6724.07, -6724.50, -6724.31),
+    "DS7": (-37332.76, -37332.01, -37331.92), "DS8": (-8649.88, -8650.68, -8650.66),
+}  # fmt: skip
+COLUMNS = (
+    "data", "model", "trees", "seed", "threads", "support", "iterations", "fit_seconds", "published_form", "published_form_sd",
+    "pooled", "pooled_sd", "training_bound", "ess", "kl", "mass_outside_support", "asdsf", "max_split_difference",
+)  # fmt: skip
+
+
+def command(*arguments: str, folder: Path) -> str:
+    """Run vbpi-mix in a folder; its standard output."""
+    run = subprocess.run(
+        [sys.executable, "-m", "vbpi_mix_cli.main", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        raise RuntimeError(f"vbpi-mix {' '.join(arguments)}: {run.stderr.strip().splitlines()[-1]}")
+    return run.stdout
+
+
+def fit(data: str, model: str, options: argparse.Namespace) -> dict[str, object]:
+    """One row."""
+    source = data_folder() / data
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.trees_from == "ufboot":
+            files = sorted(source.glob("ufboot/*.gz"))[:2]
+            trees = [x for path in files for x in ("--trees", str(path))]
+        else:
+            trees = ["--trees-from", options.trees_from]
+        limit = ["--seconds", str(options.seconds)] if options.seconds else []
+        command(
+            "fit", str(source / f"{data}.fasta"), *trees, *MODELS[model], *limit, "--seed", str(options.seed), "--threads",
+            str(options.threads), "--out", "run.vbpi", "--quiet", folder=folder,
+        )  # fmt: skip
+        command("eval", "run.vbpi", "--quiet", "--threads", str(options.threads), folder=folder)
+        summary = json.loads((folder / "run.vbpi" / "summary.json").read_text())
+        estimates = {e["form"]: e for e in summary["marginal_log_likelihood"]}
+        row: dict[str, object] = {
+            "data": data, "model": model, "trees": options.trees_from, "seed": options.seed, "threads": options.threads,
+            "support": summary["support_elements"], "iterations": summary["iterations"],
+            "fit_seconds": round(summary["seconds"], 1), "published_form": round(estimates["published"]["mean"], 3),
+            "published_form_sd": round(estimates["published"]["sd"], 3), "pooled": round(estimates["pooled"]["mean"], 3),
+            "pooled_sd": round(estimates["pooled"]["sd"], 3), "training_bound": round(summary["training_bound"], 3),
+            "ess": round(summary["effective_sample_size"], 1),
+        }  # fmt: skip
+        if (source / "golden").is_dir():
+            golden = [str(p) for p in sorted(source.glob("golden/*.gz"))]
+            command("compare", "run.vbpi", *golden, "--json", "compare.json", folder=folder)
+            found = json.loads((folder / "compare.json").read_text())
+            row |= {k: found[k] for k in ("kl", "mass_outside_support", "asdsf", "max_split_difference")}
+    return row
+
+
+def render(rows: list[dict[str, str]]) -> str:
+    """The table in Markdown; inside: within two standard deviations (ours) and 0.05 of the published value."""
+    lines = [
+        "| data | model | trees | support | iterations | fit s | published form (sd) | pooled (sd) | published value | "
+        "difference in sd | KL | outside | ASDSF |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        value = PUBLISHED[row["data"]][1 if row["model"] == "a1" else 2]
+        mean, sd = float(row["published_form"]), float(row["published_form_sd"])
+        kl, outside, asdsf = (f"{float(row[k]):.4f}" if row.get(k) else "" for k in ("kl", "mass_outside_support", "asdsf"))
+        away = abs(mean - value) / sd if sd > 0 else math.inf
+        lines.append(
+            f"| {row['data']} | {row['model']} | {row['trees']} | {int(row['support']):,} | {int(row['iterations']):,} | "
+            f"{float(row['fit_seconds']):.0f} | {mean:.2f} ({sd:.2f}) | {float(row['pooled']):.2f} ({float(row['pooled_sd']):.2f}) | "
+            f"{value:.2f} | {away:.1f}, {'inside' if away <= 2 else 'outside'} | {kl} | {outside} | {asdsf} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=list(PUBLISHED), choices=list(PUBLISHED))
+    parser.add_argument("--models", nargs="+", default=["a1", "s2a"], choices=list(MODELS))
+    parser.add_argument("--trees-from", default="mcmc", choices=["ufboot", "mcmc", "mrbayes", "iqtree"])
+    parser.add_argument("--seconds", type=float, default=None, help="training budget; default: until converged")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--table", type=Path, default=Path("fits.csv"))
+    options = parser.parse_args()
+    rows = list(csv.DictReader(options.table.read_text().splitlines())) if options.table.exists() else []
+    done = {(r["data"], r["model"], r["trees"], r["seed"]) for r in rows}
+    for data in options.data:
+        for model in options.models:
+            if (data, model, options.trees_from, str(options.seed)) in done:
+                continue
+            row = fit(data, model, options)
+            rows.append({name: str(row.get(name, "")) for name in COLUMNS})
+            text = [",".join(COLUMNS), *(",".join(r[name] for name in COLUMNS) for r in rows)]
+            options.table.write_text("\n".join(text) + "\n")
+            print(render(rows[-1:]).splitlines()[-1], flush=True)
+    print(render(rows))
+
+
+if __name__ == "__main__":
+    main()
