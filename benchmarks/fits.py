@@ -94,9 +94,10 @@ def render(rows: list[dict[str, str]]) -> str:
         mean, sd = float(row["published_form"]), float(row["published_form_sd"])
         kl, outside, asdsf = (f"{float(row[k]):.4f}" if row.get(k) else "" for k in ("kl", "mass_outside_support", "asdsf"))
         away = abs(mean - value) / sd if sd > 0 else math.inf
+        pooled = f"{float(row['pooled']):.2f} ({float(row['pooled_sd']):.2f})"
         lines.append(
             f"| {row['data']} | {row['model']} | {row['trees']} | {int(row['support']):,} | {int(row['iterations']):,} | "
-            f"{float(row['fit_seconds']):.0f} | {mean:.2f} ({sd:.2f}) | {float(row['pooled']):.2f} ({float(row['pooled_sd']):.2f}) | "
+            f"{float(row['fit_seconds']):.0f} | {mean:.2f} ({sd:.2f}) | {pooled} | "
             f"{value:.2f} | {away:.1f}, {'inside' if away <= 2 else 'outside'} | {kl} | {outside} | {asdsf} |"
         )
     return "\n".join(lines)
