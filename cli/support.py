@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -38,9 +39,7 @@ _LINE_EVERY_SECONDS = 10.0
     "--out", type=click.Path(path_type=Path), help="File to write.  [default: ALIGNMENT's name.trprobs, here]"
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Time to sample.  [default: 60]")
-@click.option(
-    "--generations", type=click.IntRange(min=1), help="Generations of each chain, instead of --seconds."
-)
+@click.option("--generations", type=click.IntRange(min=1), help="Generations of each chain, instead of --seconds.")
 @click.option("--chains", type=click.IntRange(min=1), default=2, show_default=True, help="Independent runs.")
 @click.option(
     "--asdsf",
@@ -49,15 +48,11 @@ _LINE_EVERY_SECONDS = 10.0
     show_default=True,
     help="Runs agree when the average standard deviation of their split frequencies is at most this.",
 )
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace the file.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-@click.option(
-    "--offline", is_flag=True, help="Never download a benchmark (VBPI_MIX_OFFLINE=1 does the same)."
-)
+@click.option("--offline", is_flag=True, help="Never download a benchmark (VBPI_MIX_OFFLINE=1 does the same).")
 def command(
     alignment: str,
     out: Path | None,
@@ -81,9 +76,7 @@ def command(
     _check_place(place, force)
     read = read_alignment(path)
     with SamplerProgress(quiet) as progress:
-        sample, facts = obtain_tree_sample(
-            read, threads=threads or available_cores(), progress=progress, **options
-        )
+        sample, facts = obtain_tree_sample(read, threads=threads or available_cores(), progress=progress, **options)
     remark = describe_source(facts)
     write_trprobs(sample, place, remark)
     click.echo("\n".join(_summary(read, sample.children, facts, remark, place)))
@@ -112,7 +105,7 @@ class SamplerProgress:
             return
         if self._stream.isatty():
             self._show_bar(report)
-        elif report.finished or report.seconds >= self._next_line:
+        elif report.finished or not report.generations or report.seconds >= self._next_line:
             self._next_line = report.seconds + _LINE_EVERY_SECONDS
             print(_describe(report), file=self._stream, flush=True)
 
@@ -138,9 +131,11 @@ class SamplerProgress:
 def _describe(report: McmcReport) -> str:
     from vbpi_mix_cli.console import clock_time
 
+    if report.generations == 0:
+        return "starting the sampler (the first time, its kernels are compiled)"
     text = f"generation {report.generations:,}  {clock_time(report.seconds)}"
-    if report.asdsf == report.asdsf:
-        text += f"  ASDSF {report.asdsf:.4f}  agreement {report.agreement:.3f}"
+    for name, value, digits in (("ASDSF", report.asdsf, 4), ("agreement", report.agreement, 3)):
+        text += "" if math.isnan(value) else f"  {name} {value:.{digits}f}"
     return text
 
 
@@ -157,9 +152,7 @@ def _summary(read: Alignment, children: Any, facts: dict[str, Any], remark: str,
     ]
     if facts.get("agreement") is not None:
         share = facts["agreement"]
-        lines.insert(
-            2, f"agreement     {share:.1%} of each chain's trees lie inside the support of the others"
-        )
+        lines.insert(2, f"agreement     {share:.1%} of each chain's trees lie inside the support of the others")
     return lines
 
 

@@ -109,9 +109,7 @@ def simulated_patterns(n_sites, rng):
         return np.where(changed, (states + rng.integers(1, 4, n_sites)) % 4, states)
 
     left, right = descend(root, 0.03), descend(root, 0.05)
-    rows = [
-        descend(node, t) for node, t in ((left, 0.2), (left, 0.3), (right, 0.1), (right, 0.4), (root, 0.2))
-    ]
+    rows = [descend(node, t) for node, t in ((left, 0.2), (left, 0.3), (right, 0.1), (right, 0.4), (root, 0.2))]
     states = LETTERS[np.array(rows)]
     states[rng.random(states.shape) < 0.05] = 15
     states[0, 0] = 5
@@ -159,9 +157,7 @@ def test_five_taxa_have_their_exact_posterior(five_taxa, temperatures, heating, 
     order = [int(np.flatnonzero((topologies == each).all(axis=(1, 2)))[0]) for each in sample.children]
     of_run = np.split(np.arange(sample.tree_weights.size), 4)
     for run, trees in enumerate(of_run):
-        np.add.at(
-            frequencies[run], np.array(order)[sample.tree_topology[trees]], 4 * sample.tree_weights[trees]
-        )
+        np.add.at(frequencies[run], np.array(order)[sample.tree_topology[trees]], 4 * sample.tree_weights[trees])
     found = frequencies.mean(axis=0)
     # The standard error of four runs is itself uncertain; that of independent draws is a floor.
     draws = sample.tree_weights.size / 2

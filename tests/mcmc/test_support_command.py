@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 
 import numpy as np
@@ -43,8 +44,9 @@ def test_it_writes_a_sample_beside_where_it_is_called(folder, capsys):
     assert re.search(r"ASDSF 0\.\d{4}", out)
     assert "took" in out
     assert "some.trprobs" in out
-    assert err.count("\n") == 1
-    assert err.startswith("generation 3,0")
+    assert err.startswith("starting the sampler")
+    assert err.splitlines()[1].startswith("generation 3,0")
+    assert len(err.splitlines()) == 2
 
 
 def test_the_same_seed_gives_the_same_file(folder):
@@ -95,6 +97,8 @@ class Terminal(io.StringIO):
 
 
 def reports():
+    yield McmcReport(0, 0.0, math.nan, math.nan, 0.0)
+    yield McmcReport(500, 0.5, 0.3, math.nan, 0.02)
     for second in range(1, 25):
         yield McmcReport(1000 * second, float(second), 0.02, 0.9, second / 25)
     yield McmcReport(25_000, 25.0, 0.01, 0.98, 1.0, finished=True)
@@ -106,6 +110,7 @@ def test_piped_progress_is_plain_lines():
         for report in reports():
             progress(report)
     assert stream.getvalue().splitlines() == [
+        "starting the sampler (the first time, its kernels are compiled)",
         "generation 10,000  0:10  ASDSF 0.0200  agreement 0.900",
         "generation 20,000  0:20  ASDSF 0.0200  agreement 0.900",
         "generation 25,000  0:25  ASDSF 0.0100  agreement 0.980",

@@ -114,9 +114,7 @@ def test_what_mrbayes_has_written_when_time_is_over_is_used(alignment, install, 
     tree = "   tree gen.1 = [&U] (t0:0.1,(t1:0.1,t2:0.1):0.1,(t3:0.1,(t4:0.1,t5:0.1):0.1):0.1);"
     head = "#NEXUS\\nbegin trees;"
     version = "if [ $1 = -v ]; then echo 'MrBayes v3.2.7a'; exit; fi\n"
-    body = (
-        f"{version}printf '{head}\\n{tree}\\n{tree}\\n{tree}\\n   tree gen.9 = [&U] (t0,(t' > out.t\nsleep 60"
-    )
+    body = f"{version}printf '{head}\\n{tree}\\n{tree}\\n{tree}\\n   tree gen.9 = [&U] (t0,(t' > out.t\nsleep 60"
     install("mb", body)
     sample, facts = obtain_tree_sample(alignment, "mrbayes", seconds=1.0, chains=1)
     assert sample.taxa == TAXA

@@ -88,7 +88,8 @@ class McmcReport:
     """Where a sampler is: generations of each chain, seconds, the last ASDSF and agreement (NaN before the
     first).
 
-    share_done: of the generations or the seconds that are allowed, whichever is further.
+    The first one, of 0 generations, comes before the kernels are compiled. share_done: of the generations or
+    the seconds that are allowed, whichever is further.
     """
 
     generations: int
@@ -153,6 +154,7 @@ def _sample(
         options.seed,
     )
     kept = Kept(chains, max(16, options.keep // options.temperatures))
+    progress(McmcReport(0, 0.0, float("nan"), float("nan"), 0.0))
     _compile(chains, kept, pool)
     start = time.perf_counter()
     _tune(chains, kept, pool)
@@ -170,9 +172,7 @@ def _sample(
         agreed = _agrees(known, options)
         if ended or (agreed and options.generations is None):
             break
-        progress(
-            McmcReport(chains.generations, seconds, *known, _share_done(chains.generations, seconds, options))
-        )
+        progress(McmcReport(chains.generations, seconds, *known, _share_done(chains.generations, seconds, options)))
     sample = _tree_sample(kept, taxa, options)
     seconds = time.perf_counter() - start
     progress(McmcReport(chains.generations, seconds, *known, share_done=1.0, finished=True))

@@ -72,9 +72,9 @@ def obtain_tree_sample(
             seconds = DEFAULT_SECONDS
         options |= {"chains": chains, "seconds": seconds, "generations": generations, "asdsf": asdsf}
         if made_by == "mrbayes":
-            run = run_mrbayes(
-                alignment, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds
-            )
+            run = run_mrbayes(alignment, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds)
+            if asdsf is not None and "asdsf" in run.facts:
+                run.facts["agreed"] = run.facts["asdsf"] <= asdsf
         else:
             run = _run_mcmc(alignment, McmcOptions(
                 seconds=seconds, generations=generations, asdsf=asdsf, runs=chains, seed=seed, threads=threads
@@ -119,16 +119,12 @@ def write_trprobs(sample: TreeSample, path: str | os.PathLike[str], remark: str 
     for k, weight in enumerate(sample.weights.tolist()):
         total += weight
         newick = to_newick(sample.children[k], numbers)
-        lines.append(
-            f"  tree tree_{k + 1} [p = {weight:.6f}, P = {total:.6f}] = [&U] [&W {weight!r}] {newick}"
-        )
+        lines.append(f"  tree tree_{k + 1} [p = {weight:.6f}, P = {total:.6f}] = [&U] [&W {weight!r}] {newick}")
     lines.append("end;\n")
     write_whole(Path(path), "\n".join(lines), TreeError)
 
 
-def _run_mcmc(
-    alignment: Alignment, options: McmcOptions, progress: Callable[[McmcReport], None] | None
-) -> ProgramRun:
+def _run_mcmc(alignment: Alignment, options: McmcOptions, progress: Callable[[McmcReport], None] | None) -> ProgramRun:
     target = PhyloTarget(pack_patterns(compress(alignment)))
     result = sample_trees(target, alignment.taxa, options, progress)
     return ProgramRun(result.sample, _mcmc_facts(result, options))
@@ -142,9 +138,7 @@ def _mcmc_facts(result: McmcResult, options: McmcOptions) -> dict[str, Any]:
         "sampling_seconds": round(result.seconds, 1),
         "agreed": result.agreed,
         "acceptance": {name: round(share, 4) for name, share in result.acceptance.items()},
-        "settings": {
-            name: settings[name] for name in ("temperatures", "heating", "regraft_share", "steps", "keep")
-        },
+        "settings": {name: settings[name] for name in ("temperatures", "heating", "regraft_share", "steps", "keep")},
     }
     if options.runs > 1:
         known |= {"asdsf": result.asdsf, "agreement": result.agreement}
