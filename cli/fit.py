@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from vbpi_mix_cli.phylo_runs import PhyloProblem
 
 POSTERIOR_TREES = 10_000
+# Of the networks; branch features learn faster. Networks that learn at the branches' rate commit to a few topologies
+# before the branch lengths of the others are any good (docs/log.md).
+LEARNING_RATE = 0.002
+BRANCH_MULTIPLIER = 4.0
 
 EPILOG = """\b
 Examples:
@@ -58,7 +62,7 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
               help="paper: 400,000 iterations with the published learning rates and tempering.")
 @click.option("--iterations", type=int, default=None, help="Stop after this many; otherwise when the bound is flat.")
 @click.option("--seconds", type=float, default=None, help="Time budget of the training.")
-@click.option("--learning-rate", type=float, default=None, help="Learning rate at the start.")
+@click.option("--learning-rate", type=float, default=None, help="Learning rate of the networks at the start.  [default: 0.002, branches 4 times that]")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=int, default=None, help="Threads of the kernels.  [default: all cores]")
 @click.option("--out", type=click.Path(path_type=Path), default=None, metavar="DIR",
@@ -105,7 +109,8 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
         iterations=options["iterations"],
         seconds=options["seconds"],
         schedule=options["schedule"],
-        learning_rate=options["learning_rate"],
+        learning_rate=options["learning_rate"] or (LEARNING_RATE if options["schedule"] == "default" else None),
+        learning_rate_multipliers={"branches": BRANCH_MULTIPLIER} if options["schedule"] == "default" else {},
         seed=options["seed"],
         threads=options["threads"],
     ).resolve()
