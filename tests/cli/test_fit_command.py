@@ -190,3 +190,41 @@ def test_every_command_shows_help_with_an_example(run):
         outcome = run(name, "--help")
         assert outcome.status == 0, name
         assert f"vbpi-mix {name}" in outcome.out.split("Example")[1], name
+
+
+def test_alignment_alone_is_enough(run, six, monkeypatch):
+    """No tree sample, no other program: the sampler makes one, and the run keeps it."""
+    monkeypatch.setenv("PATH", "")
+    (six / "alone").mkdir()
+    (six / "six.nex").rename(six / "alone" / "mine.nex")
+    outcome = run("fit", "alone/mine.nex", "--iterations", 30, "--threads", 1, "--trees-seconds", 5)
+    assert outcome.status == 0, outcome.err
+    assert "tree sample made: mcmc" in outcome.err
+    config = yaml.safe_load((six / "mine.vbpi" / "config.yaml").read_text())
+    assert config["trees"]["made"]["source"] == "mcmc"
+    taxa = read_alignment("alone/mine.nex").taxa
+    sample = read_tree_sample([six / "mine.vbpi" / "tree_sample.trprobs"], taxa)
+    assert sample.weights.sum() == pytest.approx(1.0)
+    assert json.loads((six / "mine.vbpi" / "summary.json").read_text())["held_out_coverage"] > 0.5
+
+
+def test_benchmark_by_name_in_an_empty_folder(run, tmp_path, monkeypatch, benchmark_data):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VBPI_MIX_DATA", str(benchmark_data))
+    outcome = run("fit", "DS1.nex", "--iterations", 3, "--threads", 1, "--A", 1)
+    assert outcome.status == 0, outcome.err
+    assert "no file DS1.nex here: using the benchmark data set" in outcome.err
+    assert "tree sample found beside the alignment" in outcome.err
+    assert (tmp_path / "DS1.vbpi" / "consensus.nwk").exists()
+
+
+def test_widened_support_is_larger(run, six):
+    elements = []
+    lines = (six / "all.ufboot").read_text().splitlines()
+    (six / "few.ufboot").write_text("\n".join([lines[0]] * 3 + [lines[1]]) + "\n")
+    for widen in ("none", "nni"):
+        outcome = run("fit", "six.nex", "--trees", "few.ufboot", "--iterations", 5, "--threads", 1, "--quiet", "--A", 1,
+                      "--widen", widen, "--out", f"{widen}.vbpi")  # fmt: skip
+        assert outcome.status == 0, outcome.err
+        elements.append(json.loads((six / f"{widen}.vbpi" / "summary.json").read_text())["support_elements"])
+    assert elements[1] > elements[0]
