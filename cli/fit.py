@@ -62,7 +62,8 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
               help="paper: 400,000 iterations with the published learning rates and tempering.")
 @click.option("--iterations", type=int, default=None, help="Stop after this many; otherwise when the bound is flat.")
 @click.option("--seconds", type=float, default=None, help="Time budget of the training.")
-@click.option("--learning-rate", type=float, default=None, help="Learning rate of the networks at the start.  [default: 0.002, branches 4 times that]")
+@click.option("--learning-rate", type=float, default=None,
+              help="Learning rate of the networks at the start, branches 4 times that.  [default: 0.002]")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=int, default=None, help="Threads of the kernels.  [default: all cores]")
 @click.option("--out", type=click.Path(path_type=Path), default=None, metavar="DIR",
