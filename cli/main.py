@@ -62,7 +62,10 @@ def main(arguments: list[str] | None = None) -> Any:
     # Before torch starts its OpenMP runtime, which the kernels then share (vbpi_mix/accelerate.py).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        cli.main(args=arguments, prog_name="vbpi-mix", standalone_mode=False)
+        status = cli.main(args=arguments, prog_name="vbpi-mix", standalone_mode=False)
+        # Without its standalone mode click returns what a command exited with.
+        if isinstance(status, int) and status != 0:
+            sys.exit(status)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
