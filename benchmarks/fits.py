@@ -83,7 +83,7 @@ def fit(data: str, model: str, options: argparse.Namespace) -> dict[str, object]
 
 
 def render(rows: list[dict[str, str]]) -> str:
-    """The table in Markdown; inside: within two standard deviations (ours) and 0.05 of the published value."""
+    """The table in Markdown; inside: within two of our standard deviations of the published value."""
     lines = [
         "| data | model | trees | support | iterations | fit s | published form (sd) | pooled (sd) | "
         "trained bound, K = 10 | published value | "
