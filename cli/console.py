@@ -122,6 +122,13 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
+def describe_elbo(elbo: float, standard_error: float) -> str:
+    """The single-sample bound for a reader: it says little where a few draws carry it."""
+    if standard_error < 1.0:
+        return f"ELBO {elbo:.2f} (se {standard_error:.2f})"
+    return f"ELBO {elbo:.4g} (se {standard_error:.2g}: a few draws with very long branches carry it)"
+
+
 class CountProgress:
     """Progress of something counted, told (done, total): a tqdm bar on a terminal, nothing when piped or quiet."""
 

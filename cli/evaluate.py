@@ -35,7 +35,7 @@ def command(
     from vbpi_mix.evaluation import evaluate
     from vbpi_mix.training.provenance import available_cores, use_threads
     from vbpi_mix.training.run_directory import RunDirectory, find_newest
-    from vbpi_mix_cli.console import CountProgress
+    from vbpi_mix_cli.console import CountProgress, describe_elbo
     from vbpi_mix_cli.phylo_runs import load_run
 
     directory = find_newest() if run is None else RunDirectory.open(run)
@@ -77,4 +77,4 @@ def command(
             f"marginal log-likelihood ({estimate.form}): {estimate.mean:.2f}, sd {estimate.sd:.2f} over "
             f"{repeats} x {importance_samples} samples"
         )
-    click.echo(f"ELBO {result.elbo:.2f} (se {result.elbo_standard_error:.3f}), {seconds:.1f} s")
+    click.echo(f"{describe_elbo(result.elbo, result.elbo_standard_error)}, {seconds:.1f} s")

@@ -300,7 +300,7 @@ def _train_and_export(
 ) -> None:
     from vbpi_mix.training.provenance import environment, versions
     from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli.console import Progress
+    from vbpi_mix_cli.console import Progress, describe_elbo
 
     with Progress(quiet) as progress:
         trainer = Trainer(problem, training, run, progress, run_config=config)
@@ -328,7 +328,7 @@ def _train_and_export(
     run.update_summary(summary)
     click.echo(
         f"{run.destination.name}: {result.stop_reason} after {result.iterations:,} iterations and {result.seconds:.0f} s, "
-        f"ELBO {summary['elbo']:.2f} (se {summary['elbo_standard_error']:.2f})"
+        f"bound {result.bound:.2f}, {describe_elbo(summary['elbo'], summary['elbo_standard_error'])}"
     )
     if not quiet:
         click.echo(f"wrote {_shown(run.destination)}/: consensus.nwk, topologies.trprobs, summary.json, trace.csv", err=True)
