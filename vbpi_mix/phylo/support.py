@@ -242,25 +242,29 @@ def _sorted_splits(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(bits[order]), size[order]
 
 
+def _splits_of_children(children: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """Splits [T, n-2, 2] above the children [T, n-2, 2] of every internal node; splits [T, 2n-2] of all nodes."""
+    by_node = np.take_along_axis(splits, children.reshape(children.shape[0], -1), axis=1)
+    return by_node.reshape(children.shape)
+
+
 def _leg_order(children: np.ndarray, splits: np.ndarray) -> np.ndarray:
     """Children with the one of the smaller split first; unknown splits (-1) stay where they are."""
-    by_child = np.take_along_axis(splits, children.reshape(children.shape[0], -1), axis=1).reshape(children.shape)
+    by_child = _splits_of_children(children, splits)
     swap = by_child[..., 0] > by_child[..., 1]
     return np.where(swap[..., None], children[..., ::-1], children).astype(np.int32)
 
 
 def _child_keys(ordered: np.ndarray, splits: np.ndarray, n_splits: int) -> np.ndarray:
     """first split * n_splits + second split of the children of every internal node; int64 [T, n-2]."""
-    by_child = np.take_along_axis(splits, ordered.reshape(ordered.shape[0], -1), axis=1).reshape(ordered.shape)
+    by_child = _splits_of_children(ordered, splits)
     return by_child[..., 0].astype(np.int64) * n_splits + by_child[..., 1]
 
 
 def _find_tripartitions(encoded: EncodedTopologies, legs: np.ndarray, n_splits: int) -> np.ndarray:
     known = legs[1::3].astype(np.int64) * n_splits + legs[2::3]
-    by_child = np.take_along_axis(
-        encoded.splits, encoded.children.reshape(len(encoded), -1), axis=1
-    ).reshape(encoded.children.shape)
-    keys = by_child[..., 0].astype(np.int64) * n_splits + by_child[..., 1]
+    by_child = _splits_of_children(encoded.children, encoded.splits)
+    keys = _child_keys(encoded.children, encoded.splits, n_splits)
     return np.where((by_child >= 0).all(axis=2), _find(keys, known), -1)
 
 

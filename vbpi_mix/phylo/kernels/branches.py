@@ -7,9 +7,8 @@ the log standard deviation of its log-length are sums of its rows of features fl
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import kernel
 
 HALF_LOG_TWO_PI = 0.5 * np.log(2.0 * np.pi)
 
@@ -50,21 +49,6 @@ def base_tree(rows, features, own, evaluated, noise, draws, log_q, means, precis
             standard = (draws[e] - means[r, e]) * precisions[r, e]
             total += standard * standard
         log_q[r] -= 0.5 * total
-
-
-@parallel_kernel
-def base_density(rows, features, evaluated, draws, log_q):
-    """log_q float64 [T, R] of given base log-lengths draws [T, E] under the components `evaluated` [R]."""
-    trees, edges = draws.shape
-    for t in prange(trees):
-        for r in range(evaluated.shape[0]):
-            table = features[evaluated[r]]
-            total = -HALF_LOG_TWO_PI * edges
-            for e in range(edges):
-                mean, log_sd = _edge(table, rows[t, e])
-                standard = (draws[t, e] - mean) * np.exp(-log_sd)
-                total -= log_sd + 0.5 * standard * standard
-            log_q[t, r] = total
 
 
 @kernel
