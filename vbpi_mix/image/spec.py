@@ -1,0 +1,172 @@
+"""What an image model is made of, in plain values: everything that `build_model` needs, fit for YAML.
+
+Symbols: A components, d latent dimensions, H x W pixels of C channels. The defaults of `preset` are the published
+networks (Hotti et al. 2024, and the code published with it) for 28 x 28 and for colour images, and a small network
+of the same kind for 8 x 8 digits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vbpi_mix.errors import ConfigError
+
+Likelihood = Literal["bernoulli", "discretised_logistic"]
+EncoderKind = Literal["shared", "separate"]
+NormKind = Literal["layer", "none", "batch"]
+FeatureKind = Literal["gated", "resnet20"]
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "likelihood": ("bernoulli", "discretised_logistic"),
+    "encoder": ("shared", "separate"),
+    "norm": ("layer", "none", "batch"),
+    "features": ("gated", "resnet20"),
+}
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """C, H, W."""
+
+    channels: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.channels}x{self.height}x{self.width}"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Choices of one image model. ConfigError, one line, if a value is unknown or two do not fit.
+
+    shape            of one image
+    components       A
+    latent           d, also the width of the hidden layers that make the Gaussians' parameters
+    likelihood       bernoulli (one channel; the decoder is a PixelCNN on image and latent plane), or
+                     discretised_logistic (three channels; transposed convolutions and gated masked layers)
+    encoder          shared: one feature network, and component codes that enter as biases (MISVAE);
+                     separate: a network of its own for each component (SEMVAE)
+    residual         two hidden layers with skips between features and Gaussians (the published `res_enc=1`), or
+                     one linear map; separate encoders always have the linear map
+    norm             of decoder and ResNet. layer: over the channels of one pixel, so that an image is treated by
+                     itself; batch: over the batch while training; none
+    paper_compat     normalise by the batch in evaluation too, as the published code does: then log p(x|z) depends on
+                     the other images, and nothing made of it is a likelihood. Needs norm batch
+    features         gated convolutions, or a ResNet-20 of three channels
+    feature_layers   (channels, kernel, stride) of each gated convolution
+    pixel_channels   channels of the masked layers
+    pixel_layers     how many masked layers
+    logistics        mixture size of the discretised-logistic likelihood
+    """
+
+    shape: ImageShape
+    components: int
+    latent: int
+    likelihood: Likelihood = "bernoulli"
+    encoder: EncoderKind = "shared"
+    residual: bool = True
+    norm: NormKind = "layer"
+    paper_compat: bool = False
+    features: FeatureKind = "gated"
+    feature_layers: tuple[tuple[int, int, int], ...] = ()
+    pixel_channels: int = 64
+    pixel_layers: int = 8
+    logistics: int = 10
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
+        for name in ("components", "latent", "pixel_channels", "pixel_layers", "logistics"):
+            _check_positive(name, getattr(self, name))
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        shape = self.shape
+        if self.paper_compat and self.norm != "batch":
+            raise ConfigError("paper_compat needs norm batch: it is the published normalisation")
+        if self.features == "gated" and not self.feature_layers:
+            raise ConfigError("gated features need feature_layers: (channels, kernel, stride) of each")
+        if self.features == "resnet20" and (shape.channels != 3 or self.encoder == "separate"):
+            raise ConfigError("resnet20 features are for a shared encoder and images of 3 channels")
+        if self.likelihood == "bernoulli" and shape.channels != 1:
+            raise ConfigError(f"the Bernoulli likelihood is for images of 1 channel, not {shape.channels}")
+        if self.likelihood == "discretised_logistic":
+            if shape.channels != 3 or shape.height % 8 or shape.width % 8:
+                raise ConfigError(
+                    "the discretised-logistic likelihood is for images of 3 channels whose height and width "
+                    f"are multiples of 8, not {shape}"
+                )
+
+    @property
+    def valid_likelihood(self) -> bool:
+        """Whether log p(x|z) is that of one image by itself in evaluation; if not, say so beside every number."""
+        return not self.paper_compat
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for YAML and for checkpoints."""
+        values = dataclasses.asdict(self)
+        values["feature_layers"] = [list(layer) for layer in self.feature_layers]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
+        """The inverse of `to_dict`. ConfigError for what is no such thing."""
+        try:
+            plain = dict(values)
+            plain["shape"] = ImageShape(**plain["shape"])
+            plain["feature_layers"] = tuple(tuple(layer) for layer in plain["feature_layers"])
+            return cls(**plain)
+        except (TypeError, KeyError, ValueError) as error:
+            raise ConfigError(f"this describes no image model: {error}") from error
+
+
+# f_D2H of 28 x 28 images, published.
+PUBLISHED_FEATURES = ((32, 7, 1), (32, 3, 2), (64, 5, 1), (64, 3, 2), (6, 3, 1))
+# The same kind of network where 8 x 8 pixels are all there is.
+SMALL_FEATURES = ((16, 3, 1), (16, 3, 2), (32, 3, 1), (6, 3, 1))
+
+_GREY = {"shape": ImageShape(1, 28, 28), "latent": 40, "feature_layers": PUBLISHED_FEATURES}
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "shape": ImageShape(1, 8, 8),
+        "latent": 8,
+        "feature_layers": SMALL_FEATURES,
+        "pixel_channels": 32,
+        "pixel_layers": 3,
+    },
+    "mnist": _GREY,
+    "fashion_mnist": _GREY,
+    "cifar10": {
+        "shape": ImageShape(3, 32, 32),
+        "latent": 128,
+        "likelihood": "discretised_logistic",
+        "features": "resnet20",
+        "pixel_layers": 4,
+    },
+}
+
+
+def preset(name: str, components: int, **changes: Any) -> ModelSpec:
+    """The model of a data set, A = `components`, with `changes` to fields of ModelSpec.
+
+    `paper_compat=True` implies norm batch. Separate encoders of cifar10 take gated features, as a ResNet has
+    normalisation of its own. ConfigError for an unknown name or for what does not fit.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"no image model is named {name!r}: there are {', '.join(PRESETS)}")
+    values = {**PRESETS[name], **changes}
+    if values.get("paper_compat"):
+        values.setdefault("norm", "batch")
+    if values.get("encoder") == "separate" and values.get("features") == "resnet20":
+        values.update(features="gated", feature_layers=values.get("feature_layers") or PUBLISHED_FEATURES)
+    return ModelSpec(components=components, **values)
+
+
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
