@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vbpi_mix import download
+from vbpi_mix import data_files, download
 from vbpi_mix.phylo import benchmarks
 
 FASTA = b">a\nACGTA\n>b\nACGTC\n>c\nAC-TA\n>d\nACGAN\n"
@@ -65,7 +65,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The path of the cache, not made yet; downloads do not wait between attempts."""
     folder = tmp_path / "cache"
-    monkeypatch.setattr(benchmarks, "cache_folder", lambda: folder)
+    for module in (benchmarks, data_files):
+        monkeypatch.setattr(module, "cache_folder", lambda: folder)
     monkeypatch.setattr(download, "SECONDS_BETWEEN_ATTEMPTS", 0.0)
     monkeypatch.delenv("VBPI_MIX_DATA", raising=False)
     monkeypatch.delenv("VBPI_MIX_OFFLINE", raising=False)

@@ -78,16 +78,16 @@ def read_cifar_archive(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]
     """Training and test images of the published archive, without unpacking it to disk. DatasetError."""
     parts: dict[str, NDArray[np.uint8]] = {}
     try:
-        with tarfile.open(path, "r:*") as archive:
+        with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 name = Path(member.name).name
                 if member.isfile() and name.endswith(".bin"):
                     file = archive.extractfile(member)
                     parts[name] = parse_cifar(file.read() if file is not None else b"", f"{path}, {name}")
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror or error}); {CURE}") from None
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DatasetError(f"{path} is damaged or cut short ({error or 'it ends early'}); {CURE}") from None
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read ({error.strerror or error})") from None
     batches = sorted(name for name in parts if name.startswith("data_batch_"))
     if not batches or "test_batch.bin" not in parts:
         raise DatasetError(f"{path} holds no data_batch_1.bin ... and test_batch.bin; {CURE}")

@@ -99,9 +99,8 @@ def image_set(name: str) -> ImageSet:
         SourceFile(entry["file"], entry["bytes"], entry["sha256"], tuple(place["url"] for place in entry["locations"]))
         for entry in facts.pop("files")
     )
-    return ImageSet(
-        files=files, **{key: str(value).strip() if isinstance(value, str) else value for key, value in facts.items()}
-    )
+    values = {key: value.strip() if isinstance(value, str) else value for key, value in facts.items()}
+    return ImageSet(**{**values, "files": files})
 
 
 def obtain(name: str, folder: Path | None = None, *, offline: bool = False) -> Located:
