@@ -5,47 +5,53 @@ Shapes: A components, S sampled, K particles, R evaluated, B images, d latent di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from vbpi_mix.image.decoders import ColourDecoder, GreyDecoder
+from vbpi_mix.image.likelihoods import bernoulli_log_likelihood, discretised_logistic_log_likelihood
+from vbpi_mix.image.networks import GatedFeatures, Gaussians, SeparateEncoders, SharedEncoder
+from vbpi_mix.image.resnet import N_FEATURES, ResNet20
 from vbpi_mix.image.spec import ModelSpec
 
-
-@dataclass(frozen=True)
-class Gaussians:
-    """Diagonal Gaussians over the latent space, float32 (or float64): mean and log_variance [R, B, d].
-
-    log_variance lies in LOG_VARIANCE_RANGE; where it sits on either end it has no gradient.
-    """
-
-    mean: Tensor
-    log_variance: Tensor
+# Most pixels that the decoder works on at once without gradients: 64 channels of them take some 100 MB.
+PIXELS_AT_ONCE = 400_000
 
 
 class ImageModel(nn.Module):
     """Encoder and decoder. Make one with `build_model`.
 
     In training mode (`.train()`) and evaluation mode (`.eval()`) it differs only under norm batch: metrics are
-    computed in evaluation mode.
+    computed in evaluation mode. Under paper_compat the two modes are the same.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.encoder: SharedEncoder | SeparateEncoders = _make_encoder(spec)
+        grey = spec.likelihood == "bernoulli"
+        self.decoder: GreyDecoder | ColourDecoder = GreyDecoder(spec) if grey else ColourDecoder(spec)
+        self._log_likelihood = bernoulli_log_likelihood if grey else discretised_logistic_log_likelihood
 
     @property
     def device(self) -> torch.device:
         """Where the parameters are; images and latents are to be there too."""
-        return next(self.parameters()).device
+        return self.decoder.projection.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the parameters, and of all densities."""
+        return self.decoder.projection.weight.dtype
 
     def encode(self, images: Tensor, components: Tensor | None = None) -> Gaussians:
         """Gaussians of `components` at images [B, C, H, W].
 
         components  None: all A, in order. [R]: these, for every image. [R, B]: these, for each image its own.
         """
-        raise NotImplementedError
+        return self.encoder(images, components if components is None else components.to(images.device))
 
     def decoder_output(self, images: Tensor, z: Tensor) -> Tensor:
         """What the likelihood of each pixel is made of: [S, K, B, P, H, W] from images [B, C, H, W], z [S, K, B, d].
@@ -54,26 +60,50 @@ class ImageModel(nn.Module):
         The output at a pixel depends on the pixels before it in raster order only, so images are sampled by filling in
         pixel by pixel (colour: red, green, blue of each pixel in turn, from one output).
         """
-        raise NotImplementedError
+        return self._over_samples(lambda x, output: output, images, z)
 
     def decode_log_likelihood(self, images: Tensor, z: Tensor) -> Tensor:
         """log p(x|z), [S, K, B], summed over pixels: images [B, C, H, W], z [S, K, B, d].
 
-        Bernoulli images hold 0 and 1; discretised-logistic ones hold k / 255. Without gradients it works in chunks, so that
-        memory does not grow with S K B. Under norm batch each (s, k) is a batch of its own.
+        Bernoulli images hold 0 and 1; discretised-logistic ones hold k / 255. Without gradients it works in chunks, so
+        that memory does not grow with S K B. Under norm batch each (s, k) is a batch of its own.
         """
-        raise NotImplementedError
+        return self._over_samples(self._log_likelihood, images, z)
+
+    def _over_samples(self, function: Callable[[Tensor, Tensor], Tensor], images: Tensor, z: Tensor) -> Tensor:
+        """function(images [N, C, H, W], output [N, P, H, W]) of all decoder samples: [S, K, B, ...]."""
+        B = len(images)
+        latents = z.flatten(0, 2)
+        parts = []
+        for part in torch.arange(len(latents), device=z.device).split(self._samples_at_once(len(latents), B)):
+            x = images.index_select(0, part % B)
+            parts.append(function(x, self.decoder(x, latents.index_select(0, part))))
+        return torch.cat(parts).unflatten(0, z.shape[:3])
+
+    def _samples_at_once(self, samples: int, B: int) -> int:
+        """Decoder samples of one call."""
+        if self.spec.norm == "batch" and (self.training or self.spec.paper_compat):
+            return B  # what shares a call shares its statistics; published: one component for all images
+        if torch.is_grad_enabled():
+            return samples
+        return max(1, PIXELS_AT_ONCE // (self.spec.shape.height * self.spec.shape.width))
 
     def parameter_counts(self, depth: int = 2) -> dict[str, int]:
         """Parameters by module, `depth` names deep (encoder.features, ...), in order, and their "total"."""
-        raise NotImplementedError
+        counts: Counter[str] = Counter()
+        for name, parameter in self.named_parameters():
+            counts[".".join(name.split(".")[:depth])] += parameter.numel()
+        return {**counts, "total": counts.total()}
 
     def accelerate(self, *, compiled: bool = False, bfloat16: bool = False) -> None:
         """torch.compile for encoder and decoder, and bfloat16 for their convolutions.
 
         All densities stay in float32. Neither changes the parameters, their names, or any result beyond rounding.
         """
-        raise NotImplementedError
+        self.encoder.half_convolutions = self.decoder.half_convolutions = bfloat16
+        if compiled:
+            self.encoder.compile()
+            self.decoder.compile()
 
 
 def build_model(spec: ModelSpec, generator: torch.Generator | None = None) -> ImageModel:
@@ -82,4 +112,18 @@ def build_model(spec: ModelSpec, generator: torch.Generator | None = None) -> Im
     Without a generator the parameters are to be loaded: their values are of no account. The global random state is left
     as it was.
     """
-    raise NotImplementedError
+    with torch.random.fork_rng(devices=[]):
+        seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator))
+        torch.manual_seed(seed)
+        return ImageModel(spec)
+
+
+def _make_encoder(spec: ModelSpec) -> SharedEncoder | SeparateEncoders:
+    A, d, shape = spec.components, spec.latent, spec.shape
+    if spec.features == "resnet20":
+        return SharedEncoder(ResNet20(spec.norm, spec.paper_compat), N_FEATURES, A, d, spec.residual)
+    networks = 1 if spec.encoder == "shared" else A
+    features = GatedFeatures(networks, shape.channels, (shape.height, shape.width), spec.feature_layers)
+    if spec.encoder == "separate":
+        return SeparateEncoders(features, A, d)
+    return SharedEncoder(features, features.n_features, A, d, spec.residual)

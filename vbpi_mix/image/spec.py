@@ -95,12 +95,12 @@ class ModelSpec:
             raise ConfigError("resnet20 features are for a shared encoder and images of 3 channels")
         if self.likelihood == "bernoulli" and shape.channels != 1:
             raise ConfigError(f"the Bernoulli likelihood is for images of 1 channel, not {shape.channels}")
-        if self.likelihood == "discretised_logistic":
-            if shape.channels != 3 or shape.height % 8 or shape.width % 8:
-                raise ConfigError(
-                    "the discretised-logistic likelihood is for images of 3 channels whose height and width "
-                    f"are multiples of 8, not {shape}"
-                )
+        fits = shape.channels == 3 and shape.height % 8 == 0 and shape.width % 8 == 0
+        if self.likelihood == "discretised_logistic" and not fits:
+            raise ConfigError(
+                "the discretised-logistic likelihood is for images of 3 channels whose height and width "
+                f"are multiples of 8, not {shape}"
+            )
 
     @property
     def valid_likelihood(self) -> bool:

@@ -1,10 +1,13 @@
-"""The target p(x|z) p(z) of a batch of images, as estimators see it. Shapes as in `mixture`."""
+"""The target p(x|z) p(z) of a batch of images, as estimators see it.
+
+Shapes: S components sampled, K particles, B images, d latent dimensions.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from vbpi_mix.image.mixture import ImageDraws
+from vbpi_mix.image.mixture import LOG_TWO_PI, ImageDraws
 from vbpi_mix.image.model import ImageModel
 
 
@@ -21,4 +24,4 @@ class ImageTarget:
 
     def log_prior(self, draws: ImageDraws) -> Tensor:
         """log N(z; 0, I), [S, K, B]."""
-        raise NotImplementedError
+        return -0.5 * (draws.z.square().sum(-1) + draws.z.shape[-1] * LOG_TWO_PI)
