@@ -6,7 +6,7 @@ and the result is that of one process up to the order of sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -65,8 +65,11 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     return values
 
 
-def from_first_rank(values: Tensor) -> Tensor:
-    """The first rank's values on every rank, in place: for decisions that must be one, such as those of clocks."""
-    if ranks()[1] > 1:
-        dist.broadcast(values, 0)
-    return values
+def from_first_rank(values: Sequence[float]) -> list[float]:
+    """The first rank's numbers on every rank: for decisions that must be one, such as those of clocks."""
+    if ranks()[1] == 1:
+        return list(values)
+    device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+    numbers = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.broadcast(numbers, 0)
+    return numbers.tolist()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from vbpi_mix.estimators import ComponentDraw
 from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import Gaussians, take_rows
 from vbpi_mix.parallel import Share
@@ -20,6 +20,19 @@ LOG_TWO_PI = math.log(2.0 * math.pi)
 
 # With more particles than this per image, densities are matrix products instead of differences.
 FEW_PARTICLES = 4
+
+
+class ComponentSelection(Protocol):
+    """Which components are sampled, [S] or [S, B], and evaluated, [R] or [R, B], and where the former are among the
+    latter (estimators.ComponentDraw has this shape).
+    """
+
+    @property
+    def sampled(self) -> Tensor: ...
+    @property
+    def evaluated(self) -> Tensor: ...
+    @property
+    def own(self) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +66,7 @@ class ImageMixture:
         """A."""
         return self.model.spec.components
 
-    def sample(self, draw: ComponentDraw, particles: int, generator: torch.Generator) -> ImageDraws:
+    def sample(self, draw: ComponentSelection, particles: int, generator: torch.Generator) -> ImageDraws:
         """K = `particles` latents of each sampled component for each image, with log-densities under the evaluated ones.
 
         The noise is drawn on the CPU from `generator`, whatever the device of the model.
@@ -68,7 +81,7 @@ class ImageMixture:
         z = torch.addcmul(mean.unsqueeze(1), deviation.unsqueeze(1), noise)
         return ImageDraws(z, gaussian_log_density(z, q), q)
 
-    def gaussians(self, draw: ComponentDraw) -> Gaussians:
+    def gaussians(self, draw: ComponentSelection) -> Gaussians:
         """Those evaluated, [R, B, d]."""
         everything = len(draw.evaluated) == self.n_components  # then they come in order
         return self.model.encode(self.images, None if everything else draw.evaluated)

@@ -35,6 +35,11 @@ class ImageShape:
     height: int
     width: int
 
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
     def __str__(self) -> str:
         return f"{self.channels}x{self.height}x{self.width}"
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from vbpi_mix.errors import CheckpointError
+from vbpi_mix.parallel import from_first_rank, ranks
 from vbpi_mix.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.interrupt import StopRequest
@@ -38,7 +39,8 @@ class Trainer:
 
     `run_config` and `provenance` go into the checkpoint as they are (the training configuration, and versions
     and environment, if not given). `progress` is called about twice a second and once at the end.
-    ConfigError if the configuration does not fit the problem.
+    Under a process group all ranks train together: the first one's clock and signals count for all, and it alone
+    writes files. ConfigError if the configuration does not fit the problem.
     """
 
     def __init__(
@@ -74,6 +76,9 @@ class Trainer:
         self._next_report = self._next_flush = self._next_save = math.inf
         self._saved_iteration: int | None = None
         self._resumed = False
+        rank, n_ranks = ranks()
+        self._writes = run_directory is not None and rank == 0
+        self._alone = n_ranks == 1
 
     def resume(self) -> None:
         """Continue the run of the run directory from its checkpoint, exactly as if it had not stopped.
@@ -98,7 +103,7 @@ class Trainer:
         If the configuration keeps the best state, the problem holds it afterwards. NonFiniteError if the
         bound or a parameter stops being finite: the last checkpoint is kept.
         """
-        if self._run_directory is not None:
+        if self._run_directory is not None and self._writes:
             keep_until = self.iteration if self._resumed else None
             self._trace = TraceWriter(self._run_directory.trace, self._watch.metric_names, keep_until)
         try:
@@ -128,7 +133,7 @@ class Trainer:
         start = now - self._seconds
         self._set_alarms(now)
         trace_every, validate_every = self.config.trace_every, self._watch.every
-        while (reason := self._reason_to_stop(stop)) is None:
+        while (reason := self._reason_to_stop(self._agreed(stop.asked))) is None:
             self._iterate()
             before, now = now, clock()
             self._durations.append(now - before)
@@ -165,7 +170,14 @@ class Trainer:
         self._row_sum += bound
         self._row_count += 1
 
-    def _reason_to_stop(self, stop: StopRequest) -> str | None:
+    def _agreed(self, asked: bool) -> bool:
+        """Whether to stop, and `_seconds`, as the first rank has them: otherwise ranks would part."""
+        if self._alone:
+            return asked
+        self._seconds, stop = from_first_rank([self._seconds, float(asked)])
+        return bool(stop)
+
+    def _reason_to_stop(self, asked: bool) -> str | None:
         if self._schedule.converged:
             return "converged"
         if self._watch.exhausted:
@@ -174,7 +186,7 @@ class Trainer:
             return "iterations"
         if self.config.seconds is not None and self._seconds >= self.config.seconds:
             return "seconds"
-        return "interrupted" if stop.asked else None
+        return "interrupted" if asked else None
 
     def _set_alarms(self, now: float) -> None:
         save_every = self.config.checkpoint_every_seconds
@@ -241,7 +253,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write the checkpoint after the trace that leads to it. NonFiniteError rather than a useless one."""
-        if self._run_directory is None or self._saved_iteration == self.iteration:
+        if self._run_directory is None or not self._writes or self._saved_iteration == self.iteration:
             return
         for group in self._groups:
             if not all(bool(torch.isfinite(tensor).all()) for tensor in group["params"]):
