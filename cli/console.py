@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Collection
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+from click.core import ParameterSource
+
+from vbpi_mix.errors import ConfigError
 
 if TYPE_CHECKING:
     from vbpi_mix.training.reports import TrainingReport
@@ -127,6 +134,21 @@ def describe_elbo(elbo: float, standard_error: float) -> str:
     if standard_error < 1.0:
         return f"ELBO {elbo:.2f} (se {standard_error:.2f})"
     return f"ELBO {elbo:.4g} (se {standard_error:.2g}: a few draws with very long branches carry it)"
+
+
+def shown_path(path: Path) -> Path:
+    """A path as a user would type it: relative, if it is below the current folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def check_only_resume(allowed: Collection[str]) -> None:
+    """ConfigError if the current command was given an option that a resumed run has fixed; `allowed` are parameter names."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name not in allowed and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise ConfigError(f"{parameter.opts[0]} cannot be given with --resume: the run has fixed it")
 
 
 class CountProgress:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix_cli.console import check_only_resume, shown_path
 
 if TYPE_CHECKING:
     from vbpi_mix.toy.curves import Curve
@@ -74,10 +74,7 @@ class Outcome:
 @click.option("--force", is_flag=True, help="Replace an earlier run there.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with a run; --iterations extends it.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
-@click.pass_context
-def command(
-    ctx: click.Context, out: Path | None, force: bool, resume: Path | None, quiet: bool, **choices: Any
-) -> None:
+def command(out: Path | None, force: bool, resume: Path | None, quiet: bool, **choices: Any) -> None:
     """Train approximations of a target in the plane, whose log evidence is known exactly.
 
     Writes a run directory with curves.csv, summary.json, and pictures as PNG and SVG.
@@ -88,7 +85,7 @@ def command(
 
     use_threads(1)
     if resume is not None:
-        _check_only_resume(ctx)
+        check_only_resume(MAY_CHANGE_ON_RESUME)
         run = RunDirectory.open(resume)
         experiment = _reopened(run, choices["iterations"], choices["full"])
         for member in experiment.members:
@@ -104,15 +101,6 @@ def command(
     with RunDirectory.create(place, force) as run:
         run.commit(_config(experiment))
         _finish(run, experiment, _train_all(run, experiment, quiet), quiet)
-
-
-def _check_only_resume(ctx: click.Context) -> None:
-    """ConfigError for an option that the resumed run has fixed."""
-    for name in ctx.params:
-        given = ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        if given and name not in MAY_CHANGE_ON_RESUME:
-            option = "--" + name.replace("_", "-").removesuffix("s")
-            raise ConfigError(f"{option} cannot be given with --resume: the run has fixed it")
 
 
 def _reopened(run: RunDirectory, iterations: int | None, full: bool) -> Experiment:
@@ -181,15 +169,9 @@ def _train_all(run: RunDirectory, experiment: Experiment, quiet: bool) -> list[O
         outcomes.append(_train(own, experiment, member, quiet))
         if outcomes[-1].result.stop_reason == "interrupted":
             run.log(f"interrupted: {member.label}")
-            click.echo(f"go on with: vbpi-mix toy --resume {_shown(run)}", err=True)
+            click.echo(f"go on with: vbpi-mix toy --resume {shown_path(run.path)}", err=True)
             raise click.Abort()
     return outcomes
-
-
-def _shown(run: RunDirectory) -> Path:
-    """The run's place as a user would type it: relative, if it is below the current folder."""
-    here = Path.cwd()
-    return run.path.relative_to(here) if run.path.is_relative_to(here) else run.path
 
 
 def _own_run(run: RunDirectory, experiment: Experiment, member: Member) -> RunDirectory:
@@ -294,7 +276,7 @@ def _finish(run: RunDirectory, experiment: Experiment, outcomes: Sequence[Outcom
     run.update_summary(_summary(experiment, outcomes, log_evidence))
     click.echo(_table(experiment, outcomes, log_evidence))
     pictures = ", ".join(f"{name}.png and .svg" for name in names)
-    click.echo(f"wrote {_shown(run)}: summary.json, curves.csv, {pictures}")
+    click.echo(f"wrote {shown_path(run.path)}: summary.json, curves.csv, {pictures}")
 
 
 def _write_pictures(run: RunDirectory, target: Any, outcomes: Sequence[Outcome], log_evidence: float) -> list[str]:

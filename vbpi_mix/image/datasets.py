@@ -64,6 +64,14 @@ class ImageData:
         C, H, W = self.image_shape
         return C * H * W
 
+    def training_input(self) -> Tensor:
+        """Training images as a problem takes them: uint8 of 255 levels as they are, others divided by their levels."""
+        return self.train if self.levels == 255 else self.train.float() / self.levels
+
+    def held_out_input(self, images: Tensor) -> Tensor:
+        """Validation or test images as the likelihood takes them: 0 and 1, or k / 255."""
+        return images.float() if self.binary else images.float() / self.levels
+
     def facts(self) -> dict[str, Any]:
         """What a run records of its data: name, sizes, seeds, and a checksum of all pixels."""
         return {

@@ -99,8 +99,9 @@ def image_set(name: str) -> ImageSet:
         SourceFile(entry["file"], entry["bytes"], entry["sha256"], tuple(place["url"] for place in entry["locations"]))
         for entry in facts.pop("files")
     )
-    values = {key: value.strip() if isinstance(value, str) else value for key, value in facts.items()}
-    return ImageSet(**{**values, "files": files})
+    values: dict[str, Any] = {key: value.strip() if isinstance(value, str) else value for key, value in facts.items()}
+    values["files"] = files
+    return ImageSet(**values)
 
 
 def obtain(name: str, folder: Path | None = None, *, offline: bool = False) -> Located:

@@ -1,0 +1,166 @@
+"""Pictures of image models. matplotlib is imported when one is drawn, and needs no screen.
+
+Everything becomes PNG bytes, the same for the same picture.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by the colour-blind too; and markers, for print in grey.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#666666")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DOTS_PER_INCH = 100
+# Shown images are enlarged by whole numbers to about this many dots.
+DOTS_PER_IMAGE = 56
+GAP = 2
+BACKGROUND = 0.75
+LABEL_DOTS = 110
+TITLE_DOTS = 34
+EDGE_DOTS = 10
+
+
+def tile(images: Tensor) -> NDArray[np.float64]:
+    """[rows, columns, C, H, W] in [0, 1] -> one picture [height, width, 3], enlarged, with gaps between the images."""
+    rows, columns, _, H, W = images.shape
+    scale = max(1, DOTS_PER_IMAGE // max(H, W))
+    large = images.double().numpy().repeat(scale, 3).repeat(scale, 4)
+    height, width = H * scale, W * scale
+    canvas = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), BACKGROUND)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = GAP + row * (height + GAP), GAP + column * (width + GAP)
+            canvas[top : top + height, left : left + width] = large[row, column].transpose(1, 2, 0)
+    return canvas
+
+
+def draw_grid(images: Tensor, title: str, row_labels: Sequence[str] = ()) -> bytes:
+    """A grid of images [rows, columns, C, H, W] under a title, with a label beside each row if there are any: PNG."""
+    canvas = tile(images)
+    height, width = canvas.shape[:2]
+    left = LABEL_DOTS if row_labels else EDGE_DOTS
+    total = (max(width + left + EDGE_DOTS, 9 * len(title)), height + TITLE_DOTS + EDGE_DOTS)
+    figure = _figure(total[0] / DOTS_PER_INCH, total[1] / DOTS_PER_INCH)
+    axes = figure.add_axes((left / total[0], EDGE_DOTS / total[1], width / total[0], height / total[1]))
+    axes.imshow(canvas, interpolation="nearest", vmin=0.0, vmax=1.0)
+    axes.set_axis_off()
+    step = height / len(images)
+    for row, label in enumerate(row_labels):
+        axes.text(-8, (row + 0.5) * step, label, ha="right", va="center", fontsize=9)
+    figure.text(EDGE_DOTS / total[0], 1 - 0.5 * TITLE_DOTS / total[1], title, ha="left", va="center", fontsize=10)
+    return render(figure)
+
+
+def square_grid(images: Tensor) -> Tensor:
+    """[n, C, H, W] as [rows, columns, C, H, W], about square; the last images are left out if they do not fill a row."""
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = len(images) // columns
+    return images[: rows * columns].unflatten(0, (rows, columns))
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run in a comparison. series: what the line is called; values by quantity, None where not measured."""
+
+    series: str
+    A: int
+    values: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What one panel shows: a key of Point.values, the label of its axis, and whether the axis is logarithmic."""
+
+    key: str
+    label: str
+    logarithmic: bool = False
+
+
+def draw_comparison(points: Sequence[Point], quantities: Sequence[Quantity], title: str = "") -> bytes:
+    """A panel for each quantity against A: mean over runs of a series with the same A, bars from least to largest. PNG.
+
+    Quantities that no run has are left out.
+    """
+    shown = [quantity for quantity in quantities if any(point.values.get(quantity.key) is not None for point in points)]
+    figure = _figure(4.3 * max(1, len(shown)), 3.6, layout="constrained")
+    for number, quantity in enumerate(shown):
+        axes = figure.add_subplot(1, len(shown), number + 1)
+        for index, series in enumerate(dict.fromkeys(point.series for point in points)):
+            own = [point for point in points if point.series == series]
+            _draw_series(axes, own, quantity, series, index)
+        _finish_axes(axes, quantity, sorted({point.A for point in points}))
+        if number == 0:
+            axes.legend(fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return render(figure)
+
+
+def _draw_series(axes: Any, points: Sequence[Point], quantity: Quantity, series: str, index: int) -> None:
+    """Mean and range over the runs of each A; where runs of several series share an A they are set side by side."""
+    found: dict[int, list[float]] = {}
+    for point in points:
+        value = point.values.get(quantity.key)
+        if value is not None:
+            found.setdefault(point.A, []).append(value)
+    if not found:
+        return
+    A = sorted(found)
+    means = [float(np.mean(found[a])) for a in A]
+    spread = [
+        [mean - min(found[a]) for a, mean in zip(A, means, strict=True)],
+        [max(found[a]) - mean for a, mean in zip(A, means, strict=True)],
+    ]
+    axes.errorbar(
+        [a * 1.04**index for a in A],
+        means,
+        yerr=spread if any(len(values) > 1 for values in found.values()) else None,
+        label=series,
+        color=COLOURS[index % len(COLOURS)],
+        marker=MARKERS[index % len(MARKERS)],
+        markersize=5,
+        linewidth=1.2,
+        capsize=3,
+    )
+
+
+def _finish_axes(axes: Any, quantity: Quantity, components: Sequence[int]) -> None:
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(components, [str(A) for A in components])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
+    if quantity.logarithmic:
+        axes.set_yscale("log")
+    axes.set_xlabel("components A")
+    axes.set_ylabel(quantity.label)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def render(figure: Figure) -> bytes:
+    """PNG of a figure, without date or program."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float, layout: Any = None) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
