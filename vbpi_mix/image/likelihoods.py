@@ -42,7 +42,8 @@ def colour_means(means: Tensor, coefficients: Tensor, x: Tensor) -> Tensor:
     red, green = x.unsqueeze(-3)[..., 0, :, :, :], x.unsqueeze(-3)[..., 1, :, :, :]
     on_red, blue_on_red, on_green = coefficients.unbind(-4)
     first, second, third = means.unbind(-4)
-    return torch.stack([first, second + on_red * red, third + blue_on_red * red + on_green * green], -4)
+    moved = (first, second + on_red * red, third + blue_on_red * red + on_green * green)
+    return torch.stack(torch.broadcast_tensors(*moved), -4)
 
 
 def discretised_logistic_log_likelihood(images: Tensor, output: Tensor) -> Tensor:
