@@ -216,18 +216,17 @@ def test_far_tails_stay_finite_with_gradients():
 
 
 @pytest.mark.parametrize("make", [grey_model, colour_model])
-def test_without_gradients_it_works_in_chunks(make, monkeypatch):
+def test_it_works_in_chunks(make, monkeypatch):
     model = make()
     images, z = images_for(model, 3), latents(model, 3, S=2, K=5)
     wanted = model.decode_log_likelihood(images, z).detach()
     output = model.decoder_output(images, z).detach()
     _, H, W = model.spec.shape.sizes
-    monkeypatch.setattr(model_module, "PIXELS_AT_ONCE", 7 * H * W)
+    monkeypatch.setitem(model_module.PIXELS_AT_ONCE, "cpu", 7 * H * W)
     seen = []
     model.decoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    with torch.no_grad():
-        torch.testing.assert_close(model.decode_log_likelihood(images, z), wanted)
-        torch.testing.assert_close(model.decoder_output(images, z), output)
+    torch.testing.assert_close(model.decode_log_likelihood(images, z).detach(), wanted)
+    torch.testing.assert_close(model.decoder_output(images, z).detach(), output)
     assert seen == [7, 7, 7, 7, 2] * 2
 
 

@@ -17,8 +17,9 @@ from vbpi_mix.image.networks import GatedFeatures, Gaussians, SeparateEncoders, 
 from vbpi_mix.image.resnet import N_FEATURES, ResNet20
 from vbpi_mix.image.spec import ModelSpec
 
-# Most pixels that the decoder works on at once without gradients: 64 channels of them take some 100 MB.
-PIXELS_AT_ONCE = 400_000
+# Most pixels that one call of the decoder works on. In main memory, 64 channels of them take 10 MB: far larger tensors come
+# fresh from the operating system each time, which takes as long as the arithmetic.
+PIXELS_AT_ONCE = {"cpu": 40_000, "cuda": 4_000_000}
 
 
 class ImageModel(nn.Module):
@@ -65,8 +66,8 @@ class ImageModel(nn.Module):
     def decode_log_likelihood(self, images: Tensor, z: Tensor) -> Tensor:
         """log p(x|z), [S, K, B], summed over pixels: images [B, C, H, W], z [S, K, B, d].
 
-        Bernoulli images hold 0 and 1; discretised-logistic ones hold k / 255. Without gradients it works in chunks, so
-        that memory does not grow with S K B. Under norm batch each (s, k) is a batch of its own.
+        Bernoulli images hold 0 and 1; discretised-logistic ones hold k / 255. It works in chunks, so that without
+        gradients memory does not grow with S K B. Under norm batch each (s, k) is a batch of its own.
         """
         return self._over_samples(self._log_likelihood, images, z)
 
@@ -84,9 +85,10 @@ class ImageModel(nn.Module):
         """Decoder samples of one call."""
         if self.spec.norm == "batch" and (self.training or self.spec.paper_compat):
             return B  # what shares a call shares its statistics; published: one component for all images
-        if torch.is_grad_enabled():
-            return samples
-        return max(1, PIXELS_AT_ONCE // (self.spec.shape.height * self.spec.shape.width))
+        if self.device.type != "cpu" and torch.is_grad_enabled():
+            return samples  # all is kept for the backward pass anyway
+        pixels = self.spec.shape.height * self.spec.shape.width
+        return max(1, PIXELS_AT_ONCE.get(self.device.type, PIXELS_AT_ONCE["cpu"]) // pixels)
 
     def parameter_counts(self, depth: int = 2) -> dict[str, int]:
         """Parameters by module, `depth` names deep (encoder.features, ...), in order, and their "total"."""
