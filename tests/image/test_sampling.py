@@ -58,7 +58,9 @@ def test_colours_are_drawn_from_the_discretised_logistic_mixture():
     assert torch.equal(x, torch.round(x * 255) / 255)
 
     def log_probability(parameters):
-        return discretised_logistic_log_likelihood(x.view(count, 3, 1, 1), parameters.view(1, 20, 1, 1).expand(count, 20, 1, 1)).double()
+        return discretised_logistic_log_likelihood(
+            x.view(count, 3, 1, 1), parameters.view(1, 20, 1, 1).expand(count, 20, 1, 1)
+        ).double()
 
     base = log_probability(output)
     for index in range(20):

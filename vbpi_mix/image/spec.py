@@ -142,7 +142,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent": 8,
         "feature_layers": SMALL_FEATURES,
         "pixel_channels": 32,
-        "pixel_layers": 2,
+        "pixel_layers": 1,
     },
     "mnist": _GREY,
     "fashion_mnist": _GREY,

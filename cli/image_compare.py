@@ -1,0 +1,101 @@
+"""`vbpi-mix image compare`: several image runs side by side, as a table and a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Example:
+  vbpi-mix image compare a1.vbpi a4.vbpi a16.vbpi --out comparison.png
+"""
+_LINE = "{:<24} {:>5} {:>5} {:>12} {:>9} {:>9} {:>10} {:>11}  {}"
+
+
+@click.command("compare", epilog=EPILOG, short_help="Runs side by side: table and figure against A.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Also draw a figure there, as PNG.")
+@click.option("--force", is_flag=True, help="Replace a file of that name.")
+def command(runs: tuple[Path, ...], out: Path | None, force: bool) -> None:
+    """Negative log-likelihood, step time and parameters of RUNs that were evaluated, against the number of components.
+
+    Runs of the same estimator and S are one line of the figure; several of the same A are averaged, and bars span them.
+    """
+    from vbpi_mix.errors import ConfigError
+    from vbpi_mix.training.files import write_bytes
+
+    if out is not None:
+        if out.exists() and not force:
+            raise ConfigError(f"{out} exists already: replace it with --force, or choose another --out")
+        if not out.parent.is_dir():
+            raise ConfigError(f"{out} cannot be written: the folder {out.parent} does not exist")
+    rows = [_row(path) for path in runs]
+    if len({row["data"] for row in rows}) > 1:
+        raise ConfigError(
+            f"runs of several data sets: {', '.join(sorted({row['data'] for row in rows}))}; compare one at a time"
+        )
+    click.echo("\n".join(_table(rows)))
+    if out is not None:
+        write_bytes(out, _picture(rows))
+        click.echo(f"wrote {out}")
+
+
+def _row(path: Path) -> dict[str, Any]:
+    """What is compared of a run, None where it was not measured."""
+    from vbpi_mix.errors import RunDirectoryError
+    from vbpi_mix.training.run_directory import RunDirectory
+    from vbpi_mix_cli.image_runs import read_config
+
+    run = RunDirectory.open(path)
+    config, summary = read_config(run), run.read_summary()
+    if "seconds_per_iteration" not in summary:
+        raise RunDirectoryError(f"{path} was not trained to an end: go on with --resume first")
+    estimates = {entry["form"]: entry["nll"] for entry in summary.get("negative_log_likelihood", [])}
+    seconds = summary["seconds_per_iteration"]
+    return {
+        "run": path.name,
+        "data": config["data"]["name"],
+        **{name: config["estimation"][name] for name in ("A", "S", "estimator")},
+        "published": estimates.get("published"),
+        "pooled": estimates.get("pooled"),
+        "milliseconds": None if seconds is None else 1e3 * seconds,
+        "parameters": summary["parameters"]["total"],
+        "note": "" if summary["likelihood"] == "valid" else summary["likelihood"],
+    }
+
+
+def _series(row: dict[str, Any]) -> str:
+    """What a run's line is called."""
+    S = "" if row["estimator"] == "a2a" else f", S = {row['S']}"
+    note = f" ({row['note']})" if row["note"] else ""
+    return f"{row['estimator'].upper()}{S}{note}"
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [_LINE.format("run", "A", "S", "estimator", "published", "pooled", "ms/step", "parameters", "").rstrip()]
+    for row in rows:
+        numbers = (_number(row["published"], 3), _number(row["pooled"], 3), _number(row["milliseconds"], 2))
+        line = _LINE.format(
+            row["run"], row["A"], row["S"], row["estimator"], *numbers, f"{row['parameters']:,}", row["note"]
+        )
+        lines.append(line.rstrip())
+    return lines
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _picture(rows: list[dict[str, Any]]) -> bytes:
+    from vbpi_mix.image.figures import Point, Quantity, draw_comparison
+
+    points = [Point(_series(row), row["A"], row) for row in sorted(rows, key=_series)]
+    quantities = [
+        Quantity("published", "negative log-likelihood, published form (nats)"),
+        Quantity("pooled", "negative log-likelihood, pooled form (nats)"),
+        Quantity("milliseconds", "milliseconds per step"),
+        Quantity("parameters", "parameters"),
+    ]
+    return draw_comparison(points, quantities, rows[0]["data"])

@@ -1,0 +1,404 @@
+"""`vbpi-mix image` as a user types it: train, go on, evaluate, sample, compare, and be refused."""
+
+import csv
+import io
+import json
+import math
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from image_files import cifar_records, random_images, write_idx_set
+from matplotlib import image as png
+
+from vbpi_mix.image import evaluation
+from vbpi_mix.training.batch_problem import BatchProblem
+from vbpi_mix_cli.main import main
+
+SMALL = ("--epochs", 2, "--batch-size", 400, "--threads", 1)
+TRAIN = ("image", "digits", *SMALL, "--quiet")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of A = 3, S = 2 on the digits, six iterations long. Tests copy what they change."""
+    place = tmp_path_factory.mktemp("trained") / "digits.vbpi"
+    main([str(a) for a in (*TRAIN, "--A", 3, "--out", place)])
+    return place
+
+
+@pytest.fixture
+def copied(trained, empty_world):
+    """A copy of that run in the current folder."""
+    place = empty_world / "digits.vbpi"
+    place.mkdir()
+    for path in trained.iterdir():
+        (place / path.name).write_bytes(path.read_bytes())
+    return place
+
+
+def trace_without_seconds(path):
+    rows = list(csv.DictReader((path / "trace.csv").read_text().splitlines()))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def summary(path):
+    return json.loads((path / "summary.json").read_text())
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def interrupt_at(patch, when):
+    original = BatchProblem.objective
+
+    def objective(self, iteration, beta, generator):
+        if iteration == when:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, iteration, beta, generator)
+
+    patch.setattr(BatchProblem, "objective", objective)
+
+
+def test_training_writes_a_run(run, empty_world):
+    outcome = run("image", "digits", *SMALL, "--A", 3, "--estimator", "S2A")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.startswith("digits.vbpi: iterations after 2 epochs and ")
+    assert "best validation MISELBO -" in outcome.out
+    assert "digits: 1,257 to train, 180 to validate, 360 to test" in outcome.err
+    place = empty_world / "digits.vbpi"
+    assert files(place) == ["checkpoint.pt", "config.yaml", "log.txt", "summary.json", "trace.csv"]
+    found = summary(place)
+    expected = {
+        "A": 3,
+        "S": 2,
+        "L": 1,
+        "estimator": "s2a",
+        "phi_per": "point",
+        "seed": 1,
+        "iterations": 6,
+        "data": "digits",
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert found["likelihood"] == "valid"
+    assert sum(found["component_counts"]) % 800 == 0
+    parameters = found["parameters"]
+    assert parameters["total"] == sum(count for name, count in parameters.items() if name != "total")
+    line = next(line for line in outcome.err.splitlines() if "parameters:" in line)
+    assert line.startswith(f"{parameters['total']:,} parameters: ")
+    for name, count in parameters.items():
+        assert name == "total" or f"{name} {count:,}" in line
+    config = yaml.safe_load((place / "config.yaml").read_text())
+    assert config["data"]["split_seed"] == 42
+    assert config["data"]["binarisation_seed"] == 777
+    assert config["training"]["validate_every"] == 3
+    rows = trace_without_seconds(place)
+    assert [row["iteration"] for row in rows] == ["3", "6"]
+    assert all(math.isfinite(float(row["miselbo"])) for row in rows)
+
+
+@pytest.mark.parametrize("estimator", ["a2a", "s2a", "s2s"])
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(run, empty_world, estimator):
+    S = 3 if estimator == "a2a" else 2
+    options = ("--A", 3, "--S", S, "--estimator", estimator)
+    for out, seed in (("one", 5), ("two", 5), ("three", 6)):
+        assert run(*TRAIN, *options, "--seed", seed, "--out", out).status == 0
+    one, two, three = (trace_without_seconds(empty_world / name) for name in ("one", "two", "three"))
+    assert one == two
+    assert one != three
+
+
+def test_resume_continues_as_if_it_had_not_stopped(run, empty_world, monkeypatch):
+    options = (*TRAIN, "--A", 3, "--S", 1, "--schedule", "cosine")
+    assert run(*options, "--out", "whole").status == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        outcome = run(*options, "--out", "parts")
+    assert outcome.out.startswith("parts: interrupted after 1.333 epochs")
+    assert run("image", "digits", "--resume", "parts", "--threads", 1, "--quiet").status == 0
+    whole, parts = empty_world / "whole", empty_world / "parts"
+    assert trace_without_seconds(whole) == trace_without_seconds(parts)
+    one, two = (torch.load(place / "checkpoint.pt", weights_only=True) for place in (whole, parts))
+    assert one["problem"]["model"].keys() == two["problem"]["model"].keys()
+    for name, value in one["problem"]["model"].items():
+        assert torch.equal(value, two["problem"]["model"][name]), name
+    assert torch.equal(one["problem"]["component_counts"], two["problem"]["component_counts"])
+
+
+def test_resume_trains_longer(run, copied):
+    before = trace_without_seconds(copied)
+    assert run("image", "digits", "--resume", copied, "--epochs", 3, "--threads", 1, "--quiet").status == 0
+    after = trace_without_seconds(copied)
+    assert after[: len(before)] == before
+    assert after[-1]["iteration"] == "9"
+    assert summary(copied)["iterations"] == 9
+
+
+def test_resume_refuses_what_the_run_has_fixed(run, copied, empty_world):
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    assert "--A cannot be given with --resume" in run(*TRAIN, "--A", 9, "--resume", copied).error_line()
+    line = run("image", "mnist", "--resume", copied).error_line()
+    assert "is a run of digits: resume it with vbpi-mix image digits" in line
+    (empty_world / "other").mkdir()
+    assert "not a run of vbpi-mix" in run("image", "digits", "--resume", "other").error_line()
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_eval_prints_and_writes_both_forms(run, copied):
+    outcome = run("image", "eval", copied, "--importance-samples", 4, "--images", 30, "--threads", 1, "--quiet")
+    assert outcome.status == 0, outcome.err
+    assert outcome.err == ""
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("NLL (published form): ")
+    assert lines[0].endswith("30 images, L = 4 of each of A = 3 components")
+    assert lines[1].startswith("NLL (pooled form): ")
+    assert "bits per dimension" not in outcome.out
+    assert "of at most log A = 1.099" in lines[2]
+    assert lines[3].startswith("each component was trained on ")
+    found = summary(copied)
+    published, pooled = found["negative_log_likelihood"]
+    assert (published["form"], pooled["form"]) == ("published", "pooled")
+    assert published["nll"] >= pooled["nll"] - 1e-9
+    assert published["likelihood"] == "valid"
+    assert 0 <= found["jensen_shannon_diversity"] <= math.log(3)
+    assert found["iterations"] == 6
+    assert run("image", "eval", "--importance-samples", 4, "--images", 30, "--threads", 1, "--quiet").out == outcome.out
+
+
+def test_a_budget_of_decoder_samples_takes_fewer_images(run, copied):
+    outcome = run("image", "eval", copied, "--importance-samples", 4, "--max-decoder-samples", 250, "--threads", 1)
+    assert "digits.vbpi: 20 of 360 test images, 240 decoder samples" in outcome.err
+    assert "; 20 images, L = 4" in outcome.out
+
+
+def test_an_interrupted_evaluation_goes_on(run, copied, monkeypatch):
+    options = ("image", "eval", copied, "--importance-samples", 3, "--images", 9, "--images-at-once", 4, "--threads", 1)
+    whole = run(*options)
+    kept = copied / "nll-L3-n9-seed1.json"
+    content = kept.read_bytes()
+    kept.unlink()
+    original, calls = evaluation.evaluate_block, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(evaluation, "evaluate_block", interrupted)
+    outcome = run(*options)
+    assert outcome.status == 130
+    assert "finished images are kept in digits.vbpi/nll-L3-n9-seed1.json: the same command goes on" in outcome.err
+    assert len(json.loads(kept.read_text())["pooled"]) == 4
+    assert run(*options).out == whole.out
+    assert kept.read_bytes() == content
+    assert len(calls) == 4
+
+
+def test_results_of_an_earlier_model_are_not_taken_for_those_of_a_later(run, copied):
+    options = ("image", "eval", copied, "--importance-samples", 2, "--images", 8, "--threads", 1, "--quiet")
+    first = run(*options)
+    assert run("image", "digits", "--resume", copied, "--epochs", 4, "--threads", 1, "--quiet").status == 0
+    assert run(*options).out != first.out
+
+
+def test_sample_writes_pictures(run, copied):
+    outcome = run("image", "sample", copied, "--count", 9, "--originals", 4, "--components", 2, "--threads", 1)
+    assert outcome.status == 0, outcome.err
+    assert outcome.out == f"wrote samples.png, components.png, reconstructions.png in {copied.name}\n"
+    for name in ("samples.png", "components.png", "reconstructions.png"):
+        content = (copied / name).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert png.imread(io.BytesIO(content), format="png").std() > 0.1
+    again = {name: (copied / name).read_bytes() for name in files(copied) if name.endswith(".png")}
+    assert run("image", "sample", copied, "--count", 9, "--originals", 4, "--components", 2, "--threads", 1).status == 0
+    assert again == {name: (copied / name).read_bytes() for name in again}
+
+
+def test_compare_shows_runs_side_by_side(run, copied, empty_world):
+    assert run(*TRAIN, "--A", 1, "--estimator", "a2a", "--out", "one.vbpi").status == 0
+    for name in ("one.vbpi", "digits.vbpi"):
+        assert (
+            run("image", "eval", name, "--importance-samples", 2, "--images", 8, "--threads", 1, "--quiet").status == 0
+        )
+    outcome = run("image", "compare", "one.vbpi", "digits.vbpi", "--out", "figure.png")
+    assert outcome.status == 0, outcome.err
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert rows[0][:6] == ["run", "A", "S", "estimator", "published", "pooled"]
+    assert rows[1][:4] == ["one.vbpi", "1", "1", "a2a"]
+    nll = summary(copied)["negative_log_likelihood"][0]["nll"]
+    assert rows[2][:5] == ["digits.vbpi", "3", "2", "s2a", f"{nll:.3f}"]
+    assert (empty_world / "figure.png").read_bytes().startswith(b"\x89PNG")
+    before = (empty_world / "figure.png").read_bytes()
+    assert "exists already" in run("image", "compare", "one.vbpi", "--out", "figure.png").error_line()
+    assert (empty_world / "figure.png").read_bytes() == before
+
+
+def test_paper_compat_says_everywhere_that_its_nll_is_no_likelihood(run, empty_world):
+    outcome = run(*TRAIN, "--A", 2, "--paper-compat")
+    assert outcome.status == 0, outcome.err
+    assert "not a valid likelihood" in outcome.out
+    place = empty_world / "digits.vbpi"
+    config = yaml.safe_load((place / "config.yaml").read_text())
+    assert config["estimation"]["phi_per"] == "batch"
+    assert config["model"]["norm"] == "batch"
+    outcome = run("image", "eval", place, "--importance-samples", 2, "--images", 8, "--threads", 1, "--quiet")
+    for line in outcome.out.splitlines()[:2]:
+        assert "form; not a valid likelihood): " in line
+    found = summary(place)
+    assert found["likelihood"] == "not a valid likelihood"
+    assert {entry["likelihood"] for entry in found["negative_log_likelihood"]} == {"not a valid likelihood"}
+    assert "not a valid likelihood" in run("image", "compare", place).out
+    assert run("image", "sample", place, "--count", 4, "--originals", 2, "--threads", 1, "--quiet").status == 0
+
+
+def test_other_encoders_and_norms_train(run, empty_world):
+    for options in (("--encoder", "separate", "--norm", "none"), ("--no-res-enc", "--L", 2), ("--norm", "batch")):
+        outcome = run(
+            "image",
+            "digits",
+            "--epochs",
+            1,
+            "--batch-size",
+            600,
+            "--threads",
+            1,
+            "--quiet",
+            "--A",
+            2,
+            "--force",
+            *options,
+        )
+        assert outcome.status == 0, outcome.err
+
+
+def test_mnist_from_a_folder(run, empty_world):
+    write_idx_set(empty_world / "mine", random_images(24), random_images(12, seed=1))
+    options = ("--data", "mine", "--epochs", 1, "--batch-size", 10, "--threads", 1, "--A", 2, "--S", 1)
+    outcome = run("image", "mnist", *options)
+    assert outcome.status == 0, outcome.err
+    assert "mnist: fewer images than published" in outcome.err
+    assert f"{606_781 + 240 * 2:,} parameters: " in outcome.err
+    evaluated = run("image", "eval", "mnist.vbpi", "--importance-samples", 1, "--images", 2, "--threads", 1, "--quiet")
+    assert evaluated.status == 0, evaluated.err
+    write_idx_set(empty_world / "mine", random_images(24, seed=9), random_images(12, seed=1))
+    line = run(
+        "image", "eval", "mnist.vbpi", "--importance-samples", 1, "--images", 2, "--threads", 1, "--quiet"
+    ).error_line()
+    assert "others than the run was trained on" in line
+
+
+def test_cifar10_reports_bits_per_dimension(run, empty_world):
+    (empty_world / "data_batch_1.bin").write_bytes(cifar_records(20)[0])
+    (empty_world / "test_batch.bin").write_bytes(cifar_records(12)[0])
+    options = ("--data", ".", "--epochs", 1, "--batch-size", 8, "--threads", 1, "--A", 2, "--S", 1, "--quiet")
+    outcome = run("image", "cifar10", *options)
+    assert outcome.status == 0, outcome.err
+    outcome = run("image", "eval", "cifar10.vbpi", "--importance-samples", 1, "--images", 2, "--threads", 1, "--quiet")
+    assert outcome.status == 0, outcome.err
+    entry = summary(empty_world / "cifar10.vbpi")["negative_log_likelihood"][0]
+    assert entry["bits_per_dimension"] == pytest.approx(entry["nll"] / (3072 * math.log(2)))
+    assert f"{entry['bits_per_dimension']:.4f} bits per dimension" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--A", 2, "--S", 3), "S=3"),
+        (("--A", 0), "--A 0"),
+        (("--A", 4, "--S", 2, "--estimator", "a2a"), "a2a"),
+        (("--epochs", 0), "--epochs 0"),
+        (("--seconds", -1), "seconds"),
+        (("--patience", 0), "patience"),
+        (("--batch-size", 2000), "batch size 2000"),
+        (("--learning-rate", 0), "learning_rate"),
+        (("--latent", 0), "latent"),
+        (("--L", 0), "--L 0"),
+        (("--seed", -1), "seed"),
+        (("--threads", 0), "--threads 0"),
+        (("--paper-compat", "--norm", "layer"), "norm batch"),
+        (("--out", "nowhere/run"), "does not exist"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_line_and_leave_nothing(run, empty_world, options, words):
+    assert words in run(*TRAIN, *options).error_line()
+    assert files(empty_world) == []
+
+
+def test_refused_data_leave_nothing(run, empty_world, monkeypatch):
+    assert "no image data set is called 'svhn'" in run("image", "svhn").error_line()
+    assert "mnist is not here and downloads are off" in run("image", "mnist").error_line()
+    assert "no such folder" in run("image", "mnist", "--data", "nowhere").error_line()
+    monkeypatch.setenv("VBPI_MIX_DATA", "nowhere")
+    assert "VBPI_MIX_DATA=nowhere" in run("image", "fashion-mnist").error_line()
+    monkeypatch.setenv("VBPI_MIX_DATA", str(empty_world))
+    assert "downloads are off" in run("image", "mnist").error_line()
+    write_idx_set(empty_world / "mnist", random_images(24), random_images(12))
+    place = empty_world / "mnist" / "train-images-idx3-ubyte.gz"
+    place.write_bytes(place.read_bytes()[:1000])
+    line = run("image", "mnist").error_line()
+    assert f"{place} is cut short" in line
+    assert files(empty_world) == ["mnist"]
+
+
+def test_cuda_where_there_is_none_is_said(run, empty_world, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "finds no CUDA device" in run(*TRAIN, "--device", "cuda").error_line()
+    assert files(empty_world) == []
+
+
+def test_an_earlier_run_is_kept_without_force(run, copied):
+    before = (copied / "checkpoint.pt").read_bytes()
+    assert "--force" in run(*TRAIN).error_line()
+    assert (copied / "checkpoint.pt").read_bytes() == before
+    assert run(*TRAIN, "--force", "--A", 2).status == 0
+    assert summary(copied)["A"] == 2
+
+
+def test_eval_and_sample_refuse_what_is_no_image_run(run, empty_world, copied):
+    (empty_world / "empty").mkdir()
+    for command in ("eval", "sample", "compare"):
+        assert "not a run" in run("image", command, "empty").error_line()
+    assert "asked for" in run("image", "eval", copied, "--images", 361).error_line()
+    assert "--importance-samples 0" in run("image", "eval", copied, "--importance-samples", 0).error_line()
+    assert "not enough for 2 images" in run("image", "eval", copied, "--max-decoder-samples", 10).error_line()
+    assert "0 images at once" in run("image", "eval", copied, "--images-at-once", 0).error_line()
+    assert "--count 0" in run("image", "sample", copied, "--count", 0).error_line()
+    whole = (copied / "checkpoint.pt").read_bytes()
+    (copied / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    for command in ("eval", "sample"):
+        assert "checkpoint.pt is damaged" in run("image", command, copied).error_line()
+
+
+def test_eval_of_trees_is_refused_by_image_eval(run, copied):
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    config["command"] = "fit"
+    (copied / "config.yaml").write_text(yaml.safe_dump(config))
+    assert "is not a run of vbpi-mix image" in run("image", "eval", copied).error_line()
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "cifar10", "eval", "sample", "compare"])
+def test_every_command_shows_an_example(run, name):
+    outcome = run("image", name, "--help")
+    assert outcome.status == 0
+    assert "Example" in outcome.out
+    assert f"vbpi-mix image {name}" in outcome.out
+    listed = run("image", "--help").out
+    assert name in listed
+
+
+@pytest.mark.slow
+def test_torchrun_trains_what_one_process_trains(run, empty_world):
+    """Two processes on one machine: the bounds of one process, up to rounding."""
+    options = [str(a) for a in (*TRAIN, "--A", 3)]
+    assert run(*options, "--out", "one").status == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    subprocess.run([*launcher, "vbpi_mix_cli.main", *options, "--out", "two"], check=True, cwd=empty_world)
+    bounds = [[float(row["miselbo"]) for row in trace_without_seconds(empty_world / name)] for name in ("one", "two")]
+    assert len(bounds[0]) == 2
+    assert bounds[1] == pytest.approx(bounds[0], abs=1e-2)
+    assert files(empty_world / "one") == files(empty_world / "two")
