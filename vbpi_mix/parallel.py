@@ -51,25 +51,30 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         if tensor.grad is None:
             tensor.grad = torch.zeros_like(tensor)
     together = torch.cat([tensor.grad.flatten() for tensor in tensors if tensor.grad is not None])
-    dist.all_reduce(together)
-    together.div_(n_ranks)
+    together = sum_over_ranks(together) / n_ranks
     for tensor, part in zip(tensors, together.split([tensor.numel() for tensor in tensors]), strict=True):
         assert tensor.grad is not None
         tensor.grad.copy_(part.view_as(tensor))
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
-    """The sum over ranks, in place."""
-    if ranks()[1] > 1:
-        dist.all_reduce(values)
-    return values
+    """The sum over ranks, on the device of `values`."""
+    if ranks()[1] == 1:
+        return values
+    total = values.to(_device_of_messages(), copy=True)
+    dist.all_reduce(total)
+    return total.to(values.device)
 
 
 def from_first_rank(values: Sequence[float]) -> list[float]:
     """The first rank's numbers on every rank: for decisions that must be one, such as those of clocks."""
     if ranks()[1] == 1:
         return list(values)
-    device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
-    numbers = torch.tensor(values, dtype=torch.float64, device=device)
+    numbers = torch.tensor(values, dtype=torch.float64, device=_device_of_messages())
     dist.broadcast(numbers, 0)
     return numbers.tolist()
+
+
+def _device_of_messages() -> torch.device:
+    """Where the backend wants its tensors."""
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
