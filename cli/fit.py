@@ -19,6 +19,8 @@ POSTERIOR_TREES = 10_000
 # before the branch lengths of the others are any good (docs/log.md).
 LEARNING_RATE = 0.002
 BRANCH_MULTIPLIER = 4.0
+# A flow's output is a sum over hundreds of weights, which all move at once.
+FLOW_MULTIPLIER = float(__import__("os").environ.get("FLOWM", 0.1))
 
 EPILOG = """\b
 Examples:
@@ -56,8 +58,13 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
               show_default=True, help="How the bound of the mixture is estimated.")
 @click.option("--branch", type=click.Choice(["psp", "split"]), default="psp", show_default=True,
               help="Features of the branch model.")
-@click.option("--init", type=click.Choice(["em", "average", "flat"]), default="em", show_default=True,
-              help="Start of the SBNs: fitted to the tree sample by EM or by simple averages, or flat.")
+@click.option("--flow", type=click.Choice(["none", "planar", "realnvp"]), default="none", show_default=True,
+              help="Normalising flow of the branch lengths, shared by the components.")
+@click.option("--flow-layers", type=int, default=None, help="Layers of the flow.  [default: planar 16, realnvp 10]")
+@click.option("--flow-hidden", type=int, default=None, help="Hidden units of a RealNVP layer.  [default: 100]")
+@click.option("--init", type=click.Choice(["warm", "em", "average", "flat"]), default=None,
+              help="Start. warm: branch lengths and topology weights from normal approximations of the posterior; the others: "
+                   "networks fitted to the tree sample by EM or by simple averages, or flat.  [default: warm; paper: flat]")
 @click.option("--schedule", type=click.Choice(["default", "paper"]), default="default", show_default=True,
               help="paper: 400,000 iterations with the published learning rates and tempering.")
 @click.option("--iterations", type=int, default=None, help="Stop after this many; otherwise when the bound is flat.")
@@ -106,12 +113,15 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
     draw_components(estimator, n_components, n_sampled, torch.Generator())
     if options["particles"] < 1:
         raise ConfigError(f"--K {options['particles']}: each sampled component needs at least 1 particle")
+    init = options["init"] or ("flat" if options["schedule"] == "paper" else "warm")
     training = TrainingConfig(
+        # A warm start is near the posterior already: tempering would lead away from it first.
+        tempering_iterations=0 if init == "warm" else None,
         iterations=options["iterations"],
         seconds=options["seconds"],
         schedule=options["schedule"],
         learning_rate=options["learning_rate"] or (LEARNING_RATE if options["schedule"] == "default" else None),
-        learning_rate_multipliers={"branches": BRANCH_MULTIPLIER} if options["schedule"] == "default" else {},
+        learning_rate_multipliers=_multipliers(options),
         seed=options["seed"],
         threads=options["threads"],
     ).resolve()
@@ -130,7 +140,10 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
             "K": options["particles"],
             "estimator": estimator.value,
             "branch": options["branch"],
-            "init": options["init"],
+            "flow": options["flow"],
+            "flow_layers": options["flow_layers"],
+            "flow_hidden": options["flow_hidden"],
+            "init": init,
         },
         "training": training.to_dict(),
     }
@@ -158,6 +171,14 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
         run.update_summary({"held_out_coverage": trust["share"]})
         run.commit(config)
         _train_and_export(problem, training, run, config, quiet)
+
+
+def _multipliers(options: dict[str, Any]) -> dict[str, float]:
+    """Of the learning rate, by parameter group; the published schedule has one rate for all."""
+    if options["schedule"] == "paper":
+        return {}
+    of_flow = {} if options["flow"] == "none" else {"flow": FLOW_MULTIPLIER, "flow biases": FLOW_MULTIPLIER}
+    return {"branches": BRANCH_MULTIPLIER, **of_flow}
 
 
 def _components(n_components: int | None, n_sampled: int | None, estimator: str) -> tuple[int, int]:
@@ -231,31 +252,45 @@ def _held_out(sample: TreeSample, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed: int) -> PhyloProblem:
+    import numpy as np
     import torch
 
     from vbpi_mix.estimators import Estimator
     from vbpi_mix.phylo import sbn
+    from vbpi_mix.phylo.likelihood import pack_patterns
     from vbpi_mix.phylo.mixture import PhyloMixture
     from vbpi_mix.phylo.site_patterns import compress
     from vbpi_mix.phylo.support import build_support
-    from vbpi_mix_cli.phylo_runs import PhyloProblem
+    from vbpi_mix.phylo.target import PhyloTarget
+    from vbpi_mix.phylo.warm_start import warm_start
+    from vbpi_mix_cli.phylo_runs import PhyloProblem, flow_of
 
     support = build_support(sample.children)
-    logits = None
+    patterns = compress(alignment)
+    logits, features = None, None
     if model["init"] != "flat":
-        encoded = support.encode(sample.children)
-        fitted = sbn.fit_em if model["init"] == "em" else sbn.fit_simple_average
-        logits = fitted(support, encoded, sample.weights)
+        encoded, weights = support.encode(sample.children), sample.weights
+        if model["init"] == "warm":
+            start = warm_start(
+                support, encoded, weights, PhyloTarget(pack_patterns(patterns)), np.random.default_rng(seed),
+                split_only=model["branch"] == "split",
+            )  # fmt: skip
+            weights, features = start.weights, start.features
+        fitted = sbn.fit_simple_average if model["init"] == "average" else sbn.fit_em
+        logits = fitted(support, encoded, weights)
+    generator = torch.Generator().manual_seed(seed)
     mixture = PhyloMixture(
         support,
         model["A"],
-        generator=torch.Generator().manual_seed(seed),
+        generator=generator,
         branch_model=model["branch"],
         logits=logits,
+        features=features,
+        flow=flow_of(model, support, generator),
     )
     return PhyloProblem(
         alignment.taxa,
-        compress(alignment),
+        patterns,
         mixture,
         estimator=Estimator.parse(model["estimator"]),
         sampled=model["S"],

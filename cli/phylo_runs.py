@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.estimators import Estimator
+from vbpi_mix.phylo.branch_flows import DEFAULT_HIDDEN, BranchFlow, make_flow
 from vbpi_mix.phylo.likelihood import pack_patterns
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.site_patterns import SitePatterns
@@ -88,12 +89,28 @@ def load_run(path: str | Path) -> LoadedRun:
         support = restore_support(state["support"])
         n_components = state["logits"].shape[0]
         mixture = PhyloMixture(
-            support, n_components, generator=torch.Generator(), branch_model=str(config["model"]["branch"])
+            support,
+            n_components,
+            generator=torch.Generator(),
+            branch_model=str(config["model"]["branch"]),
+            flow=flow_of(config["model"], support, torch.Generator()),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{directory.checkpoint} lacks {error}: it is not a whole run of trees") from error
     mixture.load_state_dict(state)
     return LoadedRun(directory, config, taxa, patterns, support, mixture, PhyloTarget(pack_patterns(patterns)))
+
+
+def flow_of(model: Mapping[str, Any], support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:
+    """The flow that the model part of a configuration asks for; none, if it says nothing."""
+    hidden = model.get("flow_hidden")
+    return make_flow(
+        str(model.get("flow", "none")),
+        support,
+        generator,
+        model.get("flow_layers"),
+        DEFAULT_HIDDEN if hidden is None else int(hidden),
+    )
 
 
 def support_state(support: SubsplitSupport) -> dict[str, Any]:

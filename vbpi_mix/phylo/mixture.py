@@ -1,4 +1,8 @@
-"""The variational family: a mixture of A subsplit Bayesian networks, each with a log-normal branch model.
+"""The variational family: a mixture of A subsplit Bayesian networks, each with a log-normal branch model, and a flow.
+
+The flow, if there is one, is shared: the mixture is over base densities, and the density of a point under component j is
+that of its base point, which is one and the same for all j, times the flow's Jacobian. A flow for each component would
+put the point elsewhere under each, and what is then averaged is no density of one point.
 
 What estimators see is `PhyloMixture.sample`: particles of the sampled components with their densities under the
 evaluated ones. Everything that grows with A is one batched operation in a kernel.
@@ -17,8 +21,10 @@ from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.phylo import sbn
+from vbpi_mix.phylo.branch_flows import BranchFlow, FlowPass, RowGradient
 from vbpi_mix.phylo.branch_lengths import LOG_LENGTH_SHIFT, initial_features
 from vbpi_mix.phylo.kernels import particles as kernels
+from vbpi_mix.phylo.kernels.profiles import distinct
 from vbpi_mix.phylo.support import EncodedTopologies, SubsplitSupport
 
 # Fewer particles times components than this are drawn on one thread: about 0.1 ms of work.
@@ -61,7 +67,9 @@ class PhyloDraws:
 
 
 class PhyloMixture:
-    """A components with parameters `logits` float64 [A, n_params] and `features` float64 [A, n_features, 2]."""
+    """A components with parameters `logits` float64 [A, n_params] and `features` float64 [A, n_features, 2], and the
+    `flow` that they share, or None.
+    """
 
     def __init__(
         self,
@@ -71,14 +79,25 @@ class PhyloMixture:
         generator: torch.Generator,
         branch_model: str = "psp",
         logits: np.ndarray | None = None,
+        features: np.ndarray | None = None,
+        flow: BranchFlow | None = None,
     ) -> None:
-        """Start from flat SBNs, or all components from the given logits [n_params]."""
+        """Start from flat SBNs, or all components from the given logits [n_params].
+
+        Features start at random; features [n_features, 2], if given, are added to those of every component.
+        """
         self.support = support
         self.branch_model = branch_model
         self._n_components = n_components
         start = np.zeros(support.n_params) if logits is None else logits
         self.logits = torch.from_numpy(np.tile(start, (n_components, 1))).requires_grad_()
         self.features = initial_features(support, n_components, branch_model, generator)
+        if features is not None:
+            with torch.no_grad():
+                self.features += torch.from_numpy(features)
+        self.flow = flow
+        self._pulled: _Step | None = None
+        self._place = np.full(support.n_features, -1)
         # Where `pull_back` writes; kept, because taking and returning them every step costs more than filling them.
         self._gradients = torch.zeros_like(self.logits), torch.zeros_like(self.features)
 
@@ -99,7 +118,8 @@ class PhyloMixture:
         noise = torch.randn(trees, 2 * n_taxa - 3, generator=generator, dtype=torch.float64).numpy()
         step = _Step(self, draw, particles, uniforms, noise)
         if torch.is_grad_enabled():
-            log_q, score, log_lengths = _Sample.apply(self.logits, self.features, step)
+            of_flow = () if self.flow is None else (self.flow.weights, self.flow.biases)
+            log_q, score, log_lengths = _Sample.apply(step, self.logits, self.features, *of_flow)
         else:
             log_q, score, log_lengths = step.tensors(self.logits, self.features)
         return PhyloDraws(step.topologies, log_lengths, log_q, score, step)
@@ -114,21 +134,51 @@ class PhyloMixture:
             log_q.numpy().reshape(trees, -1), log_q_score.numpy().reshape(trees), points, logits.numpy(), features.numpy()
         )
         self.logits.grad, self.features.grad = logits, features
+        if self.flow is not None:
+            self.flow.biases.grad = draws.step.bias_gradient
+
+    def _feature_gradient(self) -> RowGradient | None:
+        """The gradient of the features, of the last step pulled back, as the rows that it touched."""
+        gradient = self.features.grad
+        if gradient is None or self._pulled is None:
+            return None
+        step = self._pulled
+        touched = distinct(step.topologies.rows.reshape(-1), self._place)
+        rows = (step.evaluated[:, None] * self.support.n_features + touched).reshape(-1)
+        return RowGradient(rows, gradient.numpy().reshape(-1, 2)[rows])
+
+    def _flow_gradient(self) -> RowGradient | None:
+        """The same of the flow's weights."""
+        return None if self._pulled is None else self._pulled.weight_gradient
 
     def log_topology_probability(self, topologies: EncodedTopologies) -> np.ndarray:
         """log q_a(tau) float64 [T, A]; -inf outside the support."""
         return sbn.log_probability(self.logits.detach().numpy(), self.support, topologies)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """One group for the SBNs, one for the branch features."""
-        return [{"name": "sbn", "params": [self.logits]}, {"name": "branches", "params": [self.features]}]
+        """One group for the SBNs, one for the branch features, two for the flow."""
+        groups: list[dict[str, Any]] = [
+            {"name": "sbn", "params": [self.logits]},
+            {"name": "branches", "params": [self.features], "row_gradient": self._feature_gradient},
+        ]
+        if self.flow is not None:
+            groups += [
+                {"name": "flow", "params": [self.flow.weights], "row_gradient": self._flow_gradient},
+                {"name": "flow biases", "params": [self.flow.biases]},
+            ]
+        return groups
 
     def state_dict(self) -> Mapping[str, Any]:
         """Parameters."""
-        return {"logits": self.logits.detach(), "features": self.features.detach()}
+        state: dict[str, Any] = {"logits": self.logits.detach(), "features": self.features.detach()}
+        if self.flow is not None:
+            state["flow"] = self.flow.state_dict()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over parameters of a mixture of the same shape; CheckpointError if they are of another."""
+        if ("flow" in state) != (self.flow is not None):
+            raise CheckpointError("of the checkpoint and this model, one has a flow of branch lengths and one has none")
         with torch.no_grad():
             for name, mine in (("logits", self.logits), ("features", self.features)):
                 given = state.get(name)
@@ -139,6 +189,8 @@ class PhyloMixture:
                         "it is of another support or number of components"
                     )
                 mine.copy_(given)
+        if self.flow is not None:
+            self.flow.load_state_dict(state["flow"])
 
 
 class _Step:
@@ -153,7 +205,12 @@ class _Step:
         noise: np.ndarray,
     ) -> None:
         support = mixture.support
+        self.mixture = mixture
         self.support = support
+        self.flow = mixture.flow
+        self.flow_pass: FlowPass
+        self.weight_gradient: RowGradient | None = None
+        self.bias_gradient: Tensor | None = None
         self.shape = (draw.sampled.shape[0], particles)
         self.evaluated = draw.evaluated.numpy()
         self.split_only = mixture.branch_model == "split"
@@ -193,7 +250,11 @@ class _Step:
             kernels.draw_particles_in_parallel(self.chunks, *arguments)
         else:
             kernels.draw_particles(0, self.particles.noise.shape[0], *arguments)
-        return self.particles.log_q, self._own(self.particles.log_q_topology), self.particles.draws + LOG_LENGTH_SHIFT
+        log_q, values = self.particles.log_q, self.particles.draws
+        if self.flow is not None:
+            self.flow_pass = self.flow.forward(self.topologies.rows, values)
+            log_q, values = log_q - self.flow_pass.log_det[:, None], self.flow_pass.values
+        return log_q, self._own(self.particles.log_q_topology), values + LOG_LENGTH_SHIFT
 
     def tensors(self, logits: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """log_q [S, K, R], score [S, K], log_lengths [S, K, E]."""
@@ -212,7 +273,12 @@ class _Step:
     def backward(
         self, log_q: np.ndarray, score: np.ndarray, log_lengths: np.ndarray, logits: np.ndarray, features: np.ndarray
     ) -> None:
-        """Write the gradients of the logits and the features, given those of the three outputs."""
+        """Write the gradients of the logits and the features, given those of the three outputs, and keep the flow's."""
+        self.mixture._pulled = self
+        if self.flow is not None:
+            log_lengths, self.weight_gradient, self.bias_gradient = self.flow.backward(
+                self.flow_pass, log_lengths, -log_q.sum(axis=1)
+            )
         topology = log_q.copy()
         topology[np.arange(score.size), self.particles.own] += score
         run = kernels.gradients_in_parallel if self.parallel_gradient else kernels.gradients
@@ -223,22 +289,27 @@ class _Step:
 
 
 class _Sample(torch.autograd.Function):
-    """apply(logits, features, step) -> log_q [S, K, R], score [S, K], log_lengths [S, K, E]."""
+    """apply(step, logits, features[, flow weights, flow biases]) -> log_q [S, K, R], score [S, K], log_lengths [S, K, E]."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, features: Tensor, step: _Step) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, step: _Step, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ctx.step = step
-        ctx.shapes = logits.shape, features.shape
-        return step.tensors(logits, features)
+        ctx.shapes = [parameter.shape for parameter in parameters]
+        return step.tensors(parameters[0], parameters[1])
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         step: _Step = ctx.step
         trees = step.particles.own.size
         log_q, score, log_lengths = (gradient.contiguous().numpy() for gradient in upstream)
-        logits, features = (torch.empty(shape, dtype=torch.float64) for shape in ctx.shapes)
+        logits, features = (torch.empty(shape, dtype=torch.float64) for shape in ctx.shapes[:2])
         step.backward(
             log_q.reshape(trees, -1), score.reshape(trees), log_lengths.reshape(trees, -1), logits.numpy(),
             features.numpy(),
         )  # fmt: skip
-        return logits, features, None
+        if step.weight_gradient is None:
+            return None, logits, features
+        values = torch.from_numpy(step.weight_gradient.values)
+        weights = torch.zeros(ctx.shapes[2], dtype=values.dtype)
+        weights[torch.from_numpy(step.weight_gradient.rows)] = values
+        return None, logits, features, weights, step.bias_gradient

@@ -137,6 +137,12 @@ class SubsplitSupport:
         """Rows of a branch feature table: splits, then primary subsplit pairs."""
         return self.n_splits + self.legs.shape[0]
 
+    @property
+    def pendant_features(self) -> np.ndarray:
+        """bool [n_features]: whether the edges that have a feature are pendant."""
+        smaller = np.minimum(self.split_size, self.n_taxa - self.split_size)
+        return np.concatenate([smaller == 1, smaller[self.legs] == 1])
+
     def encode(self, children: np.ndarray) -> EncodedTopologies:
         """Topologies in the numbers of this support.
 

@@ -4,22 +4,30 @@ For parameters in main memory one kernel updates the value and both moments elem
 parameters it takes about a third of the time of torch's fused Adam; a small tensor costs it 8 microseconds,
 where a step of torch's costs 130 before any arithmetic. Same formula and constants as torch.optim.Adam, which
 remains for parameters on another device.
+
+A tensor of which a step touches only some rows can have its gradient as those rows, and then only they are updated:
+each row keeps a clock of its own, and goes through Adam exactly as if the steps that did not touch it had not been
+(docs/flows.md compares this with dense Adam).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numba
 import numpy as np
 import torch
+from numba import prange
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import kernel, parallel_kernel
 
 BETA_1 = 0.9
 BETA_2 = 0.999
 EPSILON = 1e-8
+# Fewer elements than this are updated on one thread.
+PARALLEL_ELEMENTS = 50_000
 
 
 class Optimiser(Protocol):
@@ -46,10 +54,25 @@ class Optimiser(Protocol):
         ...
 
 
+class RowGradient(Protocol):
+    """The gradient of some rows of a parameter [N, C]; that of all others is zero."""
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 [U], each row at most once."""
+        ...
+
+    @property
+    def values(self) -> np.ndarray:
+        """[U, C], of the parameter's type."""
+        ...
+
+
 def make_adam(groups: Sequence[Mapping[str, Any]]) -> Optimiser:
     """The fastest Adam for groups of "params", a list of leaf tensors, and a "multiplier" (1 if absent).
 
-    ValueError if a parameter appears twice.
+    A group of one tensor [..., C] in main memory may have a "row_gradient": a function that returns the RowGradient of
+    the step, with leading dimensions flattened to N rows, or None. ValueError if a parameter appears twice.
     """
     tensors = [tensor for group in groups for tensor in group["params"]]
     if len({id(tensor) for tensor in tensors}) != len(tensors):
@@ -84,6 +107,40 @@ def adam_kernel(values, gradients, first, second, size, correction):
         values[i] -= size * mean / (np.sqrt(square) * correction + epsilon)
 
 
+@kernel
+def _adam_row(row, columns, source, values, gradients, first, second, steps, learning_rate):
+    """adam_kernel for one row of flat `values`; its gradient begins at gradients[source]."""
+    number = values.dtype.type
+    steps[row] += 1
+    size = number(learning_rate / (1.0 - BETA_1 ** steps[row]))
+    correction = number(1.0 / np.sqrt(1.0 - BETA_2 ** steps[row]))
+    beta_1, rest_1, epsilon = number(BETA_1), number(1.0 - BETA_1), number(EPSILON)
+    beta_2, rest_2 = number(BETA_2), number(1.0 - BETA_2)
+    start = np.uint64(row * columns)
+    source = np.uint64(source)
+    for i in range(np.uint64(columns)):
+        gradient = gradients[source + i]
+        mean = beta_1 * first[start + i] + rest_1 * gradient
+        square = beta_2 * second[start + i] + rest_2 * gradient * gradient
+        first[start + i] = mean
+        second[start + i] = square
+        values[start + i] -= size * mean / (np.sqrt(square) * correction + epsilon)
+
+
+@kernel
+def adam_rows(rows, columns, values, gradients, first, second, steps, learning_rate):
+    """One Adam step of some rows of flat arrays [N * C], in place: gradients [U * C] of rows [U]; steps int64 [N]."""
+    for i in range(rows.shape[0]):
+        _adam_row(rows[i], columns, i * columns, values, gradients, first, second, steps, learning_rate)
+
+
+@parallel_kernel
+def adam_rows_in_parallel(rows, columns, values, gradients, first, second, steps, learning_rate):
+    """The same, rows in parallel."""
+    for i in prange(rows.shape[0]):
+        _adam_row(rows[i], columns, i * columns, values, gradients, first, second, steps, learning_rate)
+
+
 class _Slot:
     """One parameter with its moments, all also as flat arrays over the tensors' own memory."""
 
@@ -112,6 +169,61 @@ class _Slot:
         adam_kernel(self.values, _flat(gradient), *self.moments, size, correction)
 
 
+    def zero_grad(self) -> None:
+        self.parameter.grad = None
+
+    @property
+    def clock(self) -> int | torch.Tensor:
+        """Steps taken, for a checkpoint."""
+        return self.steps
+
+    @clock.setter
+    def clock(self, steps: int | torch.Tensor) -> None:
+        self.steps = int(steps)
+
+
+class _RowSlot(_Slot):
+    """A parameter whose gradient comes as some of its rows, and that counts the steps of each row."""
+
+    def __init__(
+        self, parameter: torch.Tensor, multiplier: float, gradient: Callable[[], RowGradient | None]
+    ) -> None:
+        super().__init__(parameter, multiplier)
+        self._gradient = gradient
+        self._columns = parameter.shape[-1]
+        self._row_steps = np.zeros(parameter.numel() // self._columns, dtype=np.int64)
+
+    def step(self, learning_rate: float) -> None:
+        gradient = self._gradient()
+        if gradient is None:
+            return
+        if self.parameter.data_ptr() != self.address:
+            self._find_values()
+        values = gradient.values.reshape(-1)
+        parallel = values.size >= PARALLEL_ELEMENTS and numba.get_num_threads() > 1
+        update = adam_rows_in_parallel if parallel else adam_rows
+        update(
+            gradient.rows, self._columns, self.values, values, *self.moments, self._row_steps,
+            learning_rate * self.multiplier,
+        )  # fmt: skip
+
+    @property
+    def clock(self) -> int | torch.Tensor:
+        return torch.from_numpy(self._row_steps)
+
+    @clock.setter
+    def clock(self, steps: int | torch.Tensor) -> None:
+        self._row_steps[:] = torch.as_tensor(steps).numpy()
+
+
+def _make_slots(group: Mapping[str, Any]) -> list[_Slot]:
+    multiplier = float(group.get("multiplier", 1.0))
+    if "row_gradient" in group:
+        (parameter,) = group["params"]
+        return [_RowSlot(parameter, multiplier, group["row_gradient"])]
+    return [_Slot(parameter, multiplier) for parameter in group["params"]]
+
+
 def _flat(tensor: torch.Tensor) -> np.ndarray:
     """The tensor's memory as an array [N]; a copy only if it is not contiguous."""
     return tensor.numpy().reshape(-1)
@@ -121,11 +233,7 @@ class KernelAdam:
     """Adam for float32 and float64 parameters in main memory."""
 
     def __init__(self, groups: Sequence[Mapping[str, Any]]) -> None:
-        self._slots = [
-            _Slot(parameter, float(group.get("multiplier", 1.0)))
-            for group in groups
-            for parameter in group["params"]
-        ]
+        self._slots = [slot for group in groups for slot in _make_slots(group)]
         self._learning_rate = 0.0
 
     def set_learning_rate(self, learning_rate: float) -> None:
@@ -140,12 +248,12 @@ class KernelAdam:
     def zero_grad(self) -> None:
         """Drop the gradients: the next backward pass hands over its own memory instead of adding to ours."""
         for slot in self._slots:
-            slot.parameter.grad = None
+            slot.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         """Step counts and moments, in the order of the parameters."""
         return {
-            "steps": [slot.steps for slot in self._slots],
+            "steps": [slot.clock for slot in self._slots],
             "first": [slot.first for slot in self._slots],
             "second": [slot.second for slot in self._slots],
         }
@@ -159,7 +267,7 @@ class KernelAdam:
         ):
             if first.shape != slot.first.shape:
                 raise ValueError(f"optimiser state of shape {list(first.shape)} for {list(slot.first.shape)}")
-            slot.steps = int(steps)
+            slot.clock = steps
             slot.first.copy_(first)
             slot.second.copy_(second)
 

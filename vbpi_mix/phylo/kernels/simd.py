@@ -1,4 +1,4 @@
-"""Vectors of eight float64 lanes inside numba kernels.
+"""Vectors of eight lanes inside numba kernels.
 
 numba leaves vectorising to LLVM, which must prove at run time that the arrays of a loop do not overlap; with the
 many short rows of a pruning kernel it mostly gives up. These intrinsics say the vectors outright: a value of eight
@@ -48,6 +48,18 @@ if getattr(numba.config, "DISABLE_JIT", 0):
     def vmax(x: Any, y: Any) -> Any:
         """Lane-wise maximum."""
         return np.maximum(x, y)
+
+    def vmin(x: Any, y: Any) -> Any:
+        """Lane-wise minimum."""
+        return np.minimum(x, y)
+
+    def widen(x: Any) -> Any:
+        """The same values as doubles."""
+        return x.astype(np.float64)
+
+    def narrow_as(x: Any, array: Any) -> Any:
+        """Doubles rounded to the type of the array's elements."""
+        return x.astype(array.dtype)
 
     def vlog(x: Any) -> Any:
         """Natural logarithm of normal numbers; minus infinity at zero."""
@@ -177,6 +189,36 @@ else:
             return builder.select(builder.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
 
         return x(x, y), codegen
+
+    @intrinsic
+    def vmin(typingctx: Any, x: Any, y: Any) -> Any:
+        """Lane-wise minimum."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[0], args[1])
+
+        return x(x, y), codegen
+
+    @intrinsic
+    def widen(typingctx: Any, x: Any) -> Any:
+        """The same values as doubles."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return args[0] if sig.args[0] == sig.return_type else builder.fpext(args[0], _DOUBLES)
+
+        return Vec(types.float64)(x), codegen
+
+    @intrinsic
+    def narrow_as(typingctx: Any, x: Any, array: Any) -> Any:
+        """Doubles rounded to the type of the array's elements."""
+        vec = Vec(array.dtype)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            if sig.args[0] == sig.return_type:
+                return args[0]
+            return builder.fptrunc(args[0], context.get_value_type(vec))
+
+        return vec(x, array), codegen
 
     @intrinsic
     def vlog(typingctx: Any, x: Any) -> Any:

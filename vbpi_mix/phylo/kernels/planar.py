@@ -1,0 +1,162 @@
+"""The planar flow of branch lengths: forward, back to the base draws, and the gradient of its weights.
+
+Each layer moves all edges along one direction (Rezende and Mohamed 2015, equation 10, with sums over edges so that
+their order does not matter):
+
+    a = bias + sum_e w_e z_e,   z_e -> z_e + v_e tanh a,   log|det J| = log(1 + m (1 - tanh^2 a)),   m = sum_e w_e v_e
+
+w_e and u_e are sums of weights over the edge's profile (profiles.py), and v = u + (m - p) w / (w . w), p = w . u, with
+m = softplus(p + log(e - 1)) - 1 > -1, which keeps the layer invertible (appendix A.1 there). The constant in it makes a
+layer with u = 0 the identity. A weight row holds w of every layer, then u of every layer, each `stride` long.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import prange
+
+from vbpi_mix.accelerate import kernel, parallel_kernel
+
+RESTING = float(np.log(np.e - 1.0))
+
+
+class PlanarPass(NamedTuple):
+    """T trees on their way through L layers.
+
+    profile_of int64 [T, E]; weights flat [V * size], the profiles' sums; biases [L]; size; stride. Filled forward: states
+    [T, L+1, E], the base draws, then the values after each layer; log_det [T]. Filled on the way back: sums_gradient [T,
+    E, size], with respect to each edge's own sums; activation_gradient [T, L], with respect to a.
+    """
+
+    profile_of: Any
+    weights: Any
+    biases: Any
+    size: Any
+    stride: Any
+    states: Any
+    log_det: Any
+    sums_gradient: Any
+    activation_gradient: Any
+
+
+@kernel
+def _layer(layer, t, run):
+    """tanh a, p = w . u, w . w, m, and what w is multiplied by in v."""
+    edges = run.profile_of.shape[1]
+    a, p, square = run.biases[layer], 0.0, 0.0
+    for e in range(edges):
+        at = run.profile_of[t, e] * run.size + layer
+        w, u = run.weights[at], run.weights[at + run.stride]
+        a += w * run.states[t, layer, e]
+        p += w * u
+        square += w * w
+    x = p + RESTING
+    m = max(x, 0.0) + np.log1p(np.exp(-abs(x))) - 1.0
+    return np.tanh(a), p, square, m, (m - p) / square if square > 0.0 else 0.0
+
+
+@kernel
+def forward(first, last, run):
+    """Trees first ... last-1 from states[:, 0] to states[:, L], and log_det."""
+    edges, layers = run.profile_of.shape[1], run.biases.shape[0]
+    for t in range(first, last):
+        log_det = 0.0
+        for layer in range(layers):
+            h, _, _, m, factor = _layer(layer, t, run)
+            for e in range(edges):
+                at = run.profile_of[t, e] * run.size + layer
+                v = run.weights[at + run.stride] + factor * run.weights[at]
+                run.states[t, layer + 1, e] = run.states[t, layer, e] + v * h
+            log_det += np.log1p(m * (1.0 - h * h))
+        run.log_det[t] = log_det
+
+
+@kernel
+def _layer_backward(layer, t, run, gradient, log_det_gradient):
+    """Carry gradient[t], with respect to the values after a layer, to those before it, in place."""
+    edges = run.profile_of.shape[1]
+    h, p, square, m, factor = _layer(layer, t, run)
+    slope = 1.0 - h * h
+    of_u, of_w = 0.0, 0.0  # the gradient with respect to the values, along u and along w
+    for e in range(edges):
+        at = run.profile_of[t, e] * run.size + layer
+        of_w += gradient[t, e] * run.weights[at]
+        of_u += gradient[t, e] * run.weights[at + run.stride]
+    det = log_det_gradient[t] / (1.0 + m * slope)
+    of_a = (of_u + factor * of_w - 2.0 * h * m * det) * slope
+    of_factor = of_w * h / square if square > 0.0 else 0.0
+    of_m = det * slope + of_factor
+    of_p = of_m / (1.0 + np.exp(-(p + RESTING))) - of_factor
+    of_square = -of_factor * factor
+    run.activation_gradient[t, layer] = of_a
+    for e in range(edges):
+        at = run.profile_of[t, e] * run.size + layer
+        w, u = run.weights[at], run.weights[at + run.stride]
+        of_v = gradient[t, e] * h
+        of_edge_w = of_a * run.states[t, layer, e] + factor * of_v + of_p * u + 2.0 * of_square * w
+        run.sums_gradient[t, e, layer] = of_edge_w
+        run.sums_gradient[t, e, run.stride + layer] = of_v + of_p * w
+        gradient[t, e] += of_a * w
+
+
+@kernel
+def backward(first, last, run, gradient, log_det_gradient):
+    """Trees first ... last-1: turn gradient [T, E], with respect to the flow's values, into that with respect to the
+    base draws; log_det_gradient [T] is with respect to log|det J|.
+    """
+    for t in range(first, last):
+        run.sums_gradient[t] = 0.0
+        for layer in range(run.biases.shape[0] - 1, -1, -1):
+            _layer_backward(layer, t, run, gradient, log_det_gradient)
+
+
+@kernel
+def profile_gradients(first, last, users, run, target):
+    """Gradients of the profiles' sums first ... last-1, written to the flat target [V * size].
+
+    users: for each profile the edges t * E + e that have it.
+    """
+    edges = run.profile_of.shape[1]
+    for i in range(first, last):
+        at = i * run.size
+        target[at : at + run.size] = 0.0
+        for member in range(users.starts[i], users.starts[i + 1]):
+            t = users.members[member] // edges
+            e = users.members[member] - t * edges
+            for j in range(run.size):
+                target[at + j] += run.sums_gradient[t, e, j]
+
+
+@kernel
+def bias_gradient(run, target):
+    """Gradient of the biases, written to target [L]."""
+    target[:] = 0.0
+    for t in range(run.activation_gradient.shape[0]):
+        for layer in range(target.shape[0]):
+            target[layer] += run.activation_gradient[t, layer]
+
+
+@parallel_kernel
+def forward_in_parallel(chunks, run):
+    """forward of all trees, in `chunks` runs at a time."""
+    trees = run.profile_of.shape[0]
+    for chunk in prange(chunks):
+        forward(chunk * trees // chunks, (chunk + 1) * trees // chunks, run)
+
+
+@parallel_kernel
+def backward_in_parallel(chunks, run, gradient, log_det_gradient):
+    """backward of all trees, in `chunks` runs at a time."""
+    trees = run.profile_of.shape[0]
+    for chunk in prange(chunks):
+        backward(chunk * trees // chunks, (chunk + 1) * trees // chunks, run, gradient, log_det_gradient)
+
+
+@parallel_kernel
+def profile_gradients_in_parallel(chunks, users, run, target):
+    """profile_gradients of all, in `chunks` runs at a time."""
+    count = users.keys.shape[0]
+    for chunk in prange(chunks):
+        profile_gradients(chunk * count // chunks, (chunk + 1) * count // chunks, users, run, target)
