@@ -38,7 +38,7 @@ class ImageBatch:
 
 
 class ImageBatches:
-    """A model, on the device to train on, and its data.
+    """A model, on the device to train on, and its data, in main memory: a batch goes to the device when it is asked for.
 
     training_images    [N, C, H, W], grey values in [0, 1], or uint8 to be divided by 255. Under the Bernoulli likelihood
                        each iteration draws pixels 0 or 1 with these probabilities.
