@@ -38,7 +38,7 @@ CELLS = {
 SEEDS = (1, 2, 3)
 # Of an image, all components together: A L. Divisible by every A.
 DECODER_SAMPLES = 320
-TRAINING = "--epochs 60 --warmup 6 --learning-rate 0.002 --schedule cosine".split()
+TRAINING = ["--epochs", "60", "--warmup", "6", "--learning-rate", "0.002", "--schedule", "cosine"]
 COLUMNS = (
     "cell", "A", "S", "estimator", "seed", "epochs", "importance_samples", "published", "published_se", "pooled", "pooled_se",
     "miselbo", "diversity", "validation_miselbo", "ms_per_step", "parameters", "train_seconds", "cell_seconds",

@@ -153,10 +153,10 @@ def _train(name: str, options: dict[str, Any]) -> None:
     for option, smallest in (("epochs", 1), ("warmup", 0), ("threads", 1), ("L", 1), ("batch_size", 1), ("A", 1)):
         if options[option] is not None and options[option] < smallest:
             raise ConfigError(f"--{option.replace('_', '-')} {options[option]}: give at least {smallest}")
-    torch.set_num_threads(options["threads"] or available_cores())
     if options["resume"] is not None:
         _resume(name, options)
     else:
+        torch.set_num_threads(options["threads"] or available_cores())
         _start(name, options)
 
 
@@ -261,6 +261,8 @@ def _resume(name: str, options: dict[str, Any]) -> None:
     """Go on with a run, for longer if that is asked for."""
     from dataclasses import replace
 
+    import torch
+
     from vbpi_mix.image.spec import ModelSpec
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.run_directory import RunDirectory
@@ -284,13 +286,14 @@ def _resume(name: str, options: dict[str, Any]) -> None:
     execution, spec = config["execution"], ModelSpec.from_dict(config["model"])
     data = run_images(config, options["data"])
     device, bfloat16 = check_device(execution["device"]), execution["precision"] == "bf16"
+    longer: dict[str, Any] = {key: options[key] for key in ("seconds", "threads") if options[key] is not None}
+    training = replace(training, **longer).resolve()
+    torch.set_num_threads(training.threads or 1)  # those of the run: others round sums differently
     with process_group(device) as first:
         model = make_model(spec, training.seed, device, compiled=execution["compile"], bfloat16=bfloat16)
         problem = make_problem(model, data, config["estimation"], training.seed)
-        longer: dict[str, Any] = {key: options[key] for key in ("seconds", "threads") if options[key] is not None}
         if options["epochs"] is not None:
-            longer["iterations"] = options["epochs"] * problem.iterations_per_epoch
-        training = replace(training, **longer)
+            training = replace(training, iterations=options["epochs"] * problem.iterations_per_epoch)
         config["training"] = training.to_dict()
         if not first:
             trainer = Trainer(problem, training, run)

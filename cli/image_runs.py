@@ -32,6 +32,14 @@ from vbpi_mix.training.validation import hash_seed
 
 KIND = "image"
 NO_LIKELIHOOD = "not a valid likelihood"
+# What config.yaml must hold to go on with a run.
+CONFIG_PARTS = {
+    "data": ("name", "sha256"),
+    "model": (),
+    "estimation": ("estimator", "A", "S", "L", "phi_per", "batch_size"),
+    "execution": ("device", "precision", "compile"),
+    "training": (),
+}
 # The stream of the start, apart from those of training (the seed itself) and of validations (t >= 1).
 START_STREAM = -1
 
@@ -82,11 +90,17 @@ def load_run(path: str | Path) -> LoadedRun:
 
 
 def read_config(directory: RunDirectory) -> dict[str, Any]:
-    """The configuration of an image run. RunDirectoryError if the run is of something else."""
+    """The configuration of an image run. RunDirectoryError if the run is of something else or damaged."""
     config = directory.read_config()
-    parts = ("data", "model", "estimation", "training")
-    if config.get("command") != KIND or not all(isinstance(config.get(part), dict) for part in parts):
+    if config.get("command") != KIND:
         raise RunDirectoryError(f"{directory.path} is not a run of vbpi-mix image")
+    for part, names in CONFIG_PARTS.items():
+        found = config.get(part)
+        missing = [name for name in names if not isinstance(found, dict) or name not in found]
+        if missing or not isinstance(found, dict):
+            raise RunDirectoryError(
+                f"{directory.path}: its config.yaml lacks {part}: {', '.join(missing) or 'all of it'}"
+            )
     return config
 
 

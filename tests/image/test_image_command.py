@@ -129,6 +129,13 @@ def test_resume_continues_as_if_it_had_not_stopped(run, empty_world, monkeypatch
     assert torch.equal(one["problem"]["component_counts"], two["problem"]["component_counts"])
 
 
+def test_resume_takes_the_number_of_threads_of_the_run(run, copied):
+    assert yaml.safe_load((copied / "config.yaml").read_text())["training"]["threads"] == 1
+    torch.set_num_threads(2)
+    assert run("image", "digits", "--resume", copied, "--epochs", 3, "--quiet").status == 0
+    assert torch.get_num_threads() == 1
+
+
 def test_resume_trains_longer(run, copied):
     before = trace_without_seconds(copied)
     assert run("image", "digits", "--resume", copied, "--epochs", 3, "--threads", 1, "--quiet").status == 0
@@ -374,11 +381,24 @@ def test_eval_and_sample_refuse_what_is_no_image_run(run, empty_world, copied):
         assert "checkpoint.pt is damaged" in run("image", command, copied).error_line()
 
 
-def test_eval_of_trees_is_refused_by_image_eval(run, copied):
+@pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("command", "fit", "is not a run of vbpi-mix image"),
+        ("estimation", {"A": 3}, "lacks estimation: estimator, S, L, phi_per, batch_size"),
+        ("data", None, "lacks data: name, sha256"),
+        ("model", [], "lacks model: all of it"),
+        ("model", {"components": 3}, "describes no image model"),
+        ("training", {"speed": 3}, "unknown training option speed"),
+    ],
+)
+def test_a_configuration_that_is_not_whole_is_one_line(run, copied, part, value, words):
     config = yaml.safe_load((copied / "config.yaml").read_text())
-    config["command"] = "fit"
+    config[part] = value
     (copied / "config.yaml").write_text(yaml.safe_dump(config))
-    assert "is not a run of vbpi-mix image" in run("image", "eval", copied).error_line()
+    assert words in run("image", "digits", "--resume", copied).error_line()
+    if part != "training":
+        assert words in run("image", "eval", copied).error_line()
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "cifar10", "eval", "sample", "compare"])
