@@ -116,7 +116,7 @@ def build_model(spec: ModelSpec, generator: torch.Generator | None = None) -> Im
     """
     with torch.random.fork_rng(devices=[]):
         seed = 0 if generator is None else int(torch.randint(2**62, (), generator=generator))
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not those of other devices
         return ImageModel(spec)
 
 
