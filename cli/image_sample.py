@@ -57,6 +57,8 @@ def command(
     for option, value in (("count", count), ("originals", originals), ("components", components), ("threads", threads)):
         if value is not None and value < 1:
             raise ConfigError(f"--{option} {value}: give at least 1")
+    if not 0 <= seed < 2**63:
+        raise ConfigError(f"--seed {seed}: give a whole number from 0 to 2^63 - 1")
     loaded = load_run(find_newest().path if run is None else run)
     torch.set_num_threads(threads or available_cores())
     model = loaded.model.to(check_device(device))

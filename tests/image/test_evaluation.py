@@ -18,8 +18,8 @@ from vbpi_mix.image.evaluation import (
 )
 
 
-def make_plan(L=20, images=16, **changes):
-    return EvaluationPlan(importance_samples=L, images=images, available=16, seed=3, model="m", **changes)
+def make_plan(L=20, images=16, seed=3, **changes):
+    return EvaluationPlan(importance_samples=L, images=images, available=16, seed=seed, model="m", **changes)
 
 
 def columns(results):
@@ -182,7 +182,7 @@ def test_budgets_and_their_refusals():
     assert affordable_images(100, 4, 10, 3999) == 99
     with pytest.raises(ConfigError, match="not enough for 2 images of A L = 40"):
         affordable_images(100, 4, 10, 79)
-    for changes in ({"images": 1}, {"images": 17}, {"L": 0}, {"images": 0}, {"images_at_once": 0}):
+    for changes in ({"images": 1}, {"images": 17}, {"L": 0}, {"images": 0}, {"images_at_once": 0}, {"seed": -1}):
         with pytest.raises(ConfigError):
             make_plan(**changes)
 

@@ -39,7 +39,7 @@ NOISE_STREAM = 0x6E6C6C << 32
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What is evaluated. ConfigError unless all numbers are at least 1, and two images remain.
+    """What is evaluated. ConfigError unless all numbers are at least 1 (seed: 0), and two images remain.
 
     importance_samples  L, of each component
     images              how many test images, drawn without replacement where that is not all
@@ -57,6 +57,8 @@ class EvaluationPlan:
         for name, value in (("importance samples", self.importance_samples), ("images", self.images)):
             if value < 1:
                 raise ConfigError(f"{value} {name} asked for: give at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed {self.seed}: give a whole number from 0 to 2^63 - 1")
         if self.images_at_once < 1:
             raise ConfigError(f"{self.images_at_once} images at once: give at least 1")
         if not 2 <= self.images <= self.available:

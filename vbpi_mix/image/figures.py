@@ -136,7 +136,7 @@ def _draw_series(axes: Any, points: Sequence[Point], quantity: Quantity, series:
 
 
 def _finish_axes(axes: Any, quantity: Quantity, components: Sequence[int]) -> None:
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     axes.set_xscale("log", base=2)
     axes.set_xticks(components, [str(A) for A in components])
@@ -144,6 +144,9 @@ def _finish_axes(axes: Any, quantity: Quantity, components: Sequence[int]) -> No
     axes.minorticks_off()
     if quantity.logarithmic:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("components A")
     axes.set_ylabel(quantity.label)
     axes.grid(color="0.9", linewidth=0.6)
