@@ -123,22 +123,19 @@ def spread(rows: list[dict[str, str]], column: str) -> str:
 
 def draw(rows: list[dict[str, str]], path: Path) -> None:
     """NLL of both forms and step time against A; bars span the seeds. A = 1 is on every line: there all agree."""
-    from vbpi_mix.image.figures import Point, Quantity, draw_comparison
+    from vbpi_mix.image.figures import Point, Quantity, draw_comparison, share_single
 
     keys = ("pooled", "published", "ms_per_step")
-    series = {(row["estimator"], row["S"]) for row in rows if row["A"] != "1"}
-    names = sorted({series_name(estimator, S) for estimator, S in series})
-    points = []
-    for name in names or ["A2A"]:
-        for row in rows:
-            if row["A"] == "1" or series_name(row["estimator"], row["S"]) == name:
-                points.append(Point(name, int(row["A"]), {key: float(row[key]) for key in keys}))
+    points = [
+        Point(series_name(row["estimator"], row["S"]), int(row["A"]), {key: float(row[key]) for key in keys})
+        for row in sorted(rows, key=lambda row: (row["estimator"], int(row["S"])))
+    ]
     quantities = [
         Quantity("pooled", "test NLL, pooled form (nats)"),
         Quantity("published", "test NLL, published form (nats)"),
         Quantity("ms_per_step", "milliseconds per step", logarithmic=True),
     ]
-    write_bytes(path, draw_comparison(points, quantities, "digits, valid likelihood"))
+    write_bytes(path, draw_comparison(share_single(points), quantities, "digits, valid likelihood"))
 
 
 def series_name(estimator: str, S: str) -> str:

@@ -11,7 +11,7 @@ EPILOG = """\b
 Example:
   vbpi-mix image compare a1.vbpi a4.vbpi a16.vbpi --out comparison.png
 """
-_LINE = "{:<24} {:>5} {:>5} {:>12} {:>9} {:>9} {:>10} {:>11}  {}"
+_LINE = "{:<24} {:>5} {:>5} {:>10} {:>7} {:>6} {:>9} {:>9} {:>8} {:>11}  {}"
 
 
 @click.command("compare", epilog=EPILOG, short_help="Runs side by side: table and figure against A.")
@@ -21,7 +21,8 @@ _LINE = "{:<24} {:>5} {:>5} {:>12} {:>9} {:>9} {:>10} {:>11}  {}"
 def command(runs: tuple[Path, ...], out: Path | None, force: bool) -> None:
     """Negative log-likelihood, step time and parameters of RUNs that were evaluated, against the number of components.
 
-    Runs of the same estimator and S are one line of the figure; several of the same A are averaged, and bars span them.
+    Runs of the same estimator, S, encoder and protocol are one line of the figure, those of A = 1 are on every line; several
+    of the same A are averaged, and bars span them.
     """
     from vbpi_mix.errors import ConfigError
     from vbpi_mix.training.files import write_bytes
@@ -37,6 +38,10 @@ def command(runs: tuple[Path, ...], out: Path | None, force: bool) -> None:
             f"runs of several data sets: {', '.join(sorted({row['data'] for row in rows}))}; compare one at a time"
         )
     click.echo("\n".join(_table(rows)))
+    if len({row["images"] for row in rows} - {None}) > 1:
+        click.echo(
+            "warning: these runs were evaluated on different test images: evaluate them alike to compare", err=True
+        )
     if out is not None:
         write_bytes(out, _picture(rows))
         click.echo(f"wrote {out}")
@@ -53,6 +58,7 @@ def _row(path: Path) -> dict[str, Any]:
     if "seconds_per_iteration" not in summary:
         raise RunDirectoryError(f"{path} was not trained to an end: go on with --resume first")
     estimates = {entry["form"]: entry["nll"] for entry in summary.get("negative_log_likelihood", [])}
+    sizes = next(iter(summary.get("negative_log_likelihood", [])), {})
     seconds = summary["seconds_per_iteration"]
     return {
         "run": path.name,
@@ -60,25 +66,38 @@ def _row(path: Path) -> dict[str, Any]:
         **{name: config["estimation"][name] for name in ("A", "S", "estimator")},
         "published": estimates.get("published"),
         "pooled": estimates.get("pooled"),
+        "images": sizes.get("images"),
+        "L": sizes.get("importance_samples"),
         "milliseconds": None if seconds is None else 1e3 * seconds,
         "parameters": summary["parameters"]["total"],
+        "encoder": config["model"].get("encoder"),
         "note": "" if summary["likelihood"] == "valid" else summary["likelihood"],
     }
 
 
 def _series(row: dict[str, Any]) -> str:
     """What a run's line is called."""
-    S = "" if row["estimator"] == "a2a" else f", S = {row['S']}"
-    note = f" ({row['note']})" if row["note"] else ""
-    return f"{row['estimator'].upper()}{S}{note}"
+    parts = [row["estimator"].upper()]
+    if row["estimator"] != "a2a":
+        parts.append(f"S = {row['S']}")
+    if row["encoder"] == "separate":
+        parts.append("separate encoders")
+    if row["note"]:
+        parts.append(row["note"])
+    return ", ".join(parts)
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    lines = [_LINE.format("run", "A", "S", "estimator", "published", "pooled", "ms/step", "parameters", "").rstrip()]
+    lines = [
+        _LINE.format(
+            "run", "A", "S", "estimator", "images", "L", "published", "pooled", "ms/step", "parameters", ""
+        ).rstrip()
+    ]
     for row in rows:
+        sizes = (row["images"] or "", row["L"] or "")
         numbers = (_number(row["published"], 3), _number(row["pooled"], 3), _number(row["milliseconds"], 2))
         line = _LINE.format(
-            row["run"], row["A"], row["S"], row["estimator"], *numbers, f"{row['parameters']:,}", row["note"]
+            row["run"], row["A"], row["S"], row["estimator"], *sizes, *numbers, f"{row['parameters']:,}", row["note"]
         )
         lines.append(line.rstrip())
     return lines
@@ -89,12 +108,15 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _picture(rows: list[dict[str, Any]]) -> bytes:
-    from vbpi_mix.image.figures import Point, Quantity, draw_comparison
+    from vbpi_mix.image.figures import Point, Quantity, draw_comparison, share_single
 
-    points = [Point(_series(row), row["A"], row) for row in sorted(rows, key=_series)]
+    points: list[Point] = []
+    for kind in dict.fromkeys((row["encoder"], row["note"]) for row in rows):
+        own = [row for row in rows if (row["encoder"], row["note"]) == kind]
+        points.extend(share_single([Point(_series(row), row["A"], row) for row in sorted(own, key=_series)]))
     quantities = [
-        Quantity("published", "negative log-likelihood, published form (nats)"),
-        Quantity("pooled", "negative log-likelihood, pooled form (nats)"),
+        Quantity("published", "NLL, published form (nats)"),
+        Quantity("pooled", "NLL, pooled form (nats)"),
         Quantity("milliseconds", "milliseconds per step"),
         Quantity("parameters", "parameters"),
     ]

@@ -235,12 +235,18 @@ def test_compare_shows_runs_side_by_side(run, copied, empty_world):
     outcome = run("image", "compare", "one.vbpi", "digits.vbpi", "--out", "figure.png")
     assert outcome.status == 0, outcome.err
     rows = [line.split() for line in outcome.out.splitlines()]
-    assert rows[0][:6] == ["run", "A", "S", "estimator", "published", "pooled"]
-    assert rows[1][:4] == ["one.vbpi", "1", "1", "a2a"]
+    assert outcome.err == ""
+    assert rows[0][:8] == ["run", "A", "S", "estimator", "images", "L", "published", "pooled"]
+    assert rows[1][:6] == ["one.vbpi", "1", "1", "a2a", "8", "2"]
     nll = summary(copied)["negative_log_likelihood"][0]["nll"]
-    assert rows[2][:5] == ["digits.vbpi", "3", "2", "s2a", f"{nll:.3f}"]
+    assert rows[2][:7] == ["digits.vbpi", "3", "2", "s2a", "8", "2", f"{nll:.3f}"]
     assert (empty_world / "figure.png").read_bytes().startswith(b"\x89PNG")
     before = (empty_world / "figure.png").read_bytes()
+    assert (
+        run("image", "eval", "one.vbpi", "--importance-samples", 2, "--images", 9, "--threads", 1, "--quiet").status
+        == 0
+    )
+    assert "warning: these runs were evaluated on different" in run("image", "compare", "one.vbpi", "digits.vbpi").err
     assert "exists already" in run("image", "compare", "one.vbpi", "--out", "figure.png").error_line()
     assert (empty_world / "figure.png").read_bytes() == before
 

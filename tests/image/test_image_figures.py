@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from matplotlib import image as png
 
-from vbpi_mix.image.figures import GAP, Point, Quantity, draw_comparison, draw_grid, square_grid, tile
+from vbpi_mix.image.figures import GAP, Point, Quantity, draw_comparison, draw_grid, share_single, square_grid, tile
 
 
 def pixels(content):
@@ -56,3 +56,10 @@ def test_a_comparison_draws_what_there_is():
     assert one.std() > 0.05
     assert two.shape[1] > 1.8 * one.shape[1]
     assert draw_comparison(points, quantities) == draw_comparison(points, quantities)
+
+
+def test_runs_of_one_component_are_on_every_line():
+    points = [Point("A2A", 1, {"nll": 3.0}), Point("S2A", 4, {"nll": 2.0}), Point("A2A", 4, {"nll": 1.0})]
+    found = [(point.series, point.A, point.values["nll"]) for point in share_single(points)]
+    assert found == [("S2A", 1, 3.0), ("S2A", 4, 2.0), ("A2A", 1, 3.0), ("A2A", 4, 1.0)]
+    assert share_single(points[:1]) == points[:1]

@@ -34,7 +34,7 @@ EDGE_DOTS = 10
 def tile(images: Tensor) -> NDArray[np.float64]:
     """[rows, columns, C, H, W] in [0, 1] -> one picture [height, width, 3], enlarged, with gaps between the images."""
     rows, columns, _, H, W = images.shape
-    scale = max(1, DOTS_PER_IMAGE // max(H, W))
+    scale = max(1, round(DOTS_PER_IMAGE / max(H, W)))
     large = images.double().numpy().repeat(scale, 3).repeat(scale, 4)
     height, width = H * scale, W * scale
     canvas = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), BACKGROUND)
@@ -85,6 +85,21 @@ class Quantity:
     key: str
     label: str
     logarithmic: bool = False
+
+
+def share_single(points: Sequence[Point]) -> list[Point]:
+    """The points with those of A = 1 on every line: with one component all estimators are the same. If there is nothing
+    else they stay as they are.
+    """
+    names = dict.fromkeys(point.series for point in points if point.A > 1)
+    if not names:
+        return list(points)
+    single = [point for point in points if point.A == 1]
+    return [
+        Point(name, point.A, point.values)
+        for name in names
+        for point in (*single, *(point for point in points if point.series == name and point.A > 1))
+    ]
 
 
 def draw_comparison(points: Sequence[Point], quantities: Sequence[Quantity], title: str = "") -> bytes:
