@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import pytest
 import torch
 
@@ -95,3 +98,87 @@ def test_a_parameter_in_two_groups_is_refused():
     tensor = torch.zeros(2, requires_grad=True)
     with pytest.raises(ValueError, match="twice"):
         make_adam([{"params": [tensor]}, {"params": [tensor]}])
+
+
+@dataclass
+class Rows:
+    rows: np.ndarray
+    values: np.ndarray
+
+
+def random_rows(step: int, dtype: np.dtype, most: int = 6) -> Rows:
+    rng = np.random.default_rng(step)
+    rows = rng.permutation(8)[: rng.integers(0, most + 1)]
+    return Rows(rows, (rng.normal(size=(rows.size, 3)) * 10.0 ** (step % 5 - 3)).astype(dtype))
+
+
+class RowTraining:
+    """Steps whose gradients touch some of the 8 rows of a tensor [2, 4, 3]."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.dtype = tensor.detach().numpy().dtype
+        self.adam = make_adam([{"params": [tensor], "row_gradient": lambda: self.given}])
+        self.given: Rows | None = None
+
+    def run(self, steps: range) -> None:
+        self.adam.set_learning_rate(0.1)
+        for step in steps:
+            self.given = random_rows(step, self.dtype)
+            self.adam.step()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("least", [0, 1_000_000])
+def test_every_row_goes_through_adam_on_a_clock_of_its_own(dtype, tolerance, least, monkeypatch):
+    """Twin: torch's Adam of each row alone, stepped when the row is touched; on one thread and on all."""
+    monkeypatch.setattr("vbpi_mix.training.adam.PARALLEL_ELEMENTS", least)
+    start = torch.arange(24, dtype=dtype).view(2, 4, 3) / 10
+    tensor = start.clone().requires_grad_()
+    RowTraining(tensor).run(range(20))
+    rows = [row.clone().requires_grad_() for row in start.reshape(8, 3)]
+    twins = [torch.optim.Adam([row], lr=0.1) for row in rows]
+    touched = 0
+    for step in range(20):
+        given = random_rows(step, start.numpy().dtype)
+        for row, gradient in zip(given.rows, given.values, strict=True):
+            rows[row].grad = torch.from_numpy(gradient)
+            twins[row].step()
+            touched += 1
+    assert 20 < touched < 160
+    torch.testing.assert_close(
+        tensor.detach().reshape(8, 3), torch.stack(rows).detach(), rtol=tolerance, atol=tolerance
+    )
+
+
+def test_rows_touched_every_time_are_dense_adam():
+    tensor, dense = (torch.zeros(2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    gradients = torch.randn(10, 8, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    given = []
+    adam = make_adam([{"params": [tensor], "row_gradient": lambda: given[-1]}])
+    reference = make_adam([{"params": [dense]}])
+    for gradient in gradients:
+        given.append(Rows(np.arange(8), gradient.numpy()))
+        dense.grad = gradient.view(2, 4, 3)
+        for optimiser in (adam, reference):
+            optimiser.set_learning_rate(0.01)
+            optimiser.step()
+    torch.testing.assert_close(tensor, dense, rtol=0, atol=1e-14)
+
+
+def test_state_of_rows_round_trip_is_exact():
+    whole, split = (torch.zeros(2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    RowTraining(whole).run(range(12))
+    first = RowTraining(split)
+    first.run(range(7))
+    resumed = RowTraining(split)
+    resumed.adam.load_state_dict(first.adam.state_dict())
+    resumed.run(range(7, 12))
+    assert torch.equal(whole, split)
+
+
+def test_a_row_gradient_that_is_not_there_changes_nothing():
+    tensor = torch.ones(4, 3, requires_grad=True)
+    adam = make_adam([{"params": [tensor], "row_gradient": lambda: None}])
+    adam.set_learning_rate(0.1)
+    adam.step()
+    assert torch.equal(tensor, torch.ones(4, 3))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numba
@@ -28,6 +29,8 @@ BETA_2 = 0.999
 EPSILON = 1e-8
 # Fewer elements than this are updated on one thread.
 PARALLEL_ELEMENTS = 50_000
+# Rows of at least this many elements are worth the cost of slicing them out, which lets their loop be vectorised.
+LONG_ROW = 16
 
 
 class Optimiser(Protocol):
@@ -72,7 +75,8 @@ def make_adam(groups: Sequence[Mapping[str, Any]]) -> Optimiser:
     """The fastest Adam for groups of "params", a list of leaf tensors, and a "multiplier" (1 if absent).
 
     A group of one tensor [..., C] in main memory may have a "row_gradient": a function that returns the RowGradient of
-    the step, with leading dimensions flattened to N rows, or None. ValueError if a parameter appears twice.
+    the step, with leading dimensions flattened to N rows, or None; and then "row_multipliers" float64 [N], on top of
+    the group's. ValueError if a parameter appears twice.
     """
     tensors = [tensor for group in groups for tensor in group["params"]]
     if len({id(tensor) for tensor in tensors}) != len(tensors):
@@ -87,6 +91,24 @@ def _fits_kernel(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu" and tensor.dtype in floats and tensor.is_contiguous()
 
 
+@lru_cache(maxsize=1)
+def _corrections() -> np.ndarray:
+    """1 / (1 - beta_1^t) and 1 / sqrt(1 - beta_2^t) for t = 0 ... 49,999, from where on both are 1; [2, 50,000]."""
+    t = np.arange(1, 50_000)
+    return np.stack([np.insert(1.0 / (1.0 - BETA_1**t), 0, 0.0), np.insert(1.0 / np.sqrt(1.0 - BETA_2**t), 0, 0.0)])
+
+
+@kernel
+def _move(first, second, gradient, size, correction, like):
+    """Both moments after a gradient, and the step to subtract, in the type of `like`."""
+    number = like.dtype.type
+    beta_1, rest_1 = number(BETA_1), number(1.0 - BETA_1)
+    beta_2, rest_2 = number(BETA_2), number(1.0 - BETA_2)
+    mean = beta_1 * first + rest_1 * gradient
+    square = beta_2 * second + rest_2 * gradient * gradient
+    return mean, square, size * mean / (np.sqrt(square) * correction + number(EPSILON))
+
+
 @kernel
 def adam_kernel(values, gradients, first, second, size, correction):
     """One Adam step of flat arrays [N], in place.
@@ -95,50 +117,47 @@ def adam_kernel(values, gradients, first, second, size, correction):
     the constants take the arrays' type, since one double among them would make the whole loop double.
     """
     number = values.dtype.type
-    size, correction, epsilon = number(size), number(correction), number(EPSILON)
-    beta_1, rest_1 = number(BETA_1), number(1.0 - BETA_1)
-    beta_2, rest_2 = number(BETA_2), number(1.0 - BETA_2)
+    size, correction = number(size), number(correction)
     for i in range(np.uint64(values.size)):
-        gradient = gradients[i]
-        mean = beta_1 * first[i] + rest_1 * gradient
-        square = beta_2 * second[i] + rest_2 * gradient * gradient
-        first[i] = mean
-        second[i] = square
-        values[i] -= size * mean / (np.sqrt(square) * correction + epsilon)
+        first[i], second[i], step = _move(first[i], second[i], gradients[i], size, correction, values)
+        values[i] -= step
 
 
 @kernel
-def _adam_row(row, columns, source, values, gradients, first, second, steps, learning_rate):
+def _adam_row(row, columns, source, values, gradients, first, second, steps, corrections, learning_rates):
     """adam_kernel for one row of flat `values`; its gradient begins at gradients[source]."""
-    number = values.dtype.type
     steps[row] += 1
-    size = number(learning_rate / (1.0 - BETA_1 ** steps[row]))
-    correction = number(1.0 / np.sqrt(1.0 - BETA_2 ** steps[row]))
-    beta_1, rest_1, epsilon = number(BETA_1), number(1.0 - BETA_1), number(EPSILON)
-    beta_2, rest_2 = number(BETA_2), number(1.0 - BETA_2)
-    start = np.uint64(row * columns)
-    source = np.uint64(source)
-    for i in range(np.uint64(columns)):
-        gradient = gradients[source + i]
-        mean = beta_1 * first[start + i] + rest_1 * gradient
-        square = beta_2 * second[start + i] + rest_2 * gradient * gradient
-        first[start + i] = mean
-        second[start + i] = square
-        values[start + i] -= size * mean / (np.sqrt(square) * correction + epsilon)
+    t = min(steps[row], corrections.shape[1] - 1)
+    size = learning_rates[row] * corrections[0, t]
+    correction = corrections[1, t]
+    begin, end = row * columns, (row + 1) * columns
+    if columns >= LONG_ROW:
+        adam_kernel(
+            values[begin:end], gradients[source : source + columns], first[begin:end], second[begin:end], size, correction
+        )
+        return
+    number = values.dtype.type
+    size, correction = number(size), number(correction)
+    for i in range(columns):
+        at = begin + i
+        first[at], second[at], step = _move(first[at], second[at], gradients[source + i], size, correction, values)
+        values[at] -= step
 
 
 @kernel
-def adam_rows(rows, columns, values, gradients, first, second, steps, learning_rate):
-    """One Adam step of some rows of flat arrays [N * C], in place: gradients [U * C] of rows [U]; steps int64 [N]."""
+def adam_rows(rows, columns, values, gradients, first, second, steps, corrections, learning_rates):
+    """One Adam step of some rows of flat arrays [N * C], in place: gradients [U * C] of rows [U]; steps int64 [N];
+    corrections as _corrections has them; learning_rates [N].
+    """
     for i in range(rows.shape[0]):
-        _adam_row(rows[i], columns, i * columns, values, gradients, first, second, steps, learning_rate)
+        _adam_row(rows[i], columns, i * columns, values, gradients, first, second, steps, corrections, learning_rates)
 
 
 @parallel_kernel
-def adam_rows_in_parallel(rows, columns, values, gradients, first, second, steps, learning_rate):
+def adam_rows_in_parallel(rows, columns, values, gradients, first, second, steps, corrections, learning_rates):
     """The same, rows in parallel."""
     for i in prange(rows.shape[0]):
-        _adam_row(rows[i], columns, i * columns, values, gradients, first, second, steps, learning_rate)
+        _adam_row(rows[i], columns, i * columns, values, gradients, first, second, steps, corrections, learning_rates)
 
 
 class _Slot:
@@ -186,12 +205,20 @@ class _RowSlot(_Slot):
     """A parameter whose gradient comes as some of its rows, and that counts the steps of each row."""
 
     def __init__(
-        self, parameter: torch.Tensor, multiplier: float, gradient: Callable[[], RowGradient | None]
+        self,
+        parameter: torch.Tensor,
+        multiplier: float,
+        gradient: Callable[[], RowGradient | None],
+        row_multipliers: np.ndarray | None = None,
     ) -> None:
         super().__init__(parameter, multiplier)
         self._gradient = gradient
         self._columns = parameter.shape[-1]
         self._row_steps = np.zeros(parameter.numel() // self._columns, dtype=np.int64)
+        self._scale = np.full(self._row_steps.size, multiplier)
+        if row_multipliers is not None:
+            self._scale *= row_multipliers
+        self._rates, self._rate = self._scale.copy(), 1.0
 
     def step(self, learning_rate: float) -> None:
         gradient = self._gradient()
@@ -199,12 +226,15 @@ class _RowSlot(_Slot):
             return
         if self.parameter.data_ptr() != self.address:
             self._find_values()
+        if learning_rate != self._rate:
+            np.multiply(self._scale, learning_rate, out=self._rates)
+            self._rate = learning_rate
         values = gradient.values.reshape(-1)
         parallel = values.size >= PARALLEL_ELEMENTS and numba.get_num_threads() > 1
         update = adam_rows_in_parallel if parallel else adam_rows
         update(
-            gradient.rows, self._columns, self.values, values, *self.moments, self._row_steps,
-            learning_rate * self.multiplier,
+            gradient.rows, self._columns, self.values, values, *self.moments, self._row_steps, _corrections(),
+            self._rates,
         )  # fmt: skip
 
     @property
@@ -220,7 +250,7 @@ def _make_slots(group: Mapping[str, Any]) -> list[_Slot]:
     multiplier = float(group.get("multiplier", 1.0))
     if "row_gradient" in group:
         (parameter,) = group["params"]
-        return [_RowSlot(parameter, multiplier, group["row_gradient"])]
+        return [_RowSlot(parameter, multiplier, group["row_gradient"], group.get("row_multipliers"))]
     return [_Slot(parameter, multiplier) for parameter in group["params"]]
 
 
