@@ -58,7 +58,7 @@ def _row(path: Path) -> dict[str, Any]:
     if "seconds_per_iteration" not in summary:
         raise RunDirectoryError(f"{path} was not trained to an end: go on with --resume first")
     estimates = {entry["form"]: entry["nll"] for entry in summary.get("negative_log_likelihood", [])}
-    sizes = next(iter(summary.get("negative_log_likelihood", [])), {})
+    sizes: dict[str, Any] = next(iter(summary.get("negative_log_likelihood", [])), {})
     seconds = summary["seconds_per_iteration"]
     return {
         "run": path.name,
