@@ -129,6 +129,15 @@ def test_resume_continues_as_if_it_had_not_stopped(run, empty_world, monkeypatch
     assert torch.equal(one["problem"]["component_counts"], two["problem"]["component_counts"])
 
 
+def test_digits_take_one_thread_unless_told_otherwise(run, empty_world):
+    """With one thread the same seed gives the same run on every machine."""
+    options = ("image", "digits", "--epochs", 1, "--batch-size", 600, "--A", 2, "--quiet")
+    for out, threads in (("default", ()), ("two", ("--threads", 2))):
+        assert run(*options, *threads, "--out", out).status == 0
+        recorded = yaml.safe_load((empty_world / out / "config.yaml").read_text())["training"]["threads"]
+        assert recorded == torch.get_num_threads() == (2 if threads else 1)
+
+
 def test_resume_takes_the_number_of_threads_of_the_run(run, copied):
     assert yaml.safe_load((copied / "config.yaml").read_text())["training"]["threads"] == 1
     torch.set_num_threads(2)
