@@ -39,7 +39,8 @@ CELLS = {
 SEEDS = (1, 2, 3)
 # Of an image, all components together: A L. Divisible by every A.
 DECODER_SAMPLES = 320
-TRAINING = ["--epochs", "90", "--warmup", "9", "--learning-rate", "0.002", "--schedule", "cosine"]
+EPOCHS = 90
+TRAINING = ("--learning-rate", "0.002", "--schedule", "cosine")
 COLUMNS = (
     "cell", "A", "S", "estimator", "seed", "epochs", "importance_samples", "published", "published_se", "pooled", "pooled_se",
     "miselbo", "diversity", "validation_miselbo", "ms_per_step", "parameters", "train_seconds", "cell_seconds",
@@ -55,7 +56,7 @@ def command(*arguments: str) -> None:
         raise RuntimeError(f"vbpi-mix {' '.join(arguments)} failed with status {stop.code}") from None
 
 
-def run_cell(name: str, seed: int, threads: int) -> dict[str, str]:
+def run_cell(name: str, seed: int, epochs: int, threads: int) -> dict[str, str]:
     """Train and evaluate one cell: a row of the table."""
     A, S, estimator = CELLS[name]
     L = DECODER_SAMPLES // A
@@ -64,7 +65,7 @@ def run_cell(name: str, seed: int, threads: int) -> dict[str, str]:
         place = Path(folder) / "run.vbpi"
         common = ("--threads", str(threads), "--quiet")
         sizes = ("--A", str(A), "--S", str(S), "--estimator", estimator, "--seed", str(seed))
-        command("image", "digits", *sizes, *TRAINING, *common, "--out", str(place))
+        command("image", "digits", *sizes, *TRAINING, "--epochs", str(epochs), *common, "--out", str(place))
         command("image", "eval", str(place), "--importance-samples", str(L), *common)
         summary = json.loads((place / "summary.json").read_text())
     forms = {entry["form"]: entry for entry in summary["negative_log_likelihood"]}
@@ -148,17 +149,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", type=Path, default=Path("image_digits.csv"))
     parser.add_argument("--figure", type=Path, default=Path("image_digits.png"))
     parser.add_argument("--render", action="store_true", help="run nothing")
     options = parser.parse_args()
     rows = read_table(options.table)
+    others = {row["epochs"] for row in rows} - {str(options.epochs)}
+    if others and not options.render:
+        sys.exit(
+            f"{options.table} holds cells of {', '.join(sorted(others))} epochs: give that with --epochs, or another --table"
+        )
     done = {(row["cell"], row["seed"]) for row in rows}
     for seed in () if options.render else options.seeds:
         for name in options.cells:
             if (name, str(seed)) not in done:
-                rows.append(run_cell(name, seed, options.threads))
+                rows.append(run_cell(name, seed, options.epochs, options.threads))
                 write_table(options.table, rows)
                 last = rows[-1]
                 print(
