@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from vbpi_mix_cli.phylo_runs import PhyloProblem
 
 POSTERIOR_TREES = 10_000
-# Of the networks; branch features learn faster. Networks that learn at the branches' rate commit to a few topologies
-# before the branch lengths of the others are any good (docs/log.md).
-LEARNING_RATE = 0.002
-BRANCH_MULTIPLIER = 4.0
+# Of the networks (docs/log.md says how these were found).
+LEARNING_RATE = 0.01
+BRANCH_MULTIPLIER = 0.5
 # A flow's output is a sum over hundreds of weights, which all move at once.
-FLOW_MULTIPLIER = float(__import__("os").environ.get("FLOWM", 0.1))
+FLOW_MULTIPLIER = 0.02
+# Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
+# its split, which is drawn more often (docs/flows.md).
+PAIR_RATE = 0.2
 
 EPILOG = """\b
 Examples:
@@ -70,7 +72,7 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
 @click.option("--iterations", type=int, default=None, help="Stop after this many; otherwise when the bound is flat.")
 @click.option("--seconds", type=float, default=None, help="Time budget of the training.")
 @click.option("--learning-rate", type=float, default=None,
-              help="Learning rate of the networks at the start, branches 4 times that.  [default: 0.002]")
+              help="Learning rate of the networks at the start; branches half, flow a fiftieth of it.  [default: 0.01]")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=int, default=None, help="Threads of the kernels.  [default: all cores]")
 @click.option("--out", type=click.Path(path_type=Path), default=None, metavar="DIR",
@@ -144,6 +146,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
             "flow_layers": options["flow_layers"],
             "flow_hidden": options["flow_hidden"],
             "init": init,
+            "pair_rate": PAIR_RATE if options["schedule"] == "default" else 1.0,
         },
         "training": training.to_dict(),
     }
@@ -287,6 +290,7 @@ def _build(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed
         logits=logits,
         features=features,
         flow=flow_of(model, support, generator),
+        pair_rate=model["pair_rate"],
     )
     return PhyloProblem(
         alignment.taxa,

@@ -94,6 +94,7 @@ def load_run(path: str | Path) -> LoadedRun:
             generator=torch.Generator(),
             branch_model=str(config["model"]["branch"]),
             flow=flow_of(config["model"], support, torch.Generator()),
+            pair_rate=float(config["model"].get("pair_rate", 1.0)),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{directory.checkpoint} lacks {error}: it is not a whole run of trees") from error

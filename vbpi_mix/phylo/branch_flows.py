@@ -116,8 +116,7 @@ class BranchFlow(ABC):
         if done.call != self._calls:
             self.forward(done.rows, done.draws)
         run, profiles, size = self._run, self._profiles, self._size
-        trees, edges = done.draws.shape
-        count = profiles.shape[0]
+        trees, count = done.draws.shape[0], profiles.shape[0]
         gradient = values.copy()
         self._share(self.kernels.backward, self.kernels.backward_in_parallel, trees, trees, run, gradient, log_det)
         users = self._group("users", run.profile_of.reshape(-1), count)
@@ -180,23 +179,31 @@ class BranchFlow(ABC):
 class RealNVP(BranchFlow):
     """Affine coupling layers, pendant and internal edges conditioning in turn (kernels/realnvp.py).
 
-    In-weights start Xavier-uniform, out-weights and biases zero.
+    In-weights of splits start Xavier-uniform; those of primary subsplit pairs, out-weights and biases start zero. So what a
+    flow does to a tree with pairs that it has seldom seen is what it does to the splits of that tree.
     """
 
     kernels = realnvp
 
     def __init__(
-        self, pendant: np.ndarray, layers: int, hidden: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
+        self,
+        pendant: np.ndarray,
+        n_splits: int,
+        layers: int,
+        hidden: int,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """pendant bool [n_features]: whether the edges with a feature are pendant."""
+        """pendant bool [n_features]: whether the edges with a feature are pendant; the first n_splits are the splits."""
         self._hidden = hidden
         self._stride = -(-hidden // LANES) * LANES
         pairs, odd = divmod(layers, 2)
         weights = _aligned_tensor((pendant.size, (3 * pairs + 2 * odd) * self._stride), dtype)
         super().__init__("realnvp", weights, _aligned_tensor((layers, self._stride), torch.float64))
-        bound = math.sqrt(6.0 / (pendant.size + hidden))
+        bound = math.sqrt(6.0 / (n_splits + hidden))
         blocks = self._views()["weights"].detach()
-        for kind, rows in ((realnvp.PENDANT, np.flatnonzero(pendant)), (realnvp.INTERNAL, np.flatnonzero(~pendant))):
+        for kind in (realnvp.PENDANT, realnvp.INTERNAL):
+            rows = np.flatnonzero(pendant[:n_splits] == (kind == realnvp.PENDANT))
             for layer in range(kind, layers, 2):
                 uniform = torch.rand(rows.size, hidden, generator=generator, dtype=torch.float64)
                 block = realnvp.block_offset(kind, layer, 1)
@@ -227,19 +234,19 @@ class RealNVP(BranchFlow):
 
 
 class Planar(BranchFlow):
-    """Planar layers (kernels/planar.py). The directions w start Xavier-uniform, u and biases zero."""
+    """Planar layers (kernels/planar.py). w of splits starts Xavier-uniform; of pairs, and u and biases, zero."""
 
     kernels = planar
 
     def __init__(
-        self, n_features: int, layers: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
+        self, n_features: int, n_splits: int, layers: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> None:
         self._stride = -(-layers // LANES) * LANES
         weights = _aligned_tensor((n_features, 2 * self._stride), dtype)
         super().__init__("planar", weights, torch.zeros(layers, dtype=torch.float64))
-        bound = math.sqrt(6.0 / (n_features + 1))
-        uniform = torch.rand(n_features, layers, generator=generator, dtype=torch.float64)
-        self._views()["weights"].detach()[:, 0] = uniform.mul_(2.0).sub_(1.0).mul_(bound).to(dtype)
+        bound = math.sqrt(6.0 / (n_splits + 1))
+        uniform = torch.rand(n_splits, layers, generator=generator, dtype=torch.float64)
+        self._views()["weights"].detach()[:n_splits, 0] = uniform.mul_(2.0).sub_(1.0).mul_(bound).to(dtype)
 
     def _views(self) -> dict[str, Tensor]:
         halves = self.weights.view(self.weights.shape[0], 2, self._stride)
@@ -281,8 +288,8 @@ def make_flow(
     if layers < 1 or hidden < 1:
         raise ConfigError(f"a flow of {layers} layers with {hidden} hidden units: each must be at least 1")
     if name == "planar":
-        return Planar(support.n_features, layers, generator, dtype)
-    return RealNVP(support.pendant_features, layers, hidden, generator, dtype)
+        return Planar(support.n_features, support.n_splits, layers, generator, dtype)
+    return RealNVP(support.pendant_features, support.n_splits, layers, hidden, generator, dtype)
 
 
 def _aligned_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -81,10 +81,12 @@ class PhyloMixture:
         logits: np.ndarray | None = None,
         features: np.ndarray | None = None,
         flow: BranchFlow | None = None,
+        pair_rate: float = 1.0,
     ) -> None:
         """Start from flat SBNs, or all components from the given logits [n_params].
 
-        Features start at random; features [n_features, 2], if given, are added to those of every component.
+        Features start at random; features [n_features, 2], if given, are added to those of every component. pair_rate:
+        how fast the rows of primary subsplit pairs learn, of branch features and flow, compared with those of splits.
         """
         self.support = support
         self.branch_model = branch_model
@@ -96,6 +98,7 @@ class PhyloMixture:
             with torch.no_grad():
                 self.features += torch.from_numpy(features)
         self.flow = flow
+        self._pair_rate = pair_rate
         self._pulled: _Step | None = None
         self._place = np.full(support.n_features, -1)
         # Where `pull_back` writes; kept, because taking and returning them every step costs more than filling them.
@@ -157,13 +160,25 @@ class PhyloMixture:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group for the SBNs, one for the branch features, two for the flow."""
+        rates = np.full(self.support.n_features, self._pair_rate)
+        rates[: self.support.n_splits] = 1.0
         groups: list[dict[str, Any]] = [
             {"name": "sbn", "params": [self.logits]},
-            {"name": "branches", "params": [self.features], "row_gradient": self._feature_gradient},
+            {
+                "name": "branches",
+                "params": [self.features],
+                "row_gradient": self._feature_gradient,
+                "row_multipliers": np.tile(rates, self._n_components),
+            },
         ]
         if self.flow is not None:
             groups += [
-                {"name": "flow", "params": [self.flow.weights], "row_gradient": self._flow_gradient},
+                {
+                    "name": "flow",
+                    "params": [self.flow.weights],
+                    "row_gradient": self._flow_gradient,
+                    "row_multipliers": rates,
+                },
                 {"name": "flow biases", "params": [self.flow.biases]},
             ]
         return groups

@@ -36,8 +36,8 @@ class CouplingPass(NamedTuple):
 
     profile_of int64 [T, E]; weights flat [V * size], the profiles' sums; biases flat [L * stride]; size; stride. Filled
     forward: states [T, L+1, E], the base draws, then the values after each layer; hidden flat [T * L * stride],
-    activated; sigmoid [T, L, E] of s + 2 of the moved edges; log_det [T]. Filled on the way back: hidden_gradient, of the shape of
-    hidden, with respect to the units before activation; shift_gradient and s_gradient [T, L, E].
+    activated; sigmoid [T, L, E] of s + 2 of the moved edges; log_det [T]. Filled on the way back: hidden_gradient, of
+    the shape of hidden, with respect to the units before activation; shift_gradient and s_gradient [T, L, E].
     """
 
     profile_of: Any

@@ -1,0 +1,161 @@
+"""How good a fit is against wall seconds: KL and ASDSF to the golden runs and the single-sample ELBO, as it trains.
+
+    VBPI_MIX_DATA=... python benchmarks/quality.py run --data DS1 --schedule default --flow realnvp --iterations 10000 --csv q.csv
+    python benchmarks/quality.py draw --csv q1.csv q2.csv --figure quality
+
+Seconds count from the start of the program, with reading the trees and the warm start in them and without what measuring
+takes. A = 4, S = 2, S2A, two files of UFBoot trees; one thread unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import data_folder
+
+BEGIN = time.perf_counter()
+COLUMNS = ("data", "schedule", "flow", "threads", "seed", "seconds", "iteration", "elbo", "elbo_se", "kl", "asdsf")
+# MrBayes 3.2.7a with BEAGLE on one core, 2 x 4 chains until its own ASDSF was below 0.01, three seeds: CPU seconds, ASDSF
+# to the golden runs, golden mass of the topologies it sampled.
+MRBAYES = {
+    "DS1": ((25, 0.037, 0.970), (53, 0.003, 0.983), (102, 0.018, 0.985)),
+    "DS4": ((2.4, 0.014, 0.72), (25, 0.007, 0.91), (27, 0.003, 0.92)),
+}
+START_BY_SCHEDULE = {"default": "warm", "paper": "flat"}
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train once, and write a row at every measurement."""
+    from vbpi_mix.evaluation import evaluate
+    from vbpi_mix.phylo import sbn
+    from vbpi_mix.phylo.alignment import read_alignment
+    from vbpi_mix.phylo.splits import average_standard_deviation, sbn_split_frequencies, split_frequencies, unite
+    from vbpi_mix.phylo.tree_sample import read_tree_sample
+    from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.provenance import use_threads
+    from vbpi_mix.training.trainer import Trainer
+    from vbpi_mix_cli import fit
+
+    use_threads(options.threads, torch_threads=1)
+    source = data_folder() / options.data
+    alignment = read_alignment(source / f"{options.data}.fasta")
+    sample = read_tree_sample([source / "ufboot" / f"rep_{k}.ufboot.gz" for k in (1, 10)], alignment.taxa)
+    default = options.schedule == "default"
+    model = {
+        "A": 4, "S": 2, "K": 10, "estimator": "s2a", "branch": "psp", "flow": options.flow, "flow_layers": None,
+        "flow_hidden": None, "init": START_BY_SCHEDULE[options.schedule], "pair_rate": fit.PAIR_RATE if default else 1.0,
+    }  # fmt: skip
+    problem = fit._build(alignment, sample, model, options.seed)
+    measuring = time.perf_counter()
+    golden = read_tree_sample(sorted(source.glob("golden/*.gz")), alignment.taxa)
+    encoded = problem.support.encode(golden.children)
+    golden_splits = split_frequencies(golden.children, golden.weights)
+    lost = time.perf_counter() - measuring
+    table: list[dict[str, object]] = []
+
+    def measure(iteration: int, generator: torch.Generator) -> dict[str, float]:
+        nonlocal lost
+        now = time.perf_counter()
+        logits = problem.trees.logits.detach().numpy()
+        log_q = sbn.log_probability(logits, problem.support, encoded)
+        log_q = np.logaddexp.reduce(log_q, axis=1) - np.log(log_q.shape[1])
+        held = np.isfinite(log_q)
+        kl = float((golden.weights[held] * (np.log(golden.weights[held]) - log_q[held])).sum())
+        asdsf = average_standard_deviation(unite(golden_splits, sbn_split_frequencies(problem.support, logits)))
+        found = evaluate(problem.trees, problem.target, importance_samples=100, repeats=10, generator=generator)
+        values = (
+            options.data, options.schedule, options.flow, options.threads, options.seed, round(now - BEGIN - lost, 2),
+            iteration, round(found.elbo, 3), round(found.elbo_standard_error, 3), round(kl, 4), round(asdsf, 5),
+        )  # fmt: skip
+        table.append(dict(zip(COLUMNS, values, strict=True)))
+        with options.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(table)
+        print(*values, flush=True)
+        lost += time.perf_counter() - now
+        return {"elbo": found.elbo}
+
+    measure(0, torch.Generator().manual_seed(1))
+    measured: Any = problem
+    measured.metric_names, measured.validate = ("elbo",), measure
+    multipliers = fit._multipliers({"schedule": options.schedule, "flow": options.flow})
+    config = TrainingConfig(
+        iterations=options.iterations,
+        schedule=options.schedule,
+        learning_rate=fit.LEARNING_RATE if default else None,
+        learning_rate_multipliers=multipliers,
+        tempering_iterations=0 if default else None,
+        validate_every=options.every,
+        seed=options.seed,
+        threads=options.threads,
+    )
+    Trainer(measured, config).run()
+
+
+def draw(options: argparse.Namespace) -> None:
+    """A row of panels for each data set, a line for each schedule, MrBayes as points."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [row for path in options.csv for row in csv.DictReader(path.read_text().splitlines())]
+    names = list(dict.fromkeys(row["data"] for row in rows))
+    panels = (("kl", "KL(golden || fit)"), ("asdsf", "ASDSF to golden"), ("elbo", "single-sample ELBO"))
+    figure, axes = plt.subplots(len(names), 3, figsize=(12, 3.3 * len(names)), squeeze=False)
+    for line, name in zip(axes, names, strict=True):
+        for axis, (column, label) in zip(line, panels, strict=True):
+            for key in dict.fromkeys((row["schedule"], row["flow"]) for row in rows if row["data"] == name):
+                own = [row for row in rows if row["data"] == name and (row["schedule"], row["flow"]) == key]
+                axis.plot(
+                    [float(row["seconds"]) for row in own], [float(row[column]) for row in own], ".-", markersize=4,
+                    label=f"{key[0]} schedule, flow {key[1]}",
+                )  # fmt: skip
+            if column == "asdsf":
+                points = MRBAYES.get(name, ())
+                axis.plot([p[0] for p in points], [p[1] for p in points], "kx", label="MrBayes, three seeds")
+            axis.set_xscale("log")
+            axis.set_xlabel("seconds")
+            axis.set_title(f"{name}: {label}", fontsize=10)
+            axis.grid(alpha=0.3)
+            if column == "elbo":
+                best = max(float(row["elbo"]) for row in rows if row["data"] == name)
+                axis.set_ylim(best - 15, best + 1)
+            else:
+                axis.set_yscale("log")
+        line[1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(options.figure.with_suffix(".png"), dpi=110)
+
+
+def main() -> None:
+    """Run or draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("run")
+    one.add_argument("--data", default="DS1")
+    one.add_argument("--schedule", default="default", choices=list(START_BY_SCHEDULE))
+    one.add_argument("--flow", default="none")
+    one.add_argument("--iterations", type=int, default=10_000)
+    one.add_argument("--every", type=int, default=500)
+    one.add_argument("--threads", type=int, default=1)
+    one.add_argument("--seed", type=int, default=1)
+    one.add_argument("--csv", type=Path, required=True)
+    one.set_defaults(action=run)
+    two = commands.add_parser("draw")
+    two.add_argument("--csv", type=Path, nargs="+", required=True)
+    two.add_argument("--figure", type=Path, required=True, metavar="PREFIX")
+    two.set_defaults(action=draw)
+    options = parser.parse_args()
+    options.action(options)
+
+
+if __name__ == "__main__":
+    main()
