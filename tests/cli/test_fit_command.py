@@ -95,14 +95,16 @@ def test_loglik_prints_one_number(run, six, benchmark_data):
     assert value == pytest.approx(row["log_likelihood"], abs=1e-3)
 
 
-@pytest.mark.parametrize("estimator", ["a2a", "s2a", "s2s"])
-def test_same_seed_same_trace_whatever_the_threads(run, six, estimator):
+@pytest.mark.parametrize(
+    ("estimator", "flow"), [("a2a", "none"), ("s2a", "none"), ("s2s", "none"), ("s2a", "planar"), ("a2a", "realnvp")]
+)
+def test_same_seed_same_trace_whatever_the_threads(run, six, estimator, flow):
     traces = []
     for threads in (1, 2):
         sampled = 8 if estimator == "a2a" else 4
         outcome = run(
             "fit", "six.nex", "--trees", "all.ufboot", "--iterations", 40, "--threads", threads, "--quiet", "--A", 8,
-            "--S", sampled, "--estimator", estimator, "--out", f"t{threads}.vbpi",
+            "--S", sampled, "--estimator", estimator, "--flow", flow, "--out", f"t{threads}.vbpi",
         )  # fmt: skip
         assert outcome.status == 0, outcome.err
         traces.append(trace_without_seconds(six / f"t{threads}.vbpi" / "trace.csv"))
@@ -110,11 +112,12 @@ def test_same_seed_same_trace_whatever_the_threads(run, six, estimator):
     assert traces[0] == traces[1]
 
 
-def test_resume_continues_as_if_it_had_not_stopped(run, six, monkeypatch):
+@pytest.mark.parametrize("flow", ["none", "planar", "realnvp"])
+def test_resume_continues_as_if_it_had_not_stopped(run, six, monkeypatch, flow):
     """Ctrl-C in iteration 31, then --resume: the same trace, parameters and trees as without a stop."""
     from vbpi_mix_cli.phylo_runs import PhyloProblem
 
-    assert run(*FIT, "--out", "whole.vbpi").status == 0
+    assert run(*FIT, "--flow", flow, "--out", "whole.vbpi").status == 0
     objective = PhyloProblem.objective
 
     def interrupted(self, iteration, beta, generator):
@@ -124,7 +127,7 @@ def test_resume_continues_as_if_it_had_not_stopped(run, six, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(PhyloProblem, "objective", interrupted)
-        first = run(*FIT, "--out", "parts.vbpi")
+        first = run(*FIT, "--flow", flow, "--out", "parts.vbpi")
     assert "interrupted after 31 iterations" in first.out
     outcome = run("fit", "--resume", "parts.vbpi", "--quiet")
     assert outcome.status == 0, outcome.err
@@ -134,6 +137,9 @@ def test_resume_continues_as_if_it_had_not_stopped(run, six, monkeypatch):
     whole, parts = (torch.load(six / d / "checkpoint.pt", weights_only=True) for d in ("whole.vbpi", "parts.vbpi"))
     for name in ("logits", "features"):
         assert torch.equal(whole["problem"][name], parts["problem"][name])
+    for name, weights in whole["problem"].get("flow", {}).items():
+        assert torch.equal(weights, parts["problem"]["flow"][name])
+        assert (weights != 0.0).any()
     assert (six / "whole.vbpi" / "consensus.nwk").read_text() == (six / "parts.vbpi" / "consensus.nwk").read_text()
 
 
@@ -145,9 +151,29 @@ def test_sample_beside_the_alignment_is_found_and_named(run, six):
     assert "iteration 20" in outcome.err
 
 
-@pytest.mark.parametrize("option", [("--branch", "split"), ("--init", "flat"), ("--init", "average")])
-def test_other_models_fit(run, six, option):
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--branch", "split"),
+        ("--init", "flat"),
+        ("--init", "average"),
+        ("--init", "em", "--flow", "planar", "--flow-layers", 3),
+        ("--flow", "realnvp", "--flow-layers", 5, "--flow-hidden", 7, "--branch", "split"),
+    ],
+)
+def test_other_models_fit_and_are_evaluated(run, six, option):
     assert run(*FIT, *option).status == 0
+    outcome = run("eval", "six.vbpi", "--importance-samples", 50, "--repeats", 5)
+    assert outcome.status == 0, outcome.err
+    summary = json.loads((six / "six.vbpi" / "summary.json").read_text())
+    assert all(math.isfinite(form["mean"]) for form in summary["marginal_log_likelihood"])
+
+
+def test_layers_that_make_no_flow_are_refused(run, six):
+    outcome = run(*FIT, "--flow", "realnvp", "--flow-layers", 0)
+    assert outcome.status == 2
+    assert "each must be at least 1" in outcome.err
+    assert not (six / "six.vbpi").exists()
 
 
 def test_flat_start_is_flat(run, six):
@@ -157,12 +183,27 @@ def test_flat_start_is_flat(run, six):
     assert state["logits"].abs().max() < 1e-9
 
 
+def test_a_warm_start_weighs_topologies_by_their_likelihood_and_not_by_the_sample(run, six):
+    """A topology that the sample has two thousand times of two thousand and odd is no more probable for that."""
+    lines = (six / "all.ufboot").read_text().splitlines()
+    probabilities = []
+    for k in (7, 40):
+        (six / "heavy.ufboot").write_text("\n".join([*lines, *([lines[k]] * 2000)]) + "\n")
+        run("fit", "six.nex", "--trees", "heavy.ufboot", "--iterations", 1, "--learning-rate", 1e-12, "--threads", 1,
+            "--quiet", "--A", 1, "--force")  # fmt: skip
+        fitted = read_tree_sample([six / "six.vbpi" / "topologies.trprobs"], read_alignment("six.nex").taxa)
+        probabilities.append({tree.tobytes(): p for tree, p in zip(fitted.children, fitted.weights, strict=True)})
+    shared = probabilities[0].keys() & probabilities[1].keys()
+    assert len(shared) > 10
+    assert max(abs(probabilities[0][tree] - probabilities[1][tree]) for tree in shared) < 0.2
+
+
 def test_weights_of_the_sample_reach_the_start(run, six):
     """EM on a sample in which one topology has most of the weight makes it most probable."""
     lines = (six / "all.ufboot").read_text().splitlines()
     (six / "heavy.ufboot").write_text("\n".join([*lines, *([lines[7]] * 2000)]) + "\n")
     run("fit", "six.nex", "--trees", "heavy.ufboot", "--iterations", 1, "--learning-rate", 1e-12, "--threads", 1,
-        "--quiet", "--A", 1)  # fmt: skip
+        "--quiet", "--A", 1, "--init", "em")  # fmt: skip
     taxa = read_alignment("six.nex").taxa
     fitted = read_tree_sample([six / "six.vbpi" / "topologies.trprobs"], taxa)
     heavy = read_tree_sample([six / "heavy.ufboot"], taxa)

@@ -96,7 +96,7 @@ class PhyloMixture:
         self.features = initial_features(support, n_components, branch_model, generator)
         if features is not None:
             with torch.no_grad():
-                self.features += torch.from_numpy(features)
+                self.features += torch.from_numpy(features[: self.features.shape[1]])
         self.flow = flow
         self._pair_rate = pair_rate
         self._pulled: _Step | None = None
@@ -147,7 +147,7 @@ class PhyloMixture:
             return None
         step = self._pulled
         touched = distinct(step.topologies.rows.reshape(-1), self._place)
-        rows = (step.evaluated[:, None] * self.support.n_features + touched).reshape(-1)
+        rows = (step.evaluated[:, None] * self.features.shape[1] + touched).reshape(-1)
         return RowGradient(rows, gradient.numpy().reshape(-1, 2)[rows])
 
     def _flow_gradient(self) -> RowGradient | None:
@@ -168,7 +168,7 @@ class PhyloMixture:
                 "name": "branches",
                 "params": [self.features],
                 "row_gradient": self._feature_gradient,
-                "row_multipliers": np.tile(rates, self._n_components),
+                "row_multipliers": np.tile(rates[: self.features.shape[1]], self._n_components),
             },
         ]
         if self.flow is not None:
