@@ -40,18 +40,18 @@ def run(options: argparse.Namespace) -> None:
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli import fit
+    from vbpi_mix_cli.phylo_start import build_problem, learning_rates
 
     use_threads(options.threads, torch_threads=1)
     source = data_folder() / options.data
     alignment = read_alignment(source / f"{options.data}.fasta")
     sample = read_tree_sample([source / "ufboot" / f"rep_{k}.ufboot.gz" for k in (1, 10)], alignment.taxa)
-    default = options.schedule == "default"
+    rates = learning_rates(options.schedule, options.flow)
     model = {
         "A": 4, "S": 2, "K": 10, "estimator": "s2a", "branch": "psp", "flow": options.flow, "flow_layers": None,
-        "flow_hidden": None, "init": START_BY_SCHEDULE[options.schedule], "pair_rate": fit.PAIR_RATE if default else 1.0,
+        "flow_hidden": None, "init": START_BY_SCHEDULE[options.schedule], "pair_rate": rates.pairs,
     }  # fmt: skip
-    problem = fit._build(alignment, sample, model, options.seed)
+    problem = build_problem(alignment, sample, model, options.seed)
     measuring = time.perf_counter()
     golden = read_tree_sample(sorted(source.glob("golden/*.gz")), alignment.taxa)
     encoded = problem.support.encode(golden.children)
@@ -85,13 +85,12 @@ def run(options: argparse.Namespace) -> None:
     measure(0, torch.Generator().manual_seed(1))
     measured: Any = problem
     measured.metric_names, measured.validate = ("elbo",), measure
-    multipliers = fit._multipliers({"schedule": options.schedule, "flow": options.flow})
     config = TrainingConfig(
         iterations=options.iterations,
         schedule=options.schedule,
-        learning_rate=fit.LEARNING_RATE if default else None,
-        learning_rate_multipliers=multipliers,
-        tempering_iterations=0 if default else None,
+        learning_rate=rates.learning_rate,
+        learning_rate_multipliers=rates.multipliers,
+        tempering_iterations=0 if options.schedule == "default" else None,
         validate_every=options.every,
         seed=options.seed,
         threads=options.threads,

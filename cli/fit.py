@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +16,6 @@ if TYPE_CHECKING:
     from vbpi_mix_cli.phylo_runs import PhyloProblem
 
 POSTERIOR_TREES = 10_000
-# Of the networks (docs/log.md says how these were found).
-LEARNING_RATE = 0.01
-BRANCH_MULTIPLIER = 0.5
-# A flow's output is a sum over hundreds of weights, which all move at once.
-FLOW_MULTIPLIER = 0.02
-# Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
-# its split, which is drawn more often (docs/flows.md).
-PAIR_RATE = 0.2
-
 EPILOG = """\b
 Examples:
   vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
@@ -109,12 +101,14 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.run_directory import RunDirectory
+    from vbpi_mix_cli.phylo_start import build_problem, learning_rates
 
     estimator = Estimator.parse(options["estimator"])
     n_components, n_sampled = _components(options["n_components"], options["n_sampled"], estimator.value)
     draw_components(estimator, n_components, n_sampled, torch.Generator())
     if options["particles"] < 1:
         raise ConfigError(f"--K {options['particles']}: each sampled component needs at least 1 particle")
+    rates = learning_rates(options["schedule"], options["flow"])
     init = options["init"] or ("flat" if options["schedule"] == "paper" else "warm")
     training = TrainingConfig(
         # A warm start is near the posterior already: tempering would lead away from it first.
@@ -122,8 +116,8 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
         iterations=options["iterations"],
         seconds=options["seconds"],
         schedule=options["schedule"],
-        learning_rate=options["learning_rate"] or (LEARNING_RATE if options["schedule"] == "default" else None),
-        learning_rate_multipliers=_multipliers(options),
+        learning_rate=options["learning_rate"] or rates.learning_rate,
+        learning_rate_multipliers=rates.multipliers,
         seed=options["seed"],
         threads=options["threads"],
     ).resolve()
@@ -146,7 +140,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
             "flow_layers": options["flow_layers"],
             "flow_hidden": options["flow_hidden"],
             "init": init,
-            "pair_rate": PAIR_RATE if options["schedule"] == "default" else 1.0,
+            "pair_rate": rates.pairs,
         },
         "training": training.to_dict(),
     }
@@ -155,13 +149,15 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
         from vbpi_mix.phylo.widen import widen_sample
 
         widened = widen_sample(sample)
-    problem = _build(alignment, widened, config["model"], training.seed)
+    begin = time.perf_counter()
+    problem = build_problem(alignment, widened, config["model"], training.seed)
+    setup_seconds = time.perf_counter() - begin
     if not quiet:
         support = problem.support
         click.echo(
             f"{len(alignment.taxa)} taxa, {alignment.states.shape[1]} sites, {problem.patterns.weights.size} patterns; "
             f"{sample.tree_weights.size:,} trees, {sample.weights.size:,} topologies, "
-            f"{support.n_params:,} support elements",
+            f"{support.n_params:,} support elements; start ({init}) found in {setup_seconds:.1f} s",
             err=True,
         )
     if trust["warning"] and not quiet:
@@ -171,17 +167,9 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
             from vbpi_mix.phylo.tree_sources import describe_source, write_trprobs
 
             write_trprobs(sample, run.path / "tree_sample.trprobs", describe_source(source["made"]))
-        run.update_summary({"held_out_coverage": trust["share"]})
+        run.update_summary({"held_out_coverage": trust["share"], "setup_seconds": setup_seconds})
         run.commit(config)
         _train_and_export(problem, training, run, config, quiet)
-
-
-def _multipliers(options: dict[str, Any]) -> dict[str, float]:
-    """Of the learning rate, by parameter group; the published schedule has one rate for all."""
-    if options["schedule"] == "paper":
-        return {}
-    of_flow = {} if options["flow"] == "none" else {"flow": FLOW_MULTIPLIER, "flow biases": FLOW_MULTIPLIER}
-    return {"branches": BRANCH_MULTIPLIER, **of_flow}
 
 
 def _components(n_components: int | None, n_sampled: int | None, estimator: str) -> tuple[int, int]:
@@ -252,54 +240,6 @@ def _held_out(sample: TreeSample, options: dict[str, Any]) -> dict[str, Any]:
         return {"share": None, "warning": "the tree sample is a single tree: the fit can find no other topology"}
     found = held_out_coverage(sample, widen_topologies=0 if options["widen"] == "nni" else None)
     return {"share": found.share, "warning": found.warning()}
-
-
-def _build(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed: int) -> PhyloProblem:
-    import numpy as np
-    import torch
-
-    from vbpi_mix.estimators import Estimator
-    from vbpi_mix.phylo import sbn
-    from vbpi_mix.phylo.likelihood import pack_patterns
-    from vbpi_mix.phylo.mixture import PhyloMixture
-    from vbpi_mix.phylo.site_patterns import compress
-    from vbpi_mix.phylo.support import build_support
-    from vbpi_mix.phylo.target import PhyloTarget
-    from vbpi_mix.phylo.warm_start import warm_start
-    from vbpi_mix_cli.phylo_runs import PhyloProblem, flow_of
-
-    support = build_support(sample.children)
-    patterns = compress(alignment)
-    logits, features = None, None
-    if model["init"] != "flat":
-        encoded, weights = support.encode(sample.children), sample.weights
-        if model["init"] == "warm":
-            start = warm_start(
-                support, encoded, weights, PhyloTarget(pack_patterns(patterns)), np.random.default_rng(seed),
-                split_only=model["branch"] == "split",
-            )  # fmt: skip
-            weights, features = start.weights, start.features
-        fitted = sbn.fit_simple_average if model["init"] == "average" else sbn.fit_em
-        logits = fitted(support, encoded, weights)
-    generator = torch.Generator().manual_seed(seed)
-    mixture = PhyloMixture(
-        support,
-        model["A"],
-        generator=generator,
-        branch_model=model["branch"],
-        logits=logits,
-        features=features,
-        flow=flow_of(model, support, generator),
-        pair_rate=model["pair_rate"],
-    )
-    return PhyloProblem(
-        alignment.taxa,
-        patterns,
-        mixture,
-        estimator=Estimator.parse(model["estimator"]),
-        sampled=model["S"],
-        particles=model["K"],
-    )
 
 
 def _resume(place: Path, threads: int | None, quiet: bool) -> None:

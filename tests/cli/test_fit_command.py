@@ -44,7 +44,8 @@ def test_fit_writes_a_run_that_other_programs_read(run, six):
     assert set(summary["versions"]) >= {"python", "torch", "numpy", "numba", "vbpi_mix"}
     config = yaml.safe_load((place / "config.yaml").read_text())
     assert config["model"] == {
-        "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp", "flow": "none", "flow_layers": None, "flow_hidden": None, "init": "warm",
+        "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp",
+        "flow": "none", "flow_layers": None, "flow_hidden": None, "init": "warm",
         "pair_rate": 0.2,
     }  # fmt: skip
     assert config["training"]["iterations"] == 60
