@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+from vbpi_mix.data_files import data_folder
 from vbpi_mix.phylo.alignment import Alignment, read_alignment
-from vbpi_mix.phylo.benchmarks import data_folder
 from vbpi_mix.phylo.coverage import coverage
 from vbpi_mix.phylo.splits import average_standard_deviation, split_frequencies, unite
 from vbpi_mix.phylo.support import build_support

@@ -65,8 +65,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The path of the cache, not made yet; downloads do not wait between attempts."""
     folder = tmp_path / "cache"
-    for module in (benchmarks, data_files):
-        monkeypatch.setattr(module, "cache_folder", lambda: folder)
+    monkeypatch.setattr(data_files, "cache_folder", lambda: folder)
     monkeypatch.setattr(download, "SECONDS_BETWEEN_ATTEMPTS", 0.0)
     monkeypatch.delenv("VBPI_MIX_DATA", raising=False)
     monkeypatch.delenv("VBPI_MIX_OFFLINE", raising=False)

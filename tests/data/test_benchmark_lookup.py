@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from vbpi_mix.data_files import DataFolderError
 from vbpi_mix.phylo.benchmarks import (
     BenchmarkError,
     benchmark_names,
@@ -91,7 +92,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(data, name, hint):
 
 def test_a_data_folder_that_is_not_there_is_said(data, monkeypatch):
     monkeypatch.setenv("VBPI_MIX_DATA", "nowhere")
-    with pytest.raises(BenchmarkError, match="VBPI_MIX_DATA=nowhere: no such folder"):
+    with pytest.raises(DataFolderError, match="VBPI_MIX_DATA=nowhere: no such folder"):
         find_benchmark("DS1")
 
 

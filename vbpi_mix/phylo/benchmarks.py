@@ -11,7 +11,6 @@ The facts come from data/DSn/dataset.yaml; the alignments are not part of this p
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -22,13 +21,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from vbpi_mix import data_files
+from vbpi_mix.data_files import DATA_VARIABLE, sha256_of
 from vbpi_mix.download import OFFLINE_VARIABLE, DownloadError, download, is_offline
 from vbpi_mix.errors import TreeError, VbpiMixError
 from vbpi_mix.phylo.alignment import read_alignment, write_nexus
 from vbpi_mix.phylo.site_patterns import compress
 from vbpi_mix.phylo.tree_files import expand_paths, find_tree_samples
 
-DATA_VARIABLE = "VBPI_MIX_DATA"
 _FASTA_SUFFIXES = (".fasta", ".fas", ".fa")
 _NEXUS_SUFFIXES = (".nex", ".nexus", ".nxs")
 _CURE = "delete it and fetch it again"
@@ -127,23 +127,23 @@ def obtain(name: str, *, as_fasta: bool = False, offline: bool = False) -> Path:
         _download(known, offline)
         found = locate(name, as_fasta=as_fasta)
     if found is None:
-        raise BenchmarkError(f"{known.name}: not in {cache_folder()} although just written there; try again")
+        raise BenchmarkError(f"{known.name}: not in {data_files.cache_folder()} although just written there; try again")
     return found
 
 
 def locate(name: str, *, as_fasta: bool = False) -> Path | None:
     """The alignment file of a benchmark if it is at hand, in VBPI_MIX_DATA or in the cache; else None.
 
-    A cached file counts only if its FASTA file has the right checksum. Raises BenchmarkError if VBPI_MIX_DATA
+    A cached file counts only if its FASTA file has the right checksum. Raises DataFolderError if VBPI_MIX_DATA
     names no folder.
     """
     known = benchmark(name)
     suffixes = (".fasta", ".nex") if as_fasta else (".nex", ".fasta")
-    own = data_folder()
-    for folder in [own, cache_folder()] if own else [cache_folder()]:
+    own = data_files.data_folder()
+    for folder in [own, data_files.cache_folder()] if own else [data_files.cache_folder()]:
         files = [folder / known.name / f"{known.name}{suffix}" for suffix in suffixes]
         present = [file for file in files if file.is_file()]
-        if folder != own and (len(present) < 2 or _sha256(files[suffixes.index(".fasta")]) != known.sha256):
+        if folder != own and (len(present) < 2 or sha256_of(files[suffixes.index(".fasta")]) != known.sha256):
             continue
         if present:
             return present[0]
@@ -157,7 +157,7 @@ def benchmark_tree_samples(name: str) -> list[Path]:
     above all), else the short MrBayes runs, else the long MrBayes run. The golden runs are never given, since
     they are what a fit is compared with.
     """
-    own = data_folder()
+    own = data_files.data_folder()
     if own is None:
         return []
     folder = own / benchmark(name).name
@@ -178,14 +178,14 @@ def verify(name: str) -> list[Path]:
     NEXUS and FASTA must be the same alignment. Raises BenchmarkError, or AlignmentError, at the first fault.
     """
     known = benchmark(name)
-    own = data_folder()
-    folders = [own, cache_folder()] if own else [cache_folder()]
+    own = data_files.data_folder()
+    folders = [own, data_files.cache_folder()] if own else [data_files.cache_folder()]
     names = [f"{known.name}.fasta", f"{known.name}.nex"]
     files = [folder / known.name / file_name for folder in folders for file_name in names]
     present = [file for file in files if file.is_file()]
     first = None
     for file in present:
-        if file.suffix == ".fasta" and _sha256(file) != known.sha256:
+        if file.suffix == ".fasta" and sha256_of(file) != known.sha256:
             raise BenchmarkError(f"{file}: not the published file (wrong checksum); {_CURE}")
         alignment = read_alignment(file)
         found = (*alignment.states.shape, compress(alignment).weights.size)
@@ -200,29 +200,11 @@ def verify(name: str) -> list[Path]:
     return present
 
 
-def data_folder() -> Path | None:
-    """The folder that VBPI_MIX_DATA names, None if it is not set; BenchmarkError if it is no folder."""
-    value = os.environ.get(DATA_VARIABLE)
-    if not value:
-        return None
-    folder = Path(value).expanduser()
-    if not folder.is_dir():
-        raise BenchmarkError(f"{DATA_VARIABLE}={value}: no such folder; name the one that holds DS1, DS2 ...")
-    return folder
-
-
-def cache_folder() -> Path:
-    """The user's cache folder; it need not exist."""
-    import pooch
-
-    return Path(pooch.os_cache("vbpi-mix"))
-
-
 def _download(known: Benchmark, offline: bool) -> None:
     """Bring FASTA and NEXUS of a benchmark into the cache."""
-    folder = cache_folder() / known.name
+    folder = data_files.cache_folder() / known.name
     fasta = folder / f"{known.name}.fasta"
-    have_fasta = fasta.is_file() and _sha256(fasta) == known.sha256
+    have_fasta = fasta.is_file() and sha256_of(fasta) == known.sha256
     if is_offline(offline) and not have_fasta:
         raise BenchmarkError(
             f"{known.name} is not here and downloads are off (--offline or {OFFLINE_VARIABLE}); "
@@ -246,7 +228,3 @@ def _nearest(name: str) -> str:
     names = benchmark_names()
     near = difflib.get_close_matches(name.upper(), names, n=3, cutoff=0.6)
     return f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(names)}"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
