@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,35 @@ def benchmark_data() -> Path:
     if not (folder / "DS1").is_dir():
         pytest.skip(f"no benchmark data in {folder}; set VBPI_MIX_DATA to the folder that holds DS1 ... DS8")
     return folder
+
+
+@dataclass
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+    def error_line(self):
+        """The one line that an expected error prints; status 2."""
+        assert self.status == 2, (self.status, self.out, self.err)
+        lines = [line for line in self.err.splitlines() if line]
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+@pytest.fixture
+def run(capsys):
+    """run("fit", "x.nex", ...) -> Outcome."""
+
+    from vbpi_mix_cli.main import main
+
+    def call(*arguments):
+        try:
+            main([str(a) for a in arguments])
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return call

@@ -1,8 +1,6 @@
-"""A small alignment with its tree sample, and a way to run the command line in the process."""
+"""A small alignment with its tree sample."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,37 +8,6 @@ import pytest
 from vbpi_mix.phylo.alignment import write_nexus
 from vbpi_mix.phylo.simulate import simulate_alignment
 from vbpi_mix.phylo.topology import enumerate_topologies, to_newick
-from vbpi_mix_cli.main import main
-
-
-@dataclass
-class Outcome:
-    status: int
-    out: str
-    err: str
-
-    def error_line(self):
-        """The one line that an expected error prints; status 2."""
-        assert self.status == 2, (self.status, self.out, self.err)
-        lines = [line for line in self.err.splitlines() if line]
-        assert len(lines) == 1, self.err
-        return lines[0]
-
-
-@pytest.fixture
-def run(capsys):
-    """run("fit", "x.nex", ...) -> Outcome."""
-
-    def call(*arguments):
-        try:
-            main([str(a) for a in arguments])
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        captured = capsys.readouterr()
-        return Outcome(status, captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture

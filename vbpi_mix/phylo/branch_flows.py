@@ -100,10 +100,10 @@ class BranchFlow(ABC):
         self._profiles = profiles = profiles[:count]
         sums = self._take("sums", count * self._size, np.float64)
         weights = self.weights.detach().numpy().reshape(-1)
-        self._share(kernels.gather, kernels.gather_in_parallel, count, trees, profiles, self._size, weights, sums)
+        _share(kernels, "gather", count, trees, profiles, self._size, weights, sums)
         self._run = run = self._new_pass(profile_of, sums)
         run.states[:, 0] = draws
-        self._share(self.kernels.forward, self.kernels.forward_in_parallel, trees, trees, run)
+        _share(self.kernels, "forward", trees, trees, run)
         self._calls += 1
         return FlowPass(self._calls, rows, draws, run.states[:, -1].copy(), run.log_det)
 
@@ -118,16 +118,14 @@ class BranchFlow(ABC):
         run, profiles, size = self._run, self._profiles, self._size
         trees, count = done.draws.shape[0], profiles.shape[0]
         gradient = values.copy()
-        self._share(self.kernels.backward, self.kernels.backward_in_parallel, trees, trees, run, gradient, log_det)
+        _share(self.kernels, "backward", trees, trees, run, gradient, log_det)
         users = self._group("users", run.profile_of.reshape(-1), count)
         sums = self._take("sums_gradient", count * size, np.float64)
-        self._share(
-            self.kernels.profile_gradients, self.kernels.profile_gradients_in_parallel, count, trees, users, run, sums
-        )
+        _share(self.kernels, "profile_gradients", count, trees, users, run, sums)
         touched = self._group("touched", profiles.reshape(-1), self.weights.shape[0])
         number = touched.keys.size
         weights = self._take("weights_gradient", number * size, self.weights.detach().numpy().dtype)
-        self._share(kernels.scatter, kernels.scatter_in_parallel, number, trees, touched, size, sums, weights)
+        _share(kernels, "scatter", number, trees, touched, size, sums, weights)
         biases = np.empty(self.biases.numel())
         self.kernels.bias_gradient(run, biases)
         rows = RowGradient(touched.keys, weights.reshape(number, size))
@@ -139,24 +137,7 @@ class BranchFlow(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the state of a flow of the same shape; CheckpointError if it is of another."""
-        with torch.no_grad():
-            for name, mine in self._views().items():
-                given = state.get(name)
-                if not isinstance(given, Tensor) or given.shape != mine.shape:
-                    found = list(given.shape) if isinstance(given, Tensor) else "nothing"
-                    raise CheckpointError(
-                        f"the checkpoint's flow {name} have shape {found}, this model's {list(mine.shape)}: it is of "
-                        "another support or another flow"
-                    )
-                mine.copy_(given)
-
-    def _share(self, sequential: Any, parallel: Any, count: int, trees: int, *arguments: Any) -> None:
-        """Run a kernel over `count` items, on all threads if there are trees enough."""
-        chunks = min(numba.get_num_threads(), count) if trees >= PARALLEL_TREES else 1
-        if chunks > 1:
-            parallel(chunks, *arguments)
-        else:
-            sequential(0, count, *arguments)
+        take_over(self._views(), state, "flow ", "of another support or another flow")
 
     def _group(self, name: str, values: np.ndarray, largest: int) -> Any:
         """kernels.group of non-negative values below `largest`."""
@@ -266,6 +247,29 @@ class Planar(BranchFlow):
             sums_gradient=np.empty((trees, edges, self._size)),
             activation_gradient=np.empty((trees, layers)),
         )
+
+
+def take_over(parameters: Mapping[str, Tensor], state: Mapping[str, Any], what: str, otherwise: str) -> None:
+    """Copy tensors of a checkpoint into parameters of the same names; CheckpointError if a shape differs."""
+    with torch.no_grad():
+        for name, mine in parameters.items():
+            given = state.get(name)
+            if not isinstance(given, Tensor) or given.shape != mine.shape:
+                found = list(given.shape) if isinstance(given, Tensor) else "nothing"
+                raise CheckpointError(
+                    f"the checkpoint's {what}{name} have shape {found}, this model's {list(mine.shape)}: it is {otherwise}"
+                )
+            mine.copy_(given)
+
+
+def _share(module: ModuleType, name: str, count: int, trees: int, *arguments: Any) -> None:
+    """Run a kernel over `count` items: on all threads, if there are trees enough and it has a parallel form."""
+    parallel = getattr(module, f"{name}_in_parallel", None)
+    chunks = min(numba.get_num_threads(), count) if trees >= PARALLEL_TREES else 1
+    if parallel is not None and chunks > 1:
+        parallel(chunks, *arguments)
+    else:
+        getattr(module, name)(0, count, *arguments)
 
 
 def make_flow(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.phylo import sbn
-from vbpi_mix.phylo.branch_flows import BranchFlow, FlowPass, RowGradient
+from vbpi_mix.phylo.branch_flows import BranchFlow, FlowPass, RowGradient, take_over
 from vbpi_mix.phylo.branch_lengths import LOG_LENGTH_SHIFT, initial_features
 from vbpi_mix.phylo.kernels import particles as kernels
 from vbpi_mix.phylo.kernels.profiles import distinct
@@ -194,16 +194,8 @@ class PhyloMixture:
         """Take over parameters of a mixture of the same shape; CheckpointError if they are of another."""
         if ("flow" in state) != (self.flow is not None):
             raise CheckpointError("of the checkpoint and this model, one has a flow of branch lengths and one has none")
-        with torch.no_grad():
-            for name, mine in (("logits", self.logits), ("features", self.features)):
-                given = state.get(name)
-                if not isinstance(given, Tensor) or given.shape != mine.shape:
-                    found = list(given.shape) if isinstance(given, Tensor) else "nothing"
-                    raise CheckpointError(
-                        f"the checkpoint's {name} have shape {found}, this model's {list(mine.shape)}: "
-                        "it is of another support or number of components"
-                    )
-                mine.copy_(given)
+        own = {"logits": self.logits, "features": self.features}
+        take_over(own, state, "", "of another support or number of components")
         if self.flow is not None:
             self.flow.load_state_dict(state["flow"])
 

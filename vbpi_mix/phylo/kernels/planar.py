@@ -7,7 +7,8 @@ their order does not matter):
 
 w_e and u_e are sums of weights over the edge's profile (profiles.py), and v = u + (m - p) w / (w . w), p = w . u, with
 m = softplus(p + log(e - 1)) - 1 > -1, which keeps the layer invertible (appendix A.1 there). The constant in it makes a
-layer with u = 0 the identity. A weight row holds w of every layer, then u of every layer, each `stride` long.
+layer with u = 0 the identity. A weight row holds w of every layer, then u of every layer, each `stride` long. This is too
+little work to be shared out among threads.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import kernel
 
 RESTING = float(np.log(np.e - 1.0))
 
@@ -136,27 +136,3 @@ def bias_gradient(run, target):
     for t in range(run.activation_gradient.shape[0]):
         for layer in range(target.shape[0]):
             target[layer] += run.activation_gradient[t, layer]
-
-
-@parallel_kernel
-def forward_in_parallel(chunks, run):
-    """forward of all trees, in `chunks` runs at a time."""
-    trees = run.profile_of.shape[0]
-    for chunk in prange(chunks):
-        forward(chunk * trees // chunks, (chunk + 1) * trees // chunks, run)
-
-
-@parallel_kernel
-def backward_in_parallel(chunks, run, gradient, log_det_gradient):
-    """backward of all trees, in `chunks` runs at a time."""
-    trees = run.profile_of.shape[0]
-    for chunk in prange(chunks):
-        backward(chunk * trees // chunks, (chunk + 1) * trees // chunks, run, gradient, log_det_gradient)
-
-
-@parallel_kernel
-def profile_gradients_in_parallel(chunks, users, run, target):
-    """profile_gradients of all, in `chunks` runs at a time."""
-    count = users.keys.shape[0]
-    for chunk in prange(chunks):
-        profile_gradients(chunk * count // chunks, (chunk + 1) * count // chunks, users, run, target)
