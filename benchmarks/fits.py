@@ -103,13 +103,19 @@ def render(rows: list[dict[str, str]]) -> str:
         kl, outside, asdsf = (f"{float(row[k]):.4f}" if row.get(k) else "" for k in ("kl", "mass_outside_support", "asdsf"))
         away = abs(mean - value) / sd if sd > 0 else math.inf
         pooled = f"{float(row['pooled']):.2f} ({float(row['pooled_sd']):.2f})"
-        elbo = f"{float(row['elbo']):.2f} ({float(row['elbo_standard_error']):.2f})"
+        elbo = f"{float(row['elbo']):.2f} ({float(row['elbo_standard_error']):.2f})" if row["elbo"] else ""
         lines.append(
             f"| {row['data']} | {row['model']} | {row['trees']}, {row['flow']} | {int(row['support']):,} | "
             f"{int(row['iterations']):,} | {float(row['fit_seconds']):.0f} | {mean:.2f} ({sd:.2f}) | {pooled} | {elbo} | "
             f"{value:.2f} ({value_sd:.2f}) | {away:.1f}, {'inside' if away <= 2 else 'outside'} | {kl} | {outside} | {asdsf} |"
         )
     return "\n".join(lines)
+
+
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """The rows of a table; those of older tables are without a flow."""
+    found = csv.DictReader(table.read_text().splitlines())
+    return [{**dict.fromkeys(COLUMNS, ""), "flow": "none", **row} for row in found]
 
 
 def main() -> None:
@@ -125,7 +131,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--table", type=Path, default=Path("fits.csv"))
     options = parser.parse_args()
-    rows = list(csv.DictReader(options.table.read_text().splitlines())) if options.table.exists() else []
+    rows = read_rows(options.table) if options.table.exists() else []
     done = {(r["data"], r["model"], r["trees"], r["flow"], r["seed"]) for r in rows}
     for data in options.data:
         for model in options.models:
