@@ -104,6 +104,7 @@ def draw(options: argparse.Namespace) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     rows = [row for path in options.csv for row in csv.DictReader(path.read_text().splitlines())]
     names = list(dict.fromkeys(row["data"] for row in rows))
@@ -121,6 +122,8 @@ def draw(options: argparse.Namespace) -> None:
                 points = MRBAYES.get(name, ())
                 axis.plot([p[0] for p in points], [p[1] for p in points], "kx", label="MrBayes, three seeds")
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
             axis.set_xlabel("seconds")
             axis.set_title(f"{name}: {label}", fontsize=10)
             axis.grid(alpha=0.3)
@@ -129,7 +132,8 @@ def draw(options: argparse.Namespace) -> None:
                 axis.set_ylim(best - 15, best + 1)
             else:
                 axis.set_yscale("log")
-        line[1].legend(fontsize=7)
+        handles, labels = line[1].get_legend_handles_labels()
+        line[0].legend(handles, labels, fontsize=7, loc="upper right")
     figure.tight_layout()
     figure.savefig(options.figure.with_suffix(".png"), dpi=110)
 
