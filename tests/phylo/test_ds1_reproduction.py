@@ -9,6 +9,7 @@ MODELS = {
     "A2A": ("--A", "4", "--estimator", "a2a"),
     "S2A": ("--A", "4", "--S", "2", "--estimator", "s2a"),
     "S2S": ("--A", "4", "--S", "2", "--estimator", "s2s"),
+    "S2A with RealNVP": ("--A", "4", "--S", "2", "--estimator", "s2a", "--flow", "realnvp", "--iterations", "10000"),
 }
 
 
