@@ -1,10 +1,12 @@
 """How good a fit is against wall seconds: KL and ASDSF to the golden runs and the single-sample ELBO, as it trains.
 
     VBPI_MIX_DATA=... python benchmarks/quality.py run --data DS1 --schedule default --flow realnvp --iterations 10000 --csv q.csv
-    python benchmarks/quality.py draw --csv q1.csv q2.csv --figure quality
+    python benchmarks/quality.py mrbayes --data DS1 --csv mrbayes.csv
+    python benchmarks/quality.py draw --csv q1.csv q2.csv mrbayes.csv --figure quality
 
 Seconds count from the start of the program, with reading the trees and the warm start in them and without what measuring
-takes. A = 4, S = 2, S2A, two files of UFBoot trees; one thread unless told otherwise.
+takes. A = 4, S = 2, S2A, two files of UFBoot trees; one thread unless told otherwise. MrBayes (two runs of four chains on one
+core, a quarter cut) is stopped after some seconds and judged by the same split frequencies.
 """
 
 from __future__ import annotations
@@ -21,12 +23,7 @@ from common import data_folder
 
 BEGIN = time.perf_counter()
 COLUMNS = ("data", "schedule", "flow", "threads", "seed", "seconds", "iteration", "elbo", "elbo_se", "kl", "asdsf")
-# MrBayes 3.2.7a with BEAGLE on one core, 2 x 4 chains until its own ASDSF was below 0.01, three seeds: CPU seconds, ASDSF
-# to the golden runs, golden mass of the topologies it sampled.
-MRBAYES = {
-    "DS1": ((25, 0.037, 0.970), (53, 0.003, 0.983), (102, 0.018, 0.985)),
-    "DS4": ((2.4, 0.014, 0.72), (25, 0.007, 0.91), (27, 0.003, 0.92)),
-}
+MRBAYES = "mrbayes"
 START_BY_SCHEDULE = {"default": "warm", "paper": "flat"}
 
 
@@ -74,10 +71,7 @@ def run(options: argparse.Namespace) -> None:
             iteration, round(found.elbo, 3), round(found.elbo_standard_error, 3), round(kl, 4), round(asdsf, 5),
         )  # fmt: skip
         table.append(dict(zip(COLUMNS, values, strict=True)))
-        with options.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(table)
+        write_rows(options.csv, table)
         print(*values, flush=True)
         lost += time.perf_counter() - now
         return {"elbo": found.elbo}
@@ -98,6 +92,40 @@ def run(options: argparse.Namespace) -> None:
     Trainer(measured, config).run()
 
 
+def run_chains(options: argparse.Namespace) -> None:
+    """MrBayes for each time limit and seed: a row each, with what depends on a fit left empty."""
+    from vbpi_mix.phylo.alignment import read_alignment
+    from vbpi_mix.phylo.splits import average_standard_deviation, split_frequencies, unite
+    from vbpi_mix.phylo.tree_programs import run_mrbayes
+    from vbpi_mix.phylo.tree_sample import read_tree_sample
+
+    source = data_folder() / options.data
+    alignment = read_alignment(source / f"{options.data}.fasta")
+    golden = read_tree_sample(sorted(source.glob("golden/*.gz")), alignment.taxa)
+    golden_splits = split_frequencies(golden.children, golden.weights)
+    table: list[dict[str, object]] = []
+    for seed in options.seeds:
+        for seconds in options.seconds:
+            found = run_mrbayes(alignment, runs=2, generations=None, asdsf=None, seed=seed, seconds=seconds)
+            own = split_frequencies(found.sample.children, found.sample.weights)
+            asdsf = average_standard_deviation(unite(golden_splits, own))
+            row: dict[str, object] = {
+                "data": options.data, "schedule": MRBAYES, "threads": 1, "seed": seed, "seconds": seconds,
+                "iteration": found.facts.get("generations", ""), "asdsf": round(asdsf, 5),
+            }  # fmt: skip
+            table.append(row)
+            write_rows(options.csv, table)
+            print(*row.values(), flush=True)
+
+
+def write_rows(path: Path, table: list[dict[str, object]]) -> None:
+    """All rows measured so far."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(table)
+
+
 def draw(options: argparse.Namespace) -> None:
     """A row of panels for each data set, a line for each schedule, MrBayes as points."""
     import matplotlib
@@ -111,16 +139,20 @@ def draw(options: argparse.Namespace) -> None:
     panels = (("kl", "KL(golden || fit)"), ("asdsf", "ASDSF to golden"), ("elbo", "single-sample ELBO"))
     figure, axes = plt.subplots(len(names), 3, figsize=(12, 3.3 * len(names)), squeeze=False)
     for line, name in zip(axes, names, strict=True):
+        here = [row for row in rows if row["data"] == name]
+        fits = [row for row in here if row["schedule"] != MRBAYES]
         for axis, (column, label) in zip(line, panels, strict=True):
-            for key in dict.fromkeys((row["schedule"], row["flow"]) for row in rows if row["data"] == name):
-                own = [row for row in rows if row["data"] == name and (row["schedule"], row["flow"]) == key]
+            for schedule, flow in dict.fromkeys((row["schedule"], row["flow"]) for row in fits):
+                own = [row for row in fits if (row["schedule"], row["flow"]) == (schedule, flow)]
                 axis.plot(
                     [float(row["seconds"]) for row in own], [float(row[column]) for row in own], ".-", markersize=4,
-                    label=f"{key[0]} schedule, flow {key[1]}",
+                    label=f"{schedule} schedule, flow {flow}",
                 )  # fmt: skip
             if column == "asdsf":
-                points = MRBAYES.get(name, ())
-                axis.plot([p[0] for p in points], [p[1] for p in points], "kx", label="MrBayes, three seeds")
+                own = [row for row in here if row["schedule"] == MRBAYES]
+                axis.plot(
+                    [float(row["seconds"]) for row in own], [float(row[column]) for row in own], "kx", label="MrBayes"
+                )
             axis.set_xscale("log")
             axis.xaxis.set_major_formatter("{x:g}")
             axis.xaxis.set_minor_formatter(NullFormatter())
@@ -128,7 +160,7 @@ def draw(options: argparse.Namespace) -> None:
             axis.set_title(f"{name}: {label}", fontsize=10)
             axis.grid(alpha=0.3)
             if column == "elbo":
-                best = max(float(row["elbo"]) for row in rows if row["data"] == name)
+                best = max(float(row["elbo"]) for row in fits)
                 axis.set_ylim(best - 15, best + 1)
             else:
                 axis.set_yscale("log")
@@ -139,7 +171,7 @@ def draw(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Run or draw."""
+    """Run a fit, run MrBayes, or draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("run")
@@ -152,6 +184,12 @@ def main() -> None:
     one.add_argument("--seed", type=int, default=1)
     one.add_argument("--csv", type=Path, required=True)
     one.set_defaults(action=run)
+    chains = commands.add_parser("mrbayes")
+    chains.add_argument("--data", default="DS1")
+    chains.add_argument("--seconds", type=float, nargs="+", default=[5, 10, 20, 40, 80])
+    chains.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    chains.add_argument("--csv", type=Path, required=True)
+    chains.set_defaults(action=run_chains)
     two = commands.add_parser("draw")
     two.add_argument("--csv", type=Path, nargs="+", required=True)
     two.add_argument("--figure", type=Path, required=True, metavar="PREFIX")

@@ -15,7 +15,10 @@ from click.core import ParameterSource
 from vbpi_mix.errors import ConfigError
 
 if TYPE_CHECKING:
-    from vbpi_mix.training.reports import TrainingReport
+    from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.problem import Problem
+    from vbpi_mix.training.reports import TrainingReport, TrainingResult
+    from vbpi_mix.training.run_directory import RunDirectory
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -134,6 +137,27 @@ def describe_elbo(elbo: float, standard_error: float) -> str:
     if standard_error < 1.0:
         return f"ELBO {elbo:.2f} (se {standard_error:.2f})"
     return f"ELBO {elbo:.4g} (se {standard_error:.2g}: a few draws with very long branches carry it)"
+
+
+def train(
+    problem: Problem,
+    training: TrainingConfig,
+    run: RunDirectory,
+    config: dict[str, Any],
+    quiet: bool,
+    resume: bool,
+) -> TrainingResult:
+    """Train to the end or to an interruption, from the last checkpoint if `resume`, shown and logged."""
+    from vbpi_mix.training.trainer import Trainer
+
+    with Progress(quiet) as progress:
+        trainer = Trainer(problem, training, run, progress, run_config=config)
+        if resume:
+            trainer.resume()
+        run.log(f"{'resumed' if resume else 'started'} at iteration {trainer.iteration:,}")
+        result = trainer.run()
+    run.log(f"stopped: {result.stop_reason}, {result.iterations:,} iterations, {result.seconds:.1f} s")
+    return result
 
 
 def shown_path(path: Path) -> Path:

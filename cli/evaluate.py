@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
+
+RELIABLE_PARETO_K = 0.7
 
 EPILOG = """\b
 Examples:
@@ -26,13 +29,15 @@ def command(
     """Estimate the marginal log-likelihood of RUN (by default the newest run in or below this folder).
 
     Two forms of the same draws: `published`, the mean over components of the log of the mean importance weight, and
-    `pooled`, the log of the mean over all. Writes them to the run's summary.json.
+    `pooled`, the log of the mean over all. Pareto k is the shape of the tail of the last repeat's weights: up to 0.7 the
+    estimates can be relied on. Writes all to the run's summary.json.
     """
     import time
 
     import torch
 
     from vbpi_mix.evaluation import evaluate
+    from vbpi_mix.phylo.diagnostics import normalised_perplexity, pareto_k
     from vbpi_mix.training.provenance import available_cores, use_threads
     from vbpi_mix.training.run_directory import RunDirectory, find_newest
     from vbpi_mix_cli.console import CountProgress, describe_elbo
@@ -54,6 +59,8 @@ def command(
             progress=progress,
         )
     seconds = time.perf_counter() - started
+    weights = result.log_weights.flatten().numpy()
+    tail = pareto_k(weights)
     directory.update_summary(
         {
             "marginal_log_likelihood": [
@@ -69,6 +76,8 @@ def command(
             "elbo": result.elbo,
             "elbo_standard_error": result.elbo_standard_error,
             "effective_sample_size": result.effective_sample_size,
+            "normalised_perplexity": normalised_perplexity(weights),
+            "pareto_k": tail if math.isfinite(tail) else None,
             "evaluation_seconds": seconds,
         }
     )
@@ -77,4 +86,12 @@ def command(
             f"marginal log-likelihood ({estimate.form}): {estimate.mean:.2f}, sd {estimate.sd:.2f} over "
             f"{repeats} x {importance_samples} samples"
         )
+    click.echo(f"effective sample size {result.effective_sample_size:.0f} of {weights.size:,}{_describe_tail(tail)}")
     click.echo(f"{describe_elbo(result.elbo, result.elbo_standard_error)}, {seconds:.1f} s")
+
+
+def _describe_tail(k: float) -> str:
+    """Pareto k in words; nothing if there were too few draws for it."""
+    if math.isnan(k):
+        return ""
+    return f", Pareto k {k:.2f}" + (": above 0.7, the estimates may be off; train longer" if k > RELIABLE_PARETO_K else "")

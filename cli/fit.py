@@ -278,16 +278,9 @@ def _train_and_export(
     resume: bool = False,
 ) -> None:
     from vbpi_mix.training.provenance import environment, versions
-    from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli.console import Progress, describe_elbo
+    from vbpi_mix_cli.console import describe_elbo, shown_path, train
 
-    with Progress(quiet) as progress:
-        trainer = Trainer(problem, training, run, progress, run_config=config)
-        if resume:
-            trainer.resume()
-        run.log(f"{'resumed' if resume else 'started'} at iteration {trainer.iteration:,}")
-        result = trainer.run()
-    run.log(f"stopped: {result.stop_reason}, {result.iterations:,} iterations, {result.seconds:.1f} s")
+    result = train(problem, training, run, config, quiet, resume)
     model = config["model"]
     run.update_summary(
         {
@@ -310,14 +303,9 @@ def _train_and_export(
         f"bound {result.bound:.2f}, {describe_elbo(summary['elbo'], summary['elbo_standard_error'])}"
     )
     if not quiet:
-        click.echo(f"wrote {_shown(run.destination)}/: consensus.nwk, topologies.trprobs, summary.json, trace.csv", err=True)
-        click.echo(f"next: vbpi-mix eval {_shown(run.destination)}", err=True)
-
-
-def _shown(path: Path) -> str:
-    """The path from here, where it lies below."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+        place = shown_path(run.destination)
+        click.echo(f"wrote {place}/: consensus.nwk, topologies.trprobs, summary.json, trace.csv", err=True)
+        click.echo(f"next: vbpi-mix eval {place}", err=True)
 
 
 def _export(problem: PhyloProblem, run: RunDirectory, seed: int) -> dict[str, float]:
@@ -326,7 +314,8 @@ def _export(problem: PhyloProblem, run: RunDirectory, seed: int) -> dict[str, fl
 
     from vbpi_mix.estimators import Estimator, draw_components
     from vbpi_mix.evaluation import evaluate
-    from vbpi_mix.export import consensus_newick, draw_trees, topology_probabilities, trprobs
+    from vbpi_mix.export import consensus_newick, draw_trees, topology_probabilities
+    from vbpi_mix.phylo.trprobs import trprobs
 
     mixture = problem.trees
     generator = torch.Generator().manual_seed(seed)

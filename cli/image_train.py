@@ -288,17 +288,10 @@ def _run(
 ) -> None:
     """Train to the end or to an interruption, and write and print how it went."""
     from vbpi_mix.training.provenance import environment, versions
-    from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli.console import Progress, shown_path
+    from vbpi_mix_cli.console import shown_path, train
     from vbpi_mix_cli.image_runs import likelihood_note
 
-    with Progress(quiet) as progress:
-        trainer = Trainer(problem, training, run, progress, run_config=config)
-        if resume and run.checkpoint.exists():
-            trainer.resume()
-        run.log(f"{'resumed' if resume else 'started'} at iteration {trainer.iteration:,}")
-        result = trainer.run()
-    run.log(f"stopped: {result.stop_reason}, {result.iterations:,} iterations, {result.seconds:.1f} s")
+    result = train(problem, training, run, config, quiet, resume and run.checkpoint.exists())
     note, estimation = likelihood_note(model), config["estimation"]
     epochs = result.iterations / problem.iterations_per_epoch
     run.update_summary(

@@ -1,4 +1,4 @@
-"""What a run leaves for other programs: topologies in MrBayes form, and a majority-rule consensus tree."""
+"""What a run leaves for other programs: topologies with their probabilities, and a majority-rule consensus tree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from vbpi_mix.phylo.mixture import ComponentSelection, PhyloMixture
 from vbpi_mix.phylo.newick import newick_word
 from vbpi_mix.phylo.support import SubsplitSupport
-from vbpi_mix.phylo.topology import canonicalise, to_newick, unique_topologies
+from vbpi_mix.phylo.topology import canonicalise, unique_topologies
 
 MAJORITY = 0.5
 TREES_AT_ONCE = 2_000
@@ -52,19 +52,6 @@ def topology_probabilities(mixture: PhyloMixture, children: np.ndarray) -> tuple
     probabilities = np.exp(log_q).mean(axis=1)
     order = np.argsort(-probabilities, kind="stable")
     return distinct[order], probabilities[order]
-
-
-def trprobs(children: np.ndarray, probabilities: np.ndarray, taxa: tuple[str, ...], comment: str) -> str:
-    """A NEXUS file as MrBayes's sumt writes it: topologies [U, n-2, 2] by falling probability, weights [&W p]."""
-    numbers = tuple(str(k + 1) for k in range(len(taxa)))
-    names = ",\n".join(f"      {number} {newick_word(name)}" for number, name in zip(numbers, taxa, strict=True))
-    lines = ["#NEXUS", "", f"[{comment}]", "", "begin trees;", "   translate", f"{names};"]
-    cumulative = 0.0
-    for k, (tree, p) in enumerate(zip(children, probabilities, strict=True), start=1):
-        cumulative += p
-        newick = to_newick(tree, numbers)
-        lines.append(f"   tree tree_{k} [p = {p:.3f}, P = {cumulative:.3f}] = [&W {p:.6g}] {newick}")
-    return "\n".join([*lines, "end;", ""])
 
 
 def consensus_newick(trees: PosteriorTrees, support: SubsplitSupport, taxa: tuple[str, ...]) -> str:

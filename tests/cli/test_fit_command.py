@@ -71,6 +71,7 @@ def test_eval_adds_both_forms_to_the_newest_run(run, six):
     outcome = run("eval", "--importance-samples", 50, "--repeats", 4, "--threads", 1, "--quiet")
     assert outcome.status == 0, outcome.err
     assert "marginal log-likelihood (published)" in outcome.out
+    assert "effective sample size" in outcome.out
     estimates = json.loads((six / "six.vbpi" / "summary.json").read_text())["marginal_log_likelihood"]
     assert [e["form"] for e in estimates] == ["published", "pooled"]
     for estimate in estimates:

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import reference_diagnostics as reference
+import torch
 from scipy import stats
 
+from vbpi_mix.evaluation import effective_sample_size
 from vbpi_mix.phylo.diagnostics import (
     divergence,
-    effective_sample_size,
     normalised_perplexity,
     pareto_k,
     topologies_for,
@@ -115,7 +116,7 @@ def test_estimated_number_is_near_the_true_one():
 
 def test_equal_weights_are_the_best():
     weights = np.full(400, -7000.0)
-    assert effective_sample_size(weights) == pytest.approx(400)
+    assert effective_sample_size(torch.from_numpy(weights)) == pytest.approx(400)
     assert normalised_perplexity(weights) == pytest.approx(1)
     assert pareto_k(weights) == -math.inf
 
@@ -123,21 +124,21 @@ def test_equal_weights_are_the_best():
 def test_one_weight_alone_is_the_worst():
     weights = np.full(400, -np.inf)
     weights[7] = -7000.0
-    assert effective_sample_size(weights) == pytest.approx(1)
+    assert effective_sample_size(torch.from_numpy(weights)) == pytest.approx(1)
     assert normalised_perplexity(weights) == pytest.approx(1 / 400)
     assert math.isnan(pareto_k(weights))
 
 
 def test_weights_by_hand():
     weights = log([3.0, 1.0, 0.0]) - 5000
-    assert effective_sample_size(weights) == pytest.approx(16 / 10)
+    assert effective_sample_size(torch.from_numpy(weights)) == pytest.approx(16 / 10)
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
     assert normalised_perplexity(weights) == pytest.approx(math.exp(entropy) / 3)
 
 
 def test_no_weight_at_all():
     weights = np.full(100, -np.inf)
-    assert math.isnan(effective_sample_size(weights))
+    assert math.isnan(effective_sample_size(torch.from_numpy(weights)))
     assert math.isnan(normalised_perplexity(weights))
     assert math.isnan(pareto_k(weights))
 

@@ -73,12 +73,6 @@ def topologies_for(share: float, weights: np.ndarray, log_p: np.ndarray) -> Topo
     return TopologyCount(round(float(np.sum(weights[above] * np.exp(-log_p[above])))), True)
 
 
-def effective_sample_size(log_weights: np.ndarray) -> float:
-    """(sum w)^2 / sum w^2 of weights, given their logarithms [N]: from 1 to N; nan if all are zero."""
-    weights = _scaled(log_weights)
-    return float(weights.sum() ** 2 / (weights @ weights)) if weights.any() else math.nan
-
-
 def normalised_perplexity(log_weights: np.ndarray) -> float:
     """exp(entropy of normalised weights) / N, given log weights [N]: 1/N if one has all, 1 if equal."""
     weights = _scaled(log_weights)

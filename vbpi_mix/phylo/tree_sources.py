@@ -20,11 +20,11 @@ from vbpi_mix.phylo.alignment import Alignment
 from vbpi_mix.phylo.files import write_whole
 from vbpi_mix.phylo.likelihood import pack_patterns
 from vbpi_mix.phylo.mcmc import McmcOptions, McmcReport, McmcResult, sample_trees
-from vbpi_mix.phylo.newick import newick_word, to_newick
 from vbpi_mix.phylo.site_patterns import compress
 from vbpi_mix.phylo.target import PhyloTarget
 from vbpi_mix.phylo.tree_programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.tree_sample import TreeSample
+from vbpi_mix.phylo.trprobs import trprobs
 
 SOURCES = ("auto", "mcmc", "mrbayes", "iqtree")
 DEFAULT_SECONDS = 60.0
@@ -104,24 +104,9 @@ def describe_source(facts: dict[str, Any]) -> str:
 
 
 def write_trprobs(sample: TreeSample, path: str | os.PathLike[str], remark: str = "") -> None:
-    """Write topologies and their weights as a NEXUS file in the manner of MrBayes's .trprobs, whole or not at
-    all.
-
-    Weights are written in full, so that reading the file gives them again. Raises TreeError if it cannot be
-    written.
-    """
-    lines = ["#NEXUS", f"[vbpi-mix {__version__}; {remark.translate({91: '(', 93: ')'})}]", "begin trees;"]
-    lines.append("  translate")
-    names = [f"    {k} {newick_word(name)}" for k, name in enumerate(sample.taxa, start=1)]
-    lines.append(",\n".join(names) + ";")
-    numbers = [str(k) for k in range(1, len(sample.taxa) + 1)]
-    total = 0.0
-    for k, weight in enumerate(sample.weights.tolist()):
-        total += weight
-        newick = to_newick(sample.children[k], numbers)
-        lines.append(f"  tree tree_{k + 1} [p = {weight:.6f}, P = {total:.6f}] = [&U] [&W {weight!r}] {newick}")
-    lines.append("end;\n")
-    write_whole(Path(path), "\n".join(lines), TreeError)
+    """Write topologies and their weights, whole or not at all. Raises TreeError if the file cannot be written."""
+    text = trprobs(sample.children, sample.weights, sample.taxa, f"vbpi-mix {__version__}; {remark}")
+    write_whole(Path(path), text, TreeError)
 
 
 def _run_mcmc(alignment: Alignment, options: McmcOptions, progress: Callable[[McmcReport], None] | None) -> ProgramRun:
