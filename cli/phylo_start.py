@@ -21,10 +21,10 @@ from vbpi_mix.phylo.warm_start import warm_start
 from vbpi_mix_cli.phylo_runs import PhyloProblem, flow_of
 
 # Of the networks (docs/log.md says how these were found).
-LEARNING_RATE = 0.01
-BRANCH_MULTIPLIER = 0.5
+LEARNING_RATE = 0.003
+BRANCH_MULTIPLIER = 1 / 3
 # A flow's output is a sum over hundreds of weights, which all move at once.
-FLOW_MULTIPLIER = 0.02
+FLOW_MULTIPLIER = 1 / 60
 # Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
 # its split, which is drawn more often (docs/flows.md).
 PAIR_RATE = 0.2

@@ -27,6 +27,8 @@ from vbpi_mix.phylo.kernels import particles as kernels
 from vbpi_mix.phylo.kernels.profiles import distinct
 from vbpi_mix.phylo.support import EncodedTopologies, SubsplitSupport
 
+# Of the random start of features, if it is added to given ones: enough to tell components apart.
+SHARE_OF_NOISE = 0.1
 # Fewer particles times components than this are drawn on one thread: about 0.1 ms of work.
 PARALLEL_PARTICLES = 32
 
@@ -85,8 +87,8 @@ class PhyloMixture:
     ) -> None:
         """Start from flat SBNs, or all components from the given logits [n_params].
 
-        Features start at random; features [n_features, 2], if given, are added to those of every component. pair_rate:
-        how fast the rows of primary subsplit pairs learn, of branch features and flow, compared with those of splits.
+        Features start at random, or at the given features [n_features, 2] with a little noise for each component.
+        pair_rate: how fast the rows of primary subsplit pairs learn, of branch features and flow, compared with those of splits.
         """
         self.support = support
         self.branch_model = branch_model
@@ -96,7 +98,7 @@ class PhyloMixture:
         self.features = initial_features(support, n_components, branch_model, generator)
         if features is not None:
             with torch.no_grad():
-                self.features += torch.from_numpy(features[: self.features.shape[1]])
+                self.features.mul_(SHARE_OF_NOISE).add_(torch.from_numpy(features[: self.features.shape[1]]))
         self.flow = flow
         self._pair_rate = pair_rate
         self._pulled: _Step | None = None

@@ -7,7 +7,7 @@ import numpy as np
 from vbpi_mix.phylo.kernels import subsplits as kernels
 from vbpi_mix.phylo.support import EncodedTopologies, SubsplitSupport
 
-# Pseudo-count of EM, as a share of one tree: no PCSP of the support ends at probability zero.
+# Pseudo-count of EM, as a share of the least weight of a topology: no PCSP of the support ends at probability zero.
 EM_PSEUDO_COUNT = 1e-3
 
 
@@ -71,6 +71,7 @@ def fit_em(
     Zhang and Matsen (2018), section 3.3.
     """
     logits = fit_simple_average(support, encoded, weights)
+    pseudo_count = EM_PSEUDO_COUNT * weights[weights > 0].min()
     previous = -np.inf
     for _ in range(iterations):
         log_probabilities, _ = normalise(logits[None], support)
@@ -80,7 +81,7 @@ def fit_em(
             break
         previous = fit
         counts = _expected_counts(support, encoded, np.ascontiguousarray(rooting[:, 0]), weights)
-        logits = _logits_of_counts(counts + EM_PSEUDO_COUNT * weights.min(), support)
+        logits = _logits_of_counts(counts + pseudo_count, support)
     return logits
 
 

@@ -1,9 +1,11 @@
-"""Where training starts: branch features and topology weights from normal approximations of the posterior.
+"""Where training starts: branch features and topology weights from gamma approximations of the posterior.
 
-For the most frequent topologies of the tree sample, the posterior of the log branch lengths given the topology is
-maximised, and approximated by independent normals with the curvature at the mode. Branch features are the regression of
-these on the features of the edges; the same normals as importance densities estimate each topology's marginal
-likelihood, so that the networks start from posterior weights and not from how often a bootstrap met a topology.
+For the most frequent topologies of the tree sample, the posterior of the branch lengths given the topology is approximated
+by independent gammas with the mode and the curvature that it has in log-lengths. Substitutions along an edge are nearly
+Poisson and the prior is exponential, so that a gamma is what a length's posterior nearly is, down to the edges of length
+zero, where a log-normal has too short a tail. Branch features are the regression of the log-normals nearest to these on the
+features of the edges; the gammas as importance densities estimate each topology's marginal likelihood, so that the networks
+start from posterior weights and not from how often a bootstrap met a topology.
 
 Fourment et al. (2020), "19 dubious ways to compute the marginal likelihood of a phylogenetic tree topology", compare
 such approximations; here one only has to be a good place to start from.
@@ -14,35 +16,53 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from vbpi_mix.phylo.branch_lengths import LOG_LENGTH_SHIFT
 from vbpi_mix.phylo.likelihood import log_likelihoods, log_likelihoods_and_gradients
 from vbpi_mix.phylo.support import EncodedTopologies, SubsplitSupport
 from vbpi_mix.phylo.target import PhyloTarget
 
-MAX_TOPOLOGIES = 300
+MAX_TOPOLOGIES = 3_000
+# The modes of so many, the most frequent, are searched from the same length everywhere; those of the others from what the
+# features of their edges have in these.
+PILOTS = 300
 # Resilient propagation (Riedmiller and Braun 1993): per-coordinate steps that grow while the slope keeps its sign.
 CLIMBING_STEPS = 40
-NEWTON_STEPS = 3
+NEWTON_STEPS = 5
 START = -3.0
 FIRST_STEP, LARGEST_STEP = 0.3, 1.0
 DIFFERENCE = 1e-3
 PROBES = 10
-# A log-length whose posterior is flat is given no wider a normal than the prior's own, whose sd is about 1.3.
-LARGEST_SD = 1.3
-DRAWS = 100
+# Of an edge along which nothing changed: the likelihood is bounded at length zero, and the posterior exponential.
+LEAST_SHAPE = 1.0
+DRAWS = 50
 # Pseudo-observations that pull the features of a rare edge to what is usual.
 SHRINKAGE = 0.5
 SWEEPS = 20
+# A normal approximation can be far off: no topology is given less than this share of its weight in the sample. What the
+# networks make too rare is never drawn, and never learned.
+LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class NormalApproximations:
-    """Of T topologies: mode and sd of each log-length, [T, E], and the log marginal likelihood of each, [T]."""
+class GammaApproximations:
+    """Of T topologies: mode of each log-length and shape of each length, [T, E], and the log marginal likelihoods, [T].
+
+    A length has density proportional to b^(shape - 1) exp(-shape b / exp(mode)).
+    """
 
     mode: np.ndarray
-    sd: np.ndarray
+    shape: np.ndarray
     log_marginal: np.ndarray
+
+    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mode, shape, log marginal likelihood."""
+        return self.mode, self.shape, self.log_marginal
+
+    def nearest_normals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd [T, E] of the normals of log-lengths with the least KL divergence from normal to gamma."""
+        return self.mode - 0.5 / self.shape, 1.0 / np.sqrt(self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,34 +88,71 @@ def warm_start(
     the less frequent half of those examined changes by on the whole.
     """
     chosen = np.argsort(-weights, kind="stable")[:max_topologies]
-    found = approximate(encoded.children[chosen], target, rng)
-    shares = np.exp(found.log_marginal - np.logaddexp.reduce(found.log_marginal))
-    rare = chosen.size // 2
-    reweighed = weights * (shares[rare:].sum() / weights[chosen[rare:]].sum())
-    reweighed[chosen] = shares
-    reweighed /= reweighed.sum()
-    rows = encoded.rows[chosen]
+    children, rows = encoded.children[chosen], encoded.rows[chosen]
     if split_only:
         rows = np.where(np.arange(3) > 0, -1, rows)
+    found = _approximate_all(children, rows, support, target, rng)
+    shares = np.exp(found.log_marginal - np.logaddexp.reduce(found.log_marginal))
+    rare = chosen[chosen.size // 2 :]
+    before = weights[rare].sum()
+    reweighed = weights * (shares[chosen.size // 2 :].sum() / before if before > 0 else 1.0)
+    reweighed[chosen] = shares
+    reweighed /= reweighed.sum()
+    reweighed = np.maximum(reweighed, LEAST_SHARE * weights / weights.sum())
+    reweighed /= reweighed.sum()
     # Probable topologies count more, but no topology counts for nothing.
     importance = shares + 1.0 / chosen.size
-    values = np.stack([found.mode - LOG_LENGTH_SHIFT, np.log(found.sd)], axis=2)
+    mean, sd = found.nearest_normals()
+    values = np.stack([mean - LOG_LENGTH_SHIFT, np.log(sd)], axis=2)
     return WarmStart(_regress(rows, values, importance, support), reweighed)
 
 
-def approximate(children: np.ndarray, target: PhyloTarget, rng: np.random.Generator) -> NormalApproximations:
-    """Normal approximations of the posterior of the log-lengths of topologies int32 [T, n-2, 2]."""
-    mode = _climb(children, target)
-    precision = _precisions(children, mode, target, rng)
+def _approximate_all(
+    children: np.ndarray, rows: np.ndarray, support: SubsplitSupport, target: PhyloTarget, rng: np.random.Generator
+) -> GammaApproximations:
+    """Of topologies [T, n-2, 2] whose edges have features rows [T, E, 3]."""
+    pilots = approximate(children[:PILOTS], target, rng)
+    if children.shape[0] <= PILOTS:
+        return pilots
+    values = np.stack([pilots.mode, np.log(pilots.shape)], axis=2)
+    features = _regress(rows[:PILOTS], values, np.ones(PILOTS), support)
+    guess = np.where(rows[PILOTS:, :, :, None] >= 0, features[rows[PILOTS:]], 0.0).sum(axis=2)
+    others = approximate(children[PILOTS:], target, rng, guess[:, :, 0], np.exp(guess[:, :, 1]))
+    joined = (np.concatenate(pair) for pair in zip(pilots.parts(), others.parts(), strict=True))
+    return GammaApproximations(*joined)
+
+
+def approximate(
+    children: np.ndarray,
+    target: PhyloTarget,
+    rng: np.random.Generator,
+    mode: np.ndarray | None = None,
+    shape: np.ndarray | None = None,
+) -> GammaApproximations:
+    """Gamma approximations of the posterior of the branch lengths of topologies int32 [T, n-2, 2].
+
+    mode, shape: [T, E], guesses to start from.
+    """
+    if mode is None or shape is None:
+        mode = _climb(children, target)
+        shape = _precisions(children, mode, target, rng)
+    mode = mode.copy()
     for _ in range(NEWTON_STEPS):
         _, slope = _log_joint(children, mode, target)
-        mode += np.clip(slope / precision, -FIRST_STEP, FIRST_STEP)
-    sd = 1.0 / np.sqrt(_precisions(children, mode, target, rng))
-    noise = rng.standard_normal((DRAWS, *mode.shape))
-    log_q = -0.5 * (noise**2).sum(2) - np.log(sd).sum(1) - 0.5 * mode.shape[1] * np.log(2.0 * np.pi)
-    draws = (mode + noise * sd).reshape(-1, mode.shape[1])
-    log_p = _values(np.tile(children, (DRAWS, 1, 1)), draws, target).reshape(DRAWS, -1)
-    return NormalApproximations(mode, sd, np.logaddexp.reduce(log_p - log_q, axis=0) - np.log(DRAWS))
+        mode += np.clip(slope / shape, -FIRST_STEP, FIRST_STEP)
+    # In log-lengths the curvature of a gamma at its mode is its shape.
+    shape = _precisions(children, mode, target, rng)
+    log_w = np.stack([_log_weights(children, mode, shape, target, rng) for _ in range(DRAWS)])
+    return GammaApproximations(mode, shape, np.logaddexp.reduce(log_w, axis=0) - np.log(DRAWS))
+
+
+def _log_weights(
+    children: np.ndarray, mode: np.ndarray, shape: np.ndarray, target: PhyloTarget, rng: np.random.Generator
+) -> np.ndarray:
+    """Log importance weights [T] of one draw from the gammas of each topology."""
+    unit = rng.standard_gamma(shape)
+    log_q = (shape * np.log(unit) - unit - torch.lgamma(torch.from_numpy(shape)).numpy()).sum(1)
+    return _values(children, np.log(unit / shape) + mode, target) - log_q
 
 
 def _values(children: np.ndarray, x: np.ndarray, target: PhyloTarget) -> np.ndarray:
@@ -127,7 +184,7 @@ def _climb(children: np.ndarray, target: PhyloTarget) -> np.ndarray:
 
 
 def _precisions(children: np.ndarray, x: np.ndarray, target: PhyloTarget, rng: np.random.Generator) -> np.ndarray:
-    """Minus the second derivatives [T, E] along each log-length, at least LARGEST_SD^-2.
+    """Minus the second derivatives [T, E] along each log-length, at least LEAST_SHAPE.
 
     Means of v * (slope difference along v) over random signs v (Bekas, Kokiopoulou and Saad 2007), which needs no
     evaluation for each edge: distant edges hardly interact, and what neighbours add averages out.
@@ -138,7 +195,7 @@ def _precisions(children: np.ndarray, x: np.ndarray, target: PhyloTarget, rng: n
         signs = rng.choice([-1.0, 1.0], size=x.shape)
         _, there = _log_joint(children, x + DIFFERENCE * signs, target)
         found += signs * (here - there) / (DIFFERENCE * PROBES)
-    return np.maximum(found, LARGEST_SD**-2)
+    return np.maximum(found, LEAST_SHAPE)
 
 
 def _regress(rows: np.ndarray, values: np.ndarray, importance: np.ndarray, support: SubsplitSupport) -> np.ndarray:
