@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -161,6 +161,14 @@ class RunDirectory:
         """Path of trace.csv."""
         return self.path / TRACE
 
+    def was_trained(self) -> bool:
+        """Whether training has left anything here: a row of the trace, or its end in the summary."""
+        try:
+            rows = self.trace.read_bytes().count(b"\n") > 1
+        except FileNotFoundError:
+            rows = False
+        return rows or "iterations" in self.read_summary()
+
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the run atomically."""
         files.write_text(self.path / name, text)
@@ -204,6 +212,13 @@ class RunDirectory:
     def update_summary(self, values: Mapping[str, Any]) -> None:
         """Set these entries of summary.json and keep the others."""
         self.write_json(SUMMARY, {"format": FORMAT, **self.read_summary(), **values})
+
+    def drop_from_summary(self, names: Collection[str]) -> None:
+        """Remove these entries of summary.json, where they are there."""
+        summary = self.read_summary()
+        kept = {name: value for name, value in summary.items() if name not in names}
+        if len(kept) < len(summary):
+            self.write_json(SUMMARY, {"format": FORMAT, **kept})
 
     def log(self, message: str) -> None:
         """Append a line to log.txt, after date and time (UTC)."""
