@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vbpi_mix.training.problem import Problem
     from vbpi_mix.training.reports import TrainingReport, TrainingResult
     from vbpi_mix.training.run_directory import RunDirectory
+    from vbpi_mix.training.trainer import Trainer
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -146,18 +147,41 @@ def train(
     config: dict[str, Any],
     quiet: bool,
     resume: bool,
+    evaluated: Collection[str] = (),
 ) -> TrainingResult:
-    """Train to the end or to an interruption, from the last checkpoint if `resume`, shown and logged."""
+    """Train to the end or to an interruption, from the last checkpoint if `resume`, shown and logged.
+
+    evaluated: entries of summary.json that tell of the model as it was, and go when training goes on. CheckpointError,
+    before anything is changed, if there is a checkpoint that does not load, or none although the run was trained.
+    """
     from vbpi_mix.training.trainer import Trainer
 
     with Progress(quiet) as progress:
         trainer = Trainer(problem, training, run, progress, run_config=config)
         if resume:
-            trainer.resume()
+            _take_up(trainer, run, quiet)
+            run.write_config(config)
+            if not trainer.ended:
+                run.drop_from_summary(evaluated)
         run.log(f"{'resumed' if resume else 'started'} at iteration {trainer.iteration:,}")
         result = trainer.run()
     run.log(f"stopped: {result.stop_reason}, {result.iterations:,} iterations, {result.seconds:.1f} s")
     return result
+
+
+def _take_up(trainer: Trainer, run: RunDirectory, quiet: bool) -> None:
+    """Bring a trainer to where the run stands, and say so where a user may expect more."""
+    from vbpi_mix.training.extension import has_checkpoint
+
+    remark = ""
+    if has_checkpoint(run):
+        trainer.resume()
+        if trainer.ended:
+            remark = f"nothing left to train: the run is at its end, after {trainer.iteration:,} iterations"
+    else:
+        remark = "no checkpoint yet: starting from the beginning"
+    if remark and not quiet:
+        click.echo(remark, err=True)
 
 
 def shown_path(path: Path) -> Path:

@@ -8,6 +8,16 @@ from pathlib import Path
 import click
 
 RELIABLE_PARETO_K = 0.7
+# Entries of summary.json that tell of the mixture that was evaluated, and not of a later one.
+EVALUATED = (
+    "marginal_log_likelihood",
+    "elbo",
+    "elbo_standard_error",
+    "effective_sample_size",
+    "normalised_perplexity",
+    "pareto_k",
+    "evaluation_seconds",
+)
 
 EPILOG = """\b
 Examples:

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 PUBLISHED_BATCH = 100
 SAMPLES_OF_A_BLOCK = 20_000
+# Entries of summary.json that tell of the model that was evaluated, and not of a later one.
+EVALUATED = (
+    "negative_log_likelihood",
+    "miselbo",
+    "miselbo_standard_error",
+    "jensen_shannon_diversity",
+    "jensen_shannon_diversity_standard_error",
+)
 
 EPILOG = """\b
 Examples:
