@@ -36,7 +36,7 @@ Examples:
 def command(
     run: Path | None, importance_samples: int, repeats: int, seed: int, threads: int | None, quiet: bool
 ) -> None:
-    """Estimate the marginal log-likelihood of RUN (by default the newest run in or below this folder).
+    """Estimate the marginal log-likelihood of RUN (by default the newest fit in or below this folder).
 
     Two forms of the same draws: `published`, the mean over components of the log of the mean importance weight, and
     `pooled`, the log of the mean over all. Pareto k is the shape of the tail of the last repeat's weights: up to 0.7 the
@@ -53,7 +53,7 @@ def command(
     from vbpi_mix_cli.console import CountProgress, describe_elbo
     from vbpi_mix_cli.phylo_runs import load_run
 
-    directory = find_newest() if run is None else RunDirectory.open(run)
+    directory = find_newest(command="fit") if run is None else RunDirectory.open(run)
     if run is None and not quiet:
         click.echo(f"newest run: {directory.path}", err=True)
     loaded = load_run(directory.path)

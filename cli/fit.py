@@ -130,6 +130,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
     alignment, sample, source = _read(path, options, training.threads or 1, quiet)
     trust = _held_out(sample, options)
     config = {
+        "command": "fit",
         "alignment": {"file": str(options["alignment"]), "taxa": len(alignment.taxa), "sites": alignment.states.shape[1]},
         "trees": {**source, "burn_in": options["burn_in"], "hpd": options["hpd"], "widen": options["widen"]},
         "model": {

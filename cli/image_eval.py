@@ -50,7 +50,7 @@ Examples:
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the data files.")
 @click.option("--quiet", is_flag=True, help="Print only the result.")
 def command(run: Path | None, device: str, threads: int | None, data: Path | None, quiet: bool, **choices: Any) -> None:
-    """Estimate the test likelihood of RUN (by default the newest run in or below this folder).
+    """Estimate the test likelihood of RUN (by default the newest image run in or below this folder).
 
     Two forms of the same draws, all A components in the denominator: `published`, the mean over components of the log of
     the mean weight, and `pooled`, the log of the mean over all. Finished images are kept in the run; after an
@@ -63,13 +63,13 @@ def command(run: Path | None, device: str, threads: int | None, data: Path | Non
     from vbpi_mix.training.provenance import available_cores
     from vbpi_mix.training.run_directory import find_newest
     from vbpi_mix_cli.console import CountProgress, shown_path
-    from vbpi_mix_cli.image_runs import check_device, load_run
+    from vbpi_mix_cli.image_runs import KIND, check_device, load_run
 
     if threads is not None and threads < 1:
         raise ConfigError(f"--threads {threads}: give at least 1")
     if choices["importance_samples"] < 1:
         raise ConfigError(f"--importance-samples {choices['importance_samples']}: give at least 1")
-    place = find_newest().path if run is None else run
+    place = find_newest(command=KIND).path if run is None else run
     loaded = load_run(place)
     torch.set_num_threads(threads or available_cores())
     model = loaded.model.to(check_device(device))
@@ -108,8 +108,6 @@ def _images_at_once(model: ImageModel, importance_samples: int) -> int:
 
 def _summary(loaded: LoadedRun, results: ImageResults, pixels: int) -> dict[str, Any]:
     """Entries of summary.json."""
-    from vbpi_mix_cli.image_runs import likelihood_note
-
     forms = []
     for form in ("published", "pooled"):
         entry: dict[str, Any] = {
@@ -119,7 +117,7 @@ def _summary(loaded: LoadedRun, results: ImageResults, pixels: int) -> dict[str,
             "importance_samples": results.plan.importance_samples,
             "images": results.plan.images,
             "seed": results.plan.seed,
-            "likelihood": likelihood_note(loaded.model) or "valid",
+            "likelihood": results.likelihood,
         }
         if not loaded.is_binary:
             entry["bits_per_dimension"] = entry["nll"] / (pixels * math.log(2))
@@ -148,8 +146,9 @@ def _lines(loaded: LoadedRun, results: ImageResults, pixels: int) -> list[str]:
             scale = pixels * math.log(2)
             line += f"; {nll / scale:.4f} bits per dimension, se {error / scale:.4f}"
         lines.append(f"{line}; {n:,} images, L = {L:,} of each of A = {A} components")
+    name = f"MISELBO ({note})" if note else "MISELBO"
     lines.append(
-        f"MISELBO {results.mean('elbo'):.3f} (se {results.standard_error('elbo'):.3f}); Jensen-Shannon diversity of the "
+        f"{name} {results.mean('elbo'):.3f} (se {results.standard_error('elbo'):.3f}); Jensen-Shannon diversity of the "
         f"components {results.mean('diversity'):.3f} of at most log A = {math.log(A):.3f}"
     )
     counts = loaded.component_counts

@@ -31,7 +31,6 @@ from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.validation import hash_seed
 
 KIND = "image"
-NO_LIKELIHOOD = "not a valid likelihood"
 # What config.yaml must hold to go on with a run.
 CONFIG_PARTS = {
     "data": ("name", "sha256"),
@@ -172,4 +171,4 @@ def process_group(device: str) -> Iterator[bool]:
 
 def likelihood_note(model: ImageModel) -> str:
     """What is said beside every likelihood: nothing, or that it is none."""
-    return "" if model.spec.valid_likelihood else NO_LIKELIHOOD
+    return "" if model.spec.valid_likelihood else model.spec.likelihood_label

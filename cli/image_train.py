@@ -312,8 +312,8 @@ def _run(
     from vbpi_mix_cli.image_eval import EVALUATED
     from vbpi_mix_cli.image_runs import likelihood_note
 
-    result = train(problem, training, run, config, quiet, resume, EVALUATED)
     note, estimation = likelihood_note(model), config["estimation"]
+    result = train(problem, training, run, config, quiet, resume, EVALUATED, note)
     epochs = result.iterations / problem.iterations_per_epoch
     run.update_summary(
         {
@@ -327,7 +327,7 @@ def _run(
             "seconds_per_iteration": result.seconds_per_iteration,
             "training_bound": result.bound,
             "best_validation_miselbo": result.best_metric,
-            "likelihood": note or "valid",
+            "likelihood": model.spec.likelihood_label,
             "stop_reason": result.stop_reason,
             "parameters": model.parameter_counts(),
             "component_counts": problem.component_counts.tolist(),

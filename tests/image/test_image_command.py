@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -385,26 +386,85 @@ def test_compare_shows_runs_side_by_side(run, copied, empty_world):
         == 0
     )
     assert "warning: these runs were evaluated on different" in run("image", "compare", "one.vbpi", "digits.vbpi").err
-    assert "exists already" in run("image", "compare", "one.vbpi", "--out", "figure.png").error_line()
+    assert "figure.png exists" in run("image", "compare", "one.vbpi", "--out", "figure.png").error_line()
     assert (empty_world / "figure.png").read_bytes() == before
 
 
+def evaluate_and_compare(run, first, second):
+    """What `compare` warns of, after two runs were evaluated so."""
+    for name, options in (("digits.vbpi", first), ("other.vbpi", second)):
+        assert run("image", "eval", name, *options, "--threads", 1, "--quiet").status == 0
+    return run("image", "compare", "digits.vbpi", "other.vbpi").err
+
+
+def test_compare_warns_where_runs_were_evaluated_otherwise(run, copied, empty_world):
+    assert run(*TRAIN, "--A", 6, "--out", "other.vbpi").status == 0
+    few, seed = ("--importance-samples", 2, "--images", 8), ("--seed", 2)
+    assert evaluate_and_compare(run, few, few) == ""
+    images = evaluate_and_compare(run, few, (*few, *seed))
+    assert images == "warning: these runs were evaluated on different test images: evaluate them alike to compare\n"
+    everything = ("--importance-samples", 1)
+    assert evaluate_and_compare(run, everything, (*everything, *seed)) == ""
+    pooled = evaluate_and_compare(run, ("--importance-samples", 4, "--images", 8), few)
+    assert "their pooled forms can be compared, their published forms not" in pooled
+    both = evaluate_and_compare(run, ("--importance-samples", 3, "--images", 9), few)
+    assert [line.split(":")[1] for line in both.splitlines()] == [
+        " these runs were evaluated on different test images", " these runs differ in L"
+    ]  # fmt: skip
+
+
+def test_compare_refuses_a_folder_for_its_figure(run, copied, empty_world):
+    (empty_world / "pictures").mkdir()
+    for more in ((), ("--force",)):
+        assert "is a folder" in run("image", "compare", copied, "--out", "pictures", *more).error_line()
+    assert "does not exist" in run("image", "compare", copied, "--out", "nowhere/figure.png").error_line()
+
+
+def test_the_newest_run_is_the_newest_of_images(run, copied, empty_world):
+    options = ("--threads", 1, "--quiet")
+    assert run("toy", "--iterations", 20, "--A", 2, "--quiet").status == 0
+    evaluated = run("image", "eval", "--importance-samples", 2, "--images", 8, *options)
+    assert evaluated.status == 0, evaluated.err
+    assert "negative_log_likelihood" in summary(copied)
+    os.utime(empty_world / "toy-funnel.vbpi" / "summary.json")
+    assert run("image", "sample", "--count", 1, "--originals", 1, *options).status == 0
+    assert (copied / "samples.png").exists()
+    assert "no run of vbpi-mix fit in or below" in run("eval").error_line()
+
+
+NOTE = "not a valid likelihood"
+
+
+def says_a_likelihood(line):
+    """Whether a line shows a number of log p(x), its bound, or less of it."""
+    return any(word in line for word in ("NLL", "MISELBO", "miselbo", "bound "))
+
+
 def test_paper_compat_says_everywhere_that_its_nll_is_no_likelihood(run, empty_world):
-    outcome = run(*TRAIN, "--A", 2, "--paper-compat")
-    assert outcome.status == 0, outcome.err
-    assert "not a valid likelihood" in outcome.out
+    shown = run(*(word for word in TRAIN if word != "--quiet"), "--A", 2, "--paper-compat")
+    assert shown.status == 0, shown.err
     place = empty_world / "digits.vbpi"
     config = yaml.safe_load((place / "config.yaml").read_text())
     assert config["estimation"]["phi_per"] == "batch"
     assert config["model"]["norm"] == "batch"
-    outcome = run("image", "eval", place, "--importance-samples", 2, "--images", 8, "--threads", 1, "--quiet")
-    for line in outcome.out.splitlines()[:2]:
-        assert "form; not a valid likelihood): " in line
+    evaluated = run("image", "eval", place, "--importance-samples", 2, "--images", 8, "--threads", 1)
+    assert evaluated.status == 0, evaluated.err
+    printed = [*shown.out.splitlines(), *shown.err.splitlines(), *evaluated.out.splitlines(), *evaluated.err.splitlines()]
+    likelihoods = [line for line in printed if says_a_likelihood(line)]
+    assert len(likelihoods) == 5, printed  # the last of progress, the result; both forms, MISELBO
+    assert [line for line in likelihoods if NOTE not in line] == []
     found = summary(place)
-    assert found["likelihood"] == "not a valid likelihood"
-    assert {entry["likelihood"] for entry in found["negative_log_likelihood"]} == {"not a valid likelihood"}
-    assert "not a valid likelihood" in run("image", "compare", place).out
+    assert found["likelihood"] == NOTE
+    assert {entry["likelihood"] for entry in found["negative_log_likelihood"]} == {NOTE}
+    assert json.loads((place / "nll-L2-n8-seed1.json").read_text())["likelihood"] == NOTE
+    assert run("image", "compare", place).out.splitlines()[1].endswith(NOTE)
     assert run("image", "sample", place, "--count", 4, "--originals", 2, "--threads", 1, "--quiet").status == 0
+
+
+def test_a_valid_likelihood_has_no_note(run, copied):
+    evaluated = run("image", "eval", copied, "--importance-samples", 2, "--images", 8, "--threads", 1)
+    assert NOTE not in evaluated.out + evaluated.err
+    assert json.loads((copied / "nll-L2-n8-seed1.json").read_text())["likelihood"] == "valid"
 
 
 def test_other_encoders_and_norms_train(run, empty_world):

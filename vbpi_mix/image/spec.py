@@ -19,6 +19,7 @@ EncoderKind = Literal["shared", "separate"]
 NormKind = Literal["layer", "none", "batch"]
 FeatureKind = Literal["gated", "resnet20"]
 
+VALID, NO_LIKELIHOOD = "valid", "not a valid likelihood"
 CHOICES: dict[str, tuple[str, ...]] = {
     "likelihood": ("bernoulli", "discretised_logistic"),
     "encoder": ("shared", "separate"),
@@ -111,6 +112,11 @@ class ModelSpec:
     def valid_likelihood(self) -> bool:
         """Whether log p(x|z) is that of one image by itself in evaluation; if not, say so beside every number."""
         return not self.paper_compat
+
+    @property
+    def likelihood_label(self) -> str:
+        """What is written beside every likelihood."""
+        return VALID if self.valid_likelihood else NO_LIKELIHOOD
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for YAML and for checkpoints."""

@@ -249,10 +249,20 @@ def _foreign_folder(run: Path) -> Path | None:
     return None
 
 
-def find_newest(folder: str | os.PathLike[str] = ".") -> RunDirectory:
+def command_of(run: str | os.PathLike[str]) -> str:
+    """Which command made a run, by its config.yaml or summary.json; one that names none is a fit."""
+    for name in (CONFIG, SUMMARY):
+        content = _load(Path(run) / name)
+        if content is not None and content.get("command") is not None:
+            return str(content["command"])
+    return "fit"
+
+
+def find_newest(folder: str | os.PathLike[str] = ".", command: str | None = None) -> RunDirectory:
     """The run whose files changed last, among `folder` and the folders down to SEARCH_DEPTH below it.
 
-    Hidden folders are passed over. RunDirectoryError if there is none.
+    command: "fit", "image" or "toy": of runs that this command made. Hidden folders are passed over. RunDirectoryError if
+    there is none.
     """
     top = Path(folder)
     found: list[tuple[float, Path]] = []
@@ -260,12 +270,14 @@ def find_newest(folder: str | os.PathLike[str] = ".") -> RunDirectory:
         here = Path(place)
         below[:] = [name for name in below if not name.startswith(".")]
         if (CONFIG in names or SUMMARY in names) and is_run(here):
-            found.append((_last_change(here), here))
+            if command is None or command_of(here) == command:
+                found.append((_last_change(here), here))
             below.clear()
         elif len(here.relative_to(top).parts) >= SEARCH_DEPTH:
             below.clear()
     if not found:
-        raise RunDirectoryError(f"no run of vbpi-mix in or below {top.absolute()}: name its folder")
+        what = "vbpi-mix" if command is None else f"vbpi-mix {command}"
+        raise RunDirectoryError(f"no run of {what} in or below {top.absolute()}: name its folder")
     return RunDirectory.open(max(found)[1])
 
 
