@@ -53,12 +53,14 @@ def command(
     from vbpi_mix.training.run_directory import find_newest
     from vbpi_mix_cli.console import CountProgress, shown_path
     from vbpi_mix_cli.image_runs import KIND, check_device, likelihood_note, load_run
+    from vbpi_mix_cli.torchrun import check_one_process
 
     for option, value in (("count", count), ("originals", originals), ("components", components), ("threads", threads)):
         if value is not None and value < 1:
             raise ConfigError(f"--{option} {value}: give at least 1")
     if not 0 <= seed < 2**63:
         raise ConfigError(f"--seed {seed}: give a whole number from 0 to 2^63 - 1")
+    check_one_process("image sample")
     loaded = load_run(find_newest(command=KIND).path if run is None else run)
     torch.set_num_threads(threads or available_cores())
     model = loaded.model.to(check_device(device))

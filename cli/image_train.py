@@ -104,8 +104,8 @@ def _train(name: str, options: dict[str, Any]) -> None:
     """Train anew, or go on with a run."""
     import torch
 
-    from vbpi_mix.training.provenance import available_cores
     from vbpi_mix_cli.console import check_only_resume
+    from vbpi_mix_cli.torchrun import default_threads
 
     if options["resume"] is not None:
         check_only_resume(MAY_CHANGE_ON_RESUME)
@@ -115,7 +115,7 @@ def _train(name: str, options: dict[str, Any]) -> None:
     if options["resume"] is not None:
         _resume(name, options)
     else:
-        options["threads"] = options["threads"] or (1 if name in SMALL else available_cores())
+        options["threads"] = options["threads"] or (1 if name in SMALL else default_threads())
         torch.set_num_threads(options["threads"])
         _start(name, options)
 
@@ -124,15 +124,16 @@ def _start(name: str, options: dict[str, Any]) -> None:
     from vbpi_mix.image.datasets import load_images
     from vbpi_mix.training.run_directory import RunDirectory
     from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli.image_runs import check_device, make_model, make_problem, process_group
+    from vbpi_mix_cli.image_runs import check_device, make_model, make_problem
+    from vbpi_mix_cli.torchrun import on_first_rank, process_group
 
     out = options["out"] or Path(f"{name}.vbpi")
     spec, estimation = _spec(name, options), _estimation(options)
     device = check_device(options["device"])
-    RunDirectory.check_free(out, options["force"])
     _check_components(estimation)
-    data = load_images(name, options["data"])
     with process_group(device) as first:
+        on_first_rank(lambda: RunDirectory.check_free(out, options["force"]))
+        data = load_images(name, options["data"])
         options["quiet"] = options["quiet"] or not first
         model = make_model(
             spec, options["seed"], device, compiled=options["compiled"], bfloat16=options["precision"] == "bf16"
@@ -236,10 +237,10 @@ def _resume(name: str, options: dict[str, Any]) -> None:
         check_device,
         make_model,
         make_problem,
-        process_group,
         read_config,
         run_images,
     )
+    from vbpi_mix_cli.torchrun import process_group
 
     run = RunDirectory.open(options["resume"])
     config = read_config(run)

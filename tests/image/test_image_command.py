@@ -18,6 +18,7 @@ from matplotlib import image as png
 from vbpi_mix.image import evaluation
 from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.validation import hash_seed
+from vbpi_mix_cli import torchrun
 from vbpi_mix_cli.image_runs import load_run, make_problem
 from vbpi_mix_cli.main import main
 
@@ -594,15 +595,31 @@ def test_eval_and_sample_refuse_what_is_no_image_run(run, empty_world, copied):
         ("model", [], "lacks model: all of it"),
         ("model", {"components": 3}, "describes no image model"),
         ("training", {"speed": 3}, "unknown training option speed"),
+        ("estimation: batch_size", "x", "estimation: batch_size of its config.yaml must be a whole number of at least 1"),
+        ("estimation: S", True, "S of its config.yaml must be a whole number"),
+        ("estimation: estimator", "S3A", "must be one of a2a, s2a, s2s, not 'S3A'"),
+        ("estimation: phi_per", ["point"], "must be one of point, batch"),
+        ("execution: device", "tpu", "must be one of cpu, cuda, not 'tpu'"),
+        ("execution: compile", 1, "must be one of false, true, not 1"),
+        ("data: name", 3, "name of its config.yaml must be text, not 3"),
+        ("model: shape", {"channels": 1, "height": -8, "width": 8}, "height must be a whole number of at least 1, not -8"),
+        ("model: residual", "yes", "residual must be true or false"),
+        ("model: feature_layers", [[4, 3]], "feature_layers are (channels, kernel, stride) each"),
+        ("model: feature_layers", [[4, 3, 0]], "stride of feature_layers must be"),
     ],
 )
 def test_a_configuration_that_is_not_whole_is_one_line(run, copied, part, value, words):
     config = yaml.safe_load((copied / "config.yaml").read_text())
-    config[part] = value
+    room, _, entry = part.partition(": ")
+    if entry:
+        config[room][entry] = value
+    else:
+        config[room] = value
     (copied / "config.yaml").write_text(yaml.safe_dump(config))
     assert words in run("image", "digits", "--resume", copied).error_line()
     if part != "training":
         assert words in run("image", "eval", copied).error_line()
+    assert "checkpoint.pt" in files(copied)
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "cifar10", "eval", "sample", "compare"])
@@ -615,13 +632,90 @@ def test_every_command_shows_an_example(run, name):
     assert name in listed
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK is missing"),
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE=x makes no sense"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0 makes no sense"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK=2 makes no sense"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK=-1 makes no sense"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_PORT is missing"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "29500"}, "MASTER_ADDR is missing"),
+        ({"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "two"}, "LOCAL_WORLD_SIZE=two makes no sense"),
+    ],
+)
+def test_variables_that_torchrun_would_not_set_are_one_line(run, copied, empty_world, monkeypatch, variables, words):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert words in run("image", "eval", copied, "--importance-samples", 1, "--images", 2).error_line()
+    if "LOCAL_WORLD_SIZE" not in variables:  # one thread is one thread
+        assert words in run(*TRAIN, "--out", "new.vbpi").error_line()
+        assert not (empty_world / "new.vbpi").exists()
+
+
+def test_more_processes_than_gpus_are_one_line(run, empty_world, monkeypatch):
+    variables = {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "process 3 on this machine finds no GPU of its own: there are 2" in run(*TRAIN, "--device", "cuda").error_line()
+
+
+def test_processes_share_the_cores_of_a_machine(monkeypatch):
+    monkeypatch.setattr(torchrun, "available_cores", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert torchrun.default_threads() == 8
+    for processes, threads in ((3, 2), (16, 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert torchrun.default_threads() == threads
+
+
+def test_pictures_are_drawn_by_one_process(run, copied, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "image sample is for one process" in run("image", "sample", copied).error_line()
+
+
+def launch(*arguments, processes=2):
+    """A command under torchrun, as a subprocess that has ended."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    words = [str(a) for a in arguments]
+    return subprocess.run([*launcher, "vbpi_mix_cli.main", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_torchrun_evaluates_what_one_process_evaluates(run, copied):
+    options = ("image", "eval", copied, "--importance-samples", 3, "--images", 9, "--images-at-once", 2, "--threads", 1)
+    alone = run(*options)
+    kept = copied / "nll-L3-n9-seed1.json"
+    content = kept.read_bytes()
+    kept.unlink()
+    together = launch(*options)
+    assert together.returncode == 0, together.stderr
+    assert together.stdout == alone.out
+    assert kept.read_bytes() == content
+
+
+@pytest.mark.slow
+def test_torchrun_refuses_in_one_line(run, copied):
+    before = (copied / "checkpoint.pt").read_bytes()
+    refused = launch(*TRAIN)
+    assert refused.returncode != 0
+    assert refused.stderr.count("holds a run already") == 1
+    assert not [line for line in refused.stderr.splitlines() if line.startswith("  File") and "main.py" in line]  # but torchrun's
+    assert (copied / "checkpoint.pt").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_torchrun_trains_what_one_process_trains(run, empty_world):
     """Two processes on one machine: the bounds of one process, up to rounding."""
     options = [str(a) for a in (*TRAIN, "--A", 3)]
     assert run(*options, "--out", "one").status == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    subprocess.run([*launcher, "vbpi_mix_cli.main", *options, "--out", "two"], check=True, cwd=empty_world)
+    launched = launch(*options, "--out", "two")
+    assert launched.returncode == 0, launched.stderr
     bounds = [[float(row["miselbo"]) for row in trace_without_seconds(empty_world / name)] for name in ("one", "two")]
     assert len(bounds[0]) == 2
     assert bounds[1] == pytest.approx(bounds[0], abs=1e-2)
