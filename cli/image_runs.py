@@ -21,6 +21,7 @@ from vbpi_mix.image.batches import ImageBatches
 from vbpi_mix.image.datasets import ImageData, load_images
 from vbpi_mix.image.formats import DatasetError
 from vbpi_mix.image.model import ImageModel, build_model
+from vbpi_mix.image.sources import image_set
 from vbpi_mix.image.spec import ModelSpec
 from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.checkpoint import load_checkpoint
@@ -130,8 +131,9 @@ def run_images(config: Mapping[str, Any], folder: Path | None) -> ImageData:
     """
     recorded = config["data"]
     given = recorded.get("folder")
-    place = folder if folder is not None else Path(given) if isinstance(given, str) and Path(given).is_dir() else None
-    data = load_images(recorded["name"], place)
+    if folder is None and isinstance(given, str) and Path(given).is_dir() and not image_set(recorded["name"]).is_bundled:
+        folder = Path(given)
+    data = load_images(recorded["name"], folder)
     if data.checksum() != recorded["sha256"]:
         raise DatasetError(
             f"the {data.name} images found here are others than the run was trained on: name the folder of those with --data"

@@ -47,7 +47,8 @@ _OPTIONS = [
     click.option("--phi-per", type=click.Choice(["point", "batch"]), help="Draw components for each image, or one subset "
                  "for the batch as published.  [default: point; batch with --paper-compat]"),
     click.option("--encoder", type=click.Choice(["shared", "separate"]), default="shared", show_default=True,
-                 help="One encoder with component codes (MISVAE), or one for each component (SEMVAE)."),
+                 help="One encoder with component codes (MISVAE), or one for each component (SEMVAE; colour images then "
+                 "have gated convolutions in place of the ResNet)."),
     click.option("--res-enc/--no-res-enc", "residual", default=True, show_default=True,
                  help="Two hidden layers between features and Gaussians, or one linear map."),
     click.option("--norm", type=click.Choice(["layer", "none", "batch"]),

@@ -353,6 +353,15 @@ def test_results_of_an_earlier_model_are_not_taken_for_those_of_a_later(run, cop
     assert run(*options).out != first.out
 
 
+def test_samples_that_do_not_fill_a_row_are_all_shown(run, copied):
+    """Five images in two rows of three: the picture is as large as one of six."""
+    shapes = []
+    for count in (5, 6):
+        assert run("image", "sample", copied, "--count", count, "--originals", 1, "--threads", 1, "--quiet").status == 0
+        shapes.append(png.imread(io.BytesIO((copied / "samples.png").read_bytes()), format="png").shape)
+    assert shapes[0] == shapes[1]
+
+
 def test_sample_writes_pictures(run, copied):
     outcome = run("image", "sample", copied, "--count", 9, "--originals", 4, "--components", 2, "--threads", 1)
     assert outcome.status == 0, outcome.err
@@ -545,6 +554,7 @@ def test_refused_data_leave_nothing(run, empty_world, monkeypatch):
     assert "no image data set is called 'svhn'" in run("image", "svhn").error_line()
     assert "mnist is not here and downloads are off" in run("image", "mnist").error_line()
     assert "no such folder" in run("image", "mnist", "--data", "nowhere").error_line()
+    assert "digits come with scikit-learn and are read from no folder" in run(*TRAIN, "--data", ".").error_line()
     monkeypatch.setenv("VBPI_MIX_DATA", "nowhere")
     assert "VBPI_MIX_DATA=nowhere" in run("image", "fashion-mnist").error_line()
     monkeypatch.setenv("VBPI_MIX_DATA", str(empty_world))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -63,10 +64,11 @@ def draw_grid(images: Tensor, title: str, row_labels: Sequence[str] = ()) -> byt
 
 
 def square_grid(images: Tensor) -> Tensor:
-    """[n, C, H, W] as [rows, columns, C, H, W], about square; the last images are left out if they do not fill a row."""
+    """[n, C, H, W] as [rows, columns, C, H, W], about square; what is left of the last row is background."""
     columns = math.ceil(math.sqrt(len(images)))
-    rows = len(images) // columns
-    return images[: rows * columns].unflatten(0, (rows, columns))
+    rows = math.ceil(len(images) / columns)
+    missing = images.new_full((rows * columns - len(images), *images.shape[1:]), BACKGROUND)
+    return torch.cat([images, missing]).unflatten(0, (rows, columns))
 
 
 @dataclass(frozen=True)
