@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.image.mixture import gaussian_log_density
+from vbpi_mix.image.mixture import gaussian_log_density, standard_normal_log_density
 from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import Gaussians
 from vbpi_mix.image.spec import VALID
@@ -219,8 +219,8 @@ def _weights(model: ImageModel, images: Tensor, z: Tensor, q: Gaussians) -> tupl
     shares = torch.log_softmax(log_q, 2)
     entropy = -(shares.exp() * shares).nan_to_num(nan=0.0).sum((0, 1, 2))
     log_mixture = torch.logsumexp(log_q, 2) - math.log(log_q.shape[2])
-    log_prior = -0.5 * (z.double().square() + math.log(2 * math.pi)).sum(3)
-    return model.decode_log_likelihood(images, z).double() + log_prior - log_mixture, entropy
+    log_joint = model.decode_log_likelihood(images, z).double() + standard_normal_log_density(z.double())
+    return log_joint - log_mixture, entropy
 
 
 def _at_once(A: int, B: int, d: int) -> tuple[int, int]:
