@@ -88,8 +88,8 @@ def affordable_images(images: int, A: int, importance_samples: int, max_decoder_
     allowed = max_decoder_samples // (A * importance_samples)
     if allowed < 2:
         raise ConfigError(
-            f"--max-decoder-samples {max_decoder_samples:,} is not enough for 2 images of A L = {A * importance_samples:,} "
-            "samples each: raise it, or lower --importance-samples"
+            f"{max_decoder_samples:,} decoder samples are not enough for 2 images of A L = {A * importance_samples:,} each: "
+            "allow more, or lower L"
         )
     return min(images, allowed)
 

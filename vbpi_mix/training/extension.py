@@ -65,15 +65,15 @@ def extend(
     A budget of the other kind stays, unless it is used up: then it is dropped, as the run could not go on. ConfigError if
     what is given is less than the run has had, or if the run has run out of patience.
     """
-    given = {"iterations": iterations, "seconds": seconds, "patience": patience}
+    given: dict[str, float | None] = {"iterations": iterations, "seconds": seconds, "patience": patience}
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if not changes:
         return config
     for name, had in (("iterations", standing.iterations), ("seconds", standing.seconds)):
-        own, new = getattr(config, name), changes.get(name)
+        own, new = getattr(config, name), given[name]
         if new is not None and new < had and new != own:
-            raise ConfigError(f"{new:g} {name} in all asked for, but the run has had {had:g}: give more")
-        other = changes.get("seconds" if name == "iterations" else "iterations")
+            raise ConfigError(f"{_number(new)} {name} in all asked for, but the run has had {_number(had)}: give more")
+        other = given["seconds" if name == "iterations" else "iterations"]
         if new is None and other is not None and own is not None and had >= own:
             changes[name] = None
     if config.schedule == "paper" and changes.get("iterations", config.iterations) is None:
@@ -84,3 +84,7 @@ def extend(
             f"the run has stopped after {standing.since_best} validations without a better one: give more patience than that"
         )
     return longer
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
