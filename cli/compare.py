@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix_cli.outputs import check_outputs_free, write_outputs
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.comparison import Comparison, TopologyDistribution
@@ -80,7 +81,7 @@ def command(
     """
     from vbpi_mix.phylo.comparison import compare
 
-    _check_free([json_file if json_file != "-" else None, table_file, *_plot_files(plot)], force)
+    check_outputs_free([json_file if json_file != "-" else None, table_file, *_plot_files(plot)], force)
     first, second = _read_sides(run, samples, alignment, burn_in, draws, seed)
     result = compare(first, second)
     contents: dict[str, bytes] = {}
@@ -90,7 +91,7 @@ def command(
         contents[table_file] = _csv(result).encode()
     if plot is not None:
         contents |= dict(zip(_plot_files(plot), _plots(result), strict=True))
-    _write(contents)
+    write_outputs(contents)
     click.echo(_json(result) if json_file == "-" else _text(result), nl=json_file != "-")
 
 
@@ -169,32 +170,6 @@ def _read_sample(
 
 def _plot_files(plot: str | None) -> list[str]:
     return [] if plot is None else [f"{plot}.png", f"{plot}.svg"]
-
-
-def _check_free(names: list[str | None], force: bool) -> None:
-    """ConfigError unless every file can be made and none would be replaced without --force."""
-    places = [Path(name) for name in names if name is not None]
-    for number, place in enumerate(places):
-        if not place.absolute().parent.is_dir():
-            raise ConfigError(
-                f"{place} cannot be written: the folder {place.parent} does not exist; make it first"
-            )
-        if place.is_dir():
-            raise ConfigError(f"{place} is a folder; name a file")
-        if place.exists() and not force:
-            raise ConfigError(f"{place} exists; choose another name, or replace it with --force")
-        if place.absolute() in [other.absolute() for other in places[:number]]:
-            raise ConfigError(f"{place} is given for two outputs; choose two names")
-
-
-def _write(contents: dict[str, bytes]) -> None:
-    from vbpi_mix.training.files import write_bytes
-
-    for name, data in contents.items():
-        try:
-            write_bytes(name, data)
-        except OSError as error:
-            raise ConfigError(f"{name}: cannot be written ({error.strerror}); choose another place") from None
 
 
 def _json(result: Comparison) -> str:

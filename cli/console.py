@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vbpi_mix.training.problem import Problem
     from vbpi_mix.training.reports import TrainingReport, TrainingResult
     from vbpi_mix.training.run_directory import RunDirectory
+    from vbpi_mix.training.trainer import Trainer
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -27,12 +28,17 @@ class Progress:
     """A trainer's progress callback; as a context manager it leaves the terminal tidy on any exit.
 
     On a terminal: one tqdm bar with bound, rate and time left. Piped: a line every `line_every` seconds of
-    training and one at the end. `quiet`: nothing.
+    training and one at the end. `quiet`: nothing. `note`: what is said beside the numbers, if anything.
     """
 
     def __init__(
-        self, quiet: bool = False, stream: TextIO | None = None, line_every: float = LINE_EVERY_SECONDS
+        self,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        line_every: float = LINE_EVERY_SECONDS,
+        note: str = "",
     ) -> None:
+        self._note = note
         self._stream = stream if stream is not None else sys.stderr
         self._quiet = quiet
         self._line_every = line_every
@@ -81,13 +87,13 @@ class Progress:
             self._next_line = report.seconds - report.seconds % self._line_every + self._line_every
         if report.finished or report.seconds >= self._next_line:
             self._next_line = report.seconds + self._line_every
-            print(describe(report, self._rate), file=self._stream, flush=True)
+            print(describe(report, self._rate, self._note), file=self._stream, flush=True)
 
     def _show_bar(self, report: TrainingReport) -> None:
         if self._bar is None:
             self._bar = self._new_bar(report)
         self._bar.n = report.iteration
-        self._bar.set_postfix_str(_state(report, self._rate), refresh=False)
+        self._bar.set_postfix_str(_state(report, self._rate, self._note), refresh=False)
         self._bar.refresh()
         if report.finished:
             self.close()
@@ -105,14 +111,16 @@ class Progress:
         )
 
 
-def describe(report: TrainingReport, rate: float) -> str:
+def describe(report: TrainingReport, rate: float, note: str = "") -> str:
     """One plain line on a report, `rate` being iterations per second."""
-    return f"iteration {report.iteration:,}  {_state(report, rate)}"
+    return f"iteration {report.iteration:,}  {_state(report, rate, note)}"
 
 
-def _state(report: TrainingReport, rate: float) -> str:
+def _state(report: TrainingReport, rate: float, note: str) -> str:
     parts = [f"bound {report.bound:.2f}"]
     parts.extend(f"{name} {value:.2f}" for name, value in report.metrics.items())
+    if note:
+        parts.append(f"({note})")
     if math.isfinite(rate):
         parts.append(f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s")
     parts.append(f"lr {report.learning_rate:.3g}")
@@ -146,18 +154,42 @@ def train(
     config: dict[str, Any],
     quiet: bool,
     resume: bool,
+    evaluated: Collection[str] = (),
+    note: str = "",
 ) -> TrainingResult:
-    """Train to the end or to an interruption, from the last checkpoint if `resume`, shown and logged."""
+    """Train to the end or to an interruption, from the last checkpoint if `resume`, shown (with a note) and logged.
+
+    evaluated: entries of summary.json that tell of the model as it was, and go when training goes on. CheckpointError,
+    before anything is changed, if there is a checkpoint that does not load, or none although the run was trained.
+    """
     from vbpi_mix.training.trainer import Trainer
 
-    with Progress(quiet) as progress:
+    with Progress(quiet, note=note) as progress:
         trainer = Trainer(problem, training, run, progress, run_config=config)
         if resume:
-            trainer.resume()
+            _take_up(trainer, run, quiet)
+            run.write_config(config)
+            if not trainer.ended:
+                run.drop_from_summary(evaluated)
         run.log(f"{'resumed' if resume else 'started'} at iteration {trainer.iteration:,}")
         result = trainer.run()
     run.log(f"stopped: {result.stop_reason}, {result.iterations:,} iterations, {result.seconds:.1f} s")
     return result
+
+
+def _take_up(trainer: Trainer, run: RunDirectory, quiet: bool) -> None:
+    """Bring a trainer to where the run stands, and say so where a user may expect more."""
+    from vbpi_mix.training.extension import has_checkpoint
+
+    remark = ""
+    if has_checkpoint(run):
+        trainer.resume()
+        if trainer.ended:
+            remark = f"nothing left to train: the run is at its end, after {trainer.iteration:,} iterations"
+    else:
+        remark = "no checkpoint yet: starting from the beginning"
+    if remark and not quiet:
+        click.echo(remark, err=True)
 
 
 def shown_path(path: Path) -> Path:

@@ -8,6 +8,16 @@ from pathlib import Path
 import click
 
 RELIABLE_PARETO_K = 0.7
+# Entries of summary.json that tell of the mixture that was evaluated, and not of a later one.
+EVALUATED = (
+    "marginal_log_likelihood",
+    "elbo",
+    "elbo_standard_error",
+    "effective_sample_size",
+    "normalised_perplexity",
+    "pareto_k",
+    "evaluation_seconds",
+)
 
 EPILOG = """\b
 Examples:
@@ -26,7 +36,7 @@ Examples:
 def command(
     run: Path | None, importance_samples: int, repeats: int, seed: int, threads: int | None, quiet: bool
 ) -> None:
-    """Estimate the marginal log-likelihood of RUN (by default the newest run in or below this folder).
+    """Estimate the marginal log-likelihood of RUN (by default the newest fit in or below this folder).
 
     Two forms of the same draws: `published`, the mean over components of the log of the mean importance weight, and
     `pooled`, the log of the mean over all. Pareto k is the shape of the tail of the last repeat's weights: up to 0.7 the
@@ -43,7 +53,7 @@ def command(
     from vbpi_mix_cli.console import CountProgress, describe_elbo
     from vbpi_mix_cli.phylo_runs import load_run
 
-    directory = find_newest() if run is None else RunDirectory.open(run)
+    directory = find_newest(command="fit") if run is None else RunDirectory.open(run)
     if run is None and not quiet:
         click.echo(f"newest run: {directory.path}", err=True)
     loaded = load_run(directory.path)

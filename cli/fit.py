@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vbpi_mix_cli.phylo_runs import PhyloProblem
 
 POSTERIOR_TREES = 10_000
+MAY_CHANGE_ON_RESUME = {"iterations", "seconds", "threads"}
 EPILOG = """\b
 Examples:
   vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
@@ -61,8 +62,8 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
                    "networks fitted to the tree sample by EM or by simple averages, or flat.  [default: warm; paper: flat]")
 @click.option("--schedule", type=click.Choice(["default", "paper"]), default="default", show_default=True,
               help="paper: 400,000 iterations with the published learning rates and tempering.")
-@click.option("--iterations", type=int, default=None, help="Stop after this many; otherwise when the bound is flat.")
-@click.option("--seconds", type=float, default=None, help="Time budget of the training.")
+@click.option("--iterations", type=int, default=None, help="Stop after this many in all; otherwise when the bound is flat.")
+@click.option("--seconds", type=float, default=None, help="Time budget of the training in all.")
 @click.option("--learning-rate", type=float, default=None,
               help="Learning rate of the networks at the start; branches half, flow a fiftieth of it.  [default: 0.01]")
 @click.option("--seed", type=int, default=1, show_default=True)
@@ -71,7 +72,7 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
               help="Run directory.  [default: the alignment's name with .vbpi]")
 @click.option("--force", is_flag=True, help="Replace an earlier run at the same place.")
 @click.option("--resume", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="Continue a run with its own configuration.")
+              help="Continue a run with its own configuration; --iterations and --seconds extend it.")
 @click.option("--quiet", is_flag=True, help="Print only the result.")
 @click.pass_context
 def command(context: click.Context, resume: Path | None, quiet: bool, **options: Any) -> None:
@@ -83,10 +84,11 @@ def command(context: click.Context, resume: Path | None, quiet: bool, **options:
     """
     if resume is not None:
         given = [p for p in options if context.get_parameter_source(p) is click.core.ParameterSource.COMMANDLINE]
-        allowed = {"threads"}
-        if set(given) - allowed:
-            raise click.UsageError("--resume takes the run's own configuration: give no other option but --threads")
-        _resume(resume, options["threads"], quiet)
+        if set(given) - MAY_CHANGE_ON_RESUME:
+            raise click.UsageError(
+                "--resume takes the run's own configuration: give no other option but --iterations, --seconds, --threads"
+            )
+        _resume(resume, options, quiet)
         return
     if options["alignment"] is None:
         raise click.UsageError("name an alignment, or a run to go on with: --resume DIR")
@@ -128,6 +130,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
     alignment, sample, source = _read(path, options, training.threads or 1, quiet)
     trust = _held_out(sample, options)
     config = {
+        "command": "fit",
         "alignment": {"file": str(options["alignment"]), "taxa": len(alignment.taxa), "sites": alignment.states.shape[1]},
         "trees": {**source, "burn_in": options["burn_in"], "hpd": options["hpd"], "widen": options["widen"]},
         "model": {
@@ -242,15 +245,17 @@ def _held_out(sample: TreeSample, options: dict[str, Any]) -> dict[str, Any]:
     return {"share": found.share, "warning": found.warning()}
 
 
-def _resume(place: Path, threads: int | None, quiet: bool) -> None:
+def _resume(place: Path, options: dict[str, Any], quiet: bool) -> None:
+    """Go on with a run, for longer if that is asked for."""
     from dataclasses import replace
 
     from vbpi_mix.errors import RunDirectoryError
     from vbpi_mix.estimators import Estimator
     from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.extension import extend, standing_of
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.run_directory import RunDirectory
-    from vbpi_mix_cli.phylo_runs import PhyloProblem, load_run
+    from vbpi_mix_cli.phylo_runs import KIND, PhyloProblem, load_run
 
     run = RunDirectory.open(place)
     loaded = load_run(place)
@@ -260,13 +265,17 @@ def _resume(place: Path, threads: int | None, quiet: bool) -> None:
         estimator, sampled, particles = Estimator.parse(model["estimator"]), int(model["S"]), int(model["K"])
     except (KeyError, TypeError) as error:
         raise RunDirectoryError(f"{place}: its config.yaml lacks {error}; the run cannot be continued") from error
-    if threads is not None:
-        training = replace(training, threads=threads)
-    use_threads(training.resolve().threads or 1, torch_threads=1)
+    if options["threads"] is not None:
+        training = replace(training, threads=options["threads"])
+    training = extend(
+        training.resolve(), standing_of(run, KIND), iterations=options["iterations"], seconds=options["seconds"]
+    )
+    use_threads(training.threads or 1, torch_threads=1)
     problem = PhyloProblem(
         loaded.taxa, loaded.patterns, loaded.mixture, estimator=estimator, sampled=sampled, particles=particles
     )
-    _train_and_export(problem, training, run, dict(loaded.config), quiet, resume=True)
+    config = {**loaded.config, "training": training.to_dict()}
+    _train_and_export(problem, training, run, config, quiet, resume=True)
 
 
 def _train_and_export(
@@ -279,8 +288,9 @@ def _train_and_export(
 ) -> None:
     from vbpi_mix.training.provenance import environment, versions
     from vbpi_mix_cli.console import describe_elbo, shown_path, train
+    from vbpi_mix_cli.evaluate import EVALUATED
 
-    result = train(problem, training, run, config, quiet, resume)
+    result = train(problem, training, run, config, quiet, resume, EVALUATED)
     model = config["model"]
     run.update_summary(
         {

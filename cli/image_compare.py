@@ -25,25 +25,19 @@ def command(runs: tuple[Path, ...], out: Path | None, force: bool) -> None:
     of the same A are averaged, and bars span them.
     """
     from vbpi_mix.errors import ConfigError
-    from vbpi_mix.training.files import write_bytes
+    from vbpi_mix_cli.outputs import check_outputs_free, write_outputs
 
-    if out is not None:
-        if out.exists() and not force:
-            raise ConfigError(f"{out} exists already: replace it with --force, or choose another --out")
-        if not out.parent.is_dir():
-            raise ConfigError(f"{out} cannot be written: the folder {out.parent} does not exist")
+    check_outputs_free([None if out is None else str(out)], force)
     rows = [_row(path) for path in runs]
     if len({row["data"] for row in rows}) > 1:
         raise ConfigError(
             f"runs of several data sets: {', '.join(sorted({row['data'] for row in rows}))}; compare one at a time"
         )
     click.echo("\n".join(_table(rows)))
-    if len({row["images"] for row in rows} - {None}) > 1:
-        click.echo(
-            "warning: these runs were evaluated on different test images: evaluate them alike to compare", err=True
-        )
+    for warning in _warnings([row for row in rows if row["images"] is not None]):
+        click.echo(f"warning: {warning}", err=True)
     if out is not None:
-        write_bytes(out, _picture(rows))
+        write_outputs({str(out): _picture(rows)})
         click.echo(f"wrote {out}")
 
 
@@ -60,19 +54,35 @@ def _row(path: Path) -> dict[str, Any]:
     estimates = {entry["form"]: entry["nll"] for entry in summary.get("negative_log_likelihood", [])}
     sizes: dict[str, Any] = next(iter(summary.get("negative_log_likelihood", [])), {})
     seconds = summary["seconds_per_iteration"]
+    images = sizes.get("images")
+    drawn = images != config["data"].get("test")  # by their seed, unless all are taken
     return {
         "run": path.name,
         "data": config["data"]["name"],
         **{name: config["estimation"][name] for name in ("A", "S", "estimator")},
         "published": estimates.get("published"),
         "pooled": estimates.get("pooled"),
-        "images": sizes.get("images"),
+        "images": images,
+        "chosen": (images, sizes.get("seed") if drawn else None),
         "L": sizes.get("importance_samples"),
         "milliseconds": None if seconds is None else 1e3 * seconds,
         "parameters": summary["parameters"]["total"],
         "encoder": config["model"].get("encoder"),
         "note": "" if summary["likelihood"] == "valid" else summary["likelihood"],
     }
+
+
+def _warnings(rows: list[dict[str, Any]]) -> list[str]:
+    """What keeps the likelihoods of evaluated runs from being compared."""
+    found = []
+    if len({row["chosen"] for row in rows}) > 1:
+        found.append("these runs were evaluated on different test images: evaluate them alike to compare")
+    if len({row["L"] for row in rows}) > 1:
+        if len({row["A"] * row["L"] for row in rows}) == 1:
+            found.append("these runs differ in L at the same A L: their pooled forms can be compared, their published forms not")
+        else:
+            found.append("these runs differ in L: evaluate them with the same --importance-samples, or the same A L, to compare")
+    return found
 
 
 def _series(row: dict[str, Any]) -> str:

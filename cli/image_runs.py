@@ -7,15 +7,12 @@ their pixels tells whether they are those that the run was trained on.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError, ConfigError, RunDirectoryError
@@ -24,6 +21,7 @@ from vbpi_mix.image.batches import ImageBatches
 from vbpi_mix.image.datasets import ImageData, load_images
 from vbpi_mix.image.formats import DatasetError
 from vbpi_mix.image.model import ImageModel, build_model
+from vbpi_mix.image.sources import image_set
 from vbpi_mix.image.spec import ModelSpec
 from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.checkpoint import load_checkpoint
@@ -31,14 +29,20 @@ from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.validation import hash_seed
 
 KIND = "image"
-NO_LIKELIHOOD = "not a valid likelihood"
-# What config.yaml must hold to go on with a run.
-CONFIG_PARTS = {
-    "data": ("name", "sha256"),
-    "model": (),
-    "estimation": ("estimator", "A", "S", "L", "phi_per", "batch_size"),
-    "execution": ("device", "precision", "compile"),
-    "training": (),
+# What config.yaml must hold to go on with a run, and what each may be: a kind (a number is at least 1) or one of these.
+CONFIG_PARTS: dict[str, dict[str, Any]] = {
+    "data": {"name": str, "sha256": str},
+    "model": {},
+    "estimation": {
+        "estimator": ("a2a", "s2a", "s2s"),
+        "A": int,
+        "S": int,
+        "L": int,
+        "phi_per": ("point", "batch"),
+        "batch_size": int,
+    },
+    "execution": {"device": ("cpu", "cuda"), "precision": ("float32", "bf16"), "compile": (False, True)},
+    "training": {},
 }
 # The stream of the start, apart from those of training (the seed itself) and of validations (t >= 1).
 START_STREAM = -1
@@ -101,7 +105,23 @@ def read_config(directory: RunDirectory) -> dict[str, Any]:
             raise RunDirectoryError(
                 f"{directory.path}: its config.yaml lacks {part}: {', '.join(missing) or 'all of it'}"
             )
+        for name, wanted in names.items():
+            _check_entry(f"{directory.path}: {part}: {name} of its config.yaml", found[name], wanted)
     return config
+
+
+def _check_entry(where: str, value: object, wanted: Any) -> None:
+    """RunDirectoryError unless a value of config.yaml is what it may be."""
+    if isinstance(wanted, tuple):
+        fits = any(value is choice or (value == choice and isinstance(value, str)) for choice in wanted)
+        kind = f"one of {', '.join(str(choice).lower() for choice in wanted)}"
+    elif wanted is int:
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        kind = "a whole number of at least 1"
+    else:
+        fits, kind = isinstance(value, str), "text"
+    if not fits:
+        raise RunDirectoryError(f"{where} must be {kind}, not {value!r}")
 
 
 def run_images(config: Mapping[str, Any], folder: Path | None) -> ImageData:
@@ -111,8 +131,9 @@ def run_images(config: Mapping[str, Any], folder: Path | None) -> ImageData:
     """
     recorded = config["data"]
     given = recorded.get("folder")
-    place = folder if folder is not None else Path(given) if given and Path(given).is_dir() else None
-    data = load_images(recorded["name"], place)
+    if folder is None and isinstance(given, str) and Path(given).is_dir() and not image_set(recorded["name"]).is_bundled:
+        folder = Path(given)
+    data = load_images(recorded["name"], folder)
     if data.checksum() != recorded["sha256"]:
         raise DatasetError(
             f"the {data.name} images found here are others than the run was trained on: name the folder of those with --data"
@@ -155,21 +176,6 @@ def check_device(device: str) -> str:
     return device
 
 
-@contextmanager
-def process_group(device: str) -> Iterator[bool]:
-    """The process group that torchrun asks for, if it does; yields whether this process is the first, or the only one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield True
-        return
-    if device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
-    try:
-        yield dist.get_rank() == 0
-    finally:
-        dist.destroy_process_group()
-
-
 def likelihood_note(model: ImageModel) -> str:
     """What is said beside every likelihood: nothing, or that it is none."""
-    return "" if model.spec.valid_likelihood else NO_LIKELIHOOD
+    return "" if model.spec.valid_likelihood else model.spec.likelihood_label

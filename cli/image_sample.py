@@ -39,7 +39,7 @@ def command(
     data: Path | None,
     quiet: bool,
 ) -> None:
-    """Draw images from RUN (by default the newest run in or below this folder), pixel by pixel.
+    """Draw images from RUN (by default the newest image run in or below this folder), pixel by pixel.
 
     Writes three pictures into the run. samples.png: latents from the prior. components.png: test images above, and below
     them, row by row, one draw from the decoder with the latent from one component at that image. reconstructions.png: the
@@ -52,14 +52,16 @@ def command(
     from vbpi_mix.training.provenance import available_cores
     from vbpi_mix.training.run_directory import find_newest
     from vbpi_mix_cli.console import CountProgress, shown_path
-    from vbpi_mix_cli.image_runs import check_device, likelihood_note, load_run
+    from vbpi_mix_cli.image_runs import KIND, check_device, likelihood_note, load_run
+    from vbpi_mix_cli.torchrun import check_one_process
 
     for option, value in (("count", count), ("originals", originals), ("components", components), ("threads", threads)):
         if value is not None and value < 1:
             raise ConfigError(f"--{option} {value}: give at least 1")
     if not 0 <= seed < 2**63:
         raise ConfigError(f"--seed {seed}: give a whole number from 0 to 2^63 - 1")
-    loaded = load_run(find_newest().path if run is None else run)
+    check_one_process("image sample")
+    loaded = load_run(find_newest(command=KIND).path if run is None else run)
     torch.set_num_threads(threads or available_cores())
     model = loaded.model.to(check_device(device))
     images = loaded.images(data)

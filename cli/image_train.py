@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vbpi_mix.image.spec import ModelSpec
     from vbpi_mix.training.batch_problem import BatchProblem
     from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.extension import Standing
     from vbpi_mix.training.run_directory import RunDirectory
 
 # name: (line of the help, epochs of a plain run). Published: 2,000 epochs of MNIST.
@@ -28,7 +29,7 @@ DATA_SETS = {
 # So small that more threads make a step slower; and with one the same seed gives the same run on every machine.
 SMALL = ("digits",)
 PUBLISHED_WARM_UP = 100
-MAY_CHANGE_ON_RESUME = ("resume", "data", "epochs", "seconds", "threads", "quiet")
+MAY_CHANGE_ON_RESUME = ("resume", "data", "epochs", "seconds", "patience", "threads", "quiet")
 
 _TRAIN_EPILOG = """\b
 Examples:
@@ -46,7 +47,8 @@ _OPTIONS = [
     click.option("--phi-per", type=click.Choice(["point", "batch"]), help="Draw components for each image, or one subset "
                  "for the batch as published.  [default: point; batch with --paper-compat]"),
     click.option("--encoder", type=click.Choice(["shared", "separate"]), default="shared", show_default=True,
-                 help="One encoder with component codes (MISVAE), or one for each component (SEMVAE)."),
+                 help="One encoder with component codes (MISVAE), or one for each component (SEMVAE; colour images then "
+                 "have gated convolutions in place of the ResNet)."),
     click.option("--res-enc/--no-res-enc", "residual", default=True, show_default=True,
                  help="Two hidden layers between features and Gaussians, or one linear map."),
     click.option("--norm", type=click.Choice(["layer", "none", "batch"]),
@@ -60,9 +62,9 @@ _OPTIONS = [
     click.option("--schedule", type=click.Choice(["constant", "cosine"]), default="constant", show_default=True,
                  help="Learning rate: constant as published, or to a hundredth along a cosine."),
     click.option("--warmup", type=int,
-                 help="Epochs over which the KL term comes in.  [default: a tenth of the epochs, at most 100]"),
-    click.option("--epochs", type=int, help="Stop after these."),
-    click.option("--seconds", type=float, help="Time budget of the training."),
+                 help="Epochs over which the KL term comes in.  [default: a tenth of the epochs or of the time, at most 100]"),
+    click.option("--epochs", type=int, help="Stop after these in all."),
+    click.option("--seconds", type=float, help="Time budget of the training in all."),
     click.option("--patience", type=int, help="Stop after so many epochs without a better validation bound."),
     click.option("--seed", default=1, show_default=True),
     click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
@@ -77,7 +79,7 @@ _OPTIONS = [
                  help="Run directory.  [default: the data set's name with .vbpi]"),
     click.option("--force", is_flag=True, help="Replace an earlier run there."),
     click.option("--resume", type=click.Path(path_type=Path), metavar="DIR",
-                 help="Go on with a run; --epochs and --seconds extend it."),
+                 help="Go on with a run; --epochs, --seconds and --patience extend it."),
     click.option("--quiet", is_flag=True, help="Print only the result."),
 ]  # fmt: skip
 
@@ -103,8 +105,8 @@ def _train(name: str, options: dict[str, Any]) -> None:
     """Train anew, or go on with a run."""
     import torch
 
-    from vbpi_mix.training.provenance import available_cores
     from vbpi_mix_cli.console import check_only_resume
+    from vbpi_mix_cli.torchrun import default_threads
 
     if options["resume"] is not None:
         check_only_resume(MAY_CHANGE_ON_RESUME)
@@ -114,7 +116,7 @@ def _train(name: str, options: dict[str, Any]) -> None:
     if options["resume"] is not None:
         _resume(name, options)
     else:
-        options["threads"] = options["threads"] or (1 if name in SMALL else available_cores())
+        options["threads"] = options["threads"] or (1 if name in SMALL else default_threads())
         torch.set_num_threads(options["threads"])
         _start(name, options)
 
@@ -123,15 +125,16 @@ def _start(name: str, options: dict[str, Any]) -> None:
     from vbpi_mix.image.datasets import load_images
     from vbpi_mix.training.run_directory import RunDirectory
     from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli.image_runs import check_device, make_model, make_problem, process_group
+    from vbpi_mix_cli.image_runs import check_device, make_model, make_problem
+    from vbpi_mix_cli.torchrun import on_first_rank, process_group
 
     out = options["out"] or Path(f"{name}.vbpi")
     spec, estimation = _spec(name, options), _estimation(options)
     device = check_device(options["device"])
-    RunDirectory.check_free(out, options["force"])
     _check_components(estimation)
-    data = load_images(name, options["data"])
     with process_group(device) as first:
+        on_first_rank(lambda: RunDirectory.check_free(out, options["force"]))
+        data = load_images(name, options["data"])
         options["quiet"] = options["quiet"] or not first
         model = make_model(
             spec, options["seed"], device, compiled=options["compiled"], bfloat16=options["precision"] == "bf16"
@@ -198,15 +201,18 @@ def _training(name: str, options: dict[str, Any], per_epoch: int) -> TrainingCon
     epochs, seconds = options["epochs"], options["seconds"]
     if epochs is None and seconds is None:
         epochs = DATA_SETS[name][1]
-    warm_up = options["warmup"]
-    if warm_up is None:
-        warm_up = PUBLISHED_WARM_UP if epochs is None else min(PUBLISHED_WARM_UP, epochs // 10)
+    warm_up, warm_up_seconds = options["warmup"], None
+    if warm_up is None and epochs is None:
+        warm_up, warm_up_seconds = PUBLISHED_WARM_UP, seconds / 10.0
+    elif warm_up is None:
+        warm_up = min(PUBLISHED_WARM_UP, epochs // 10)
     return TrainingConfig(
         iterations=None if epochs is None else epochs * per_epoch,
         seconds=seconds,
         learning_rate=options["learning_rate"],
         final_learning_rate_factor=1.0 if options["schedule"] == "constant" else 0.01,
         tempering_iterations=warm_up * per_epoch,
+        tempering_seconds=warm_up_seconds,
         initial_beta=0.0,
         validate_every=per_epoch,
         patience=options["patience"],
@@ -224,16 +230,18 @@ def _resume(name: str, options: dict[str, Any]) -> None:
 
     from vbpi_mix.image.spec import ModelSpec
     from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.extension import extend, has_checkpoint, standing_of
     from vbpi_mix.training.run_directory import RunDirectory
     from vbpi_mix.training.trainer import Trainer
     from vbpi_mix_cli.image_runs import (
+        KIND,
         check_device,
         make_model,
         make_problem,
-        process_group,
         read_config,
         run_images,
     )
+    from vbpi_mix_cli.torchrun import process_group
 
     run = RunDirectory.open(options["resume"])
     config = read_config(run)
@@ -245,23 +253,37 @@ def _resume(name: str, options: dict[str, Any]) -> None:
     execution, spec = config["execution"], ModelSpec.from_dict(config["model"])
     data = run_images(config, options["data"])
     device, bfloat16 = check_device(execution["device"]), execution["precision"] == "bf16"
-    longer: dict[str, Any] = {key: options[key] for key in ("seconds", "threads") if options[key] is not None}
-    training = replace(training, **longer).resolve()
+    standing = standing_of(run, KIND)
+    if options["threads"] is not None:
+        training = replace(training, threads=options["threads"])
+    training = training.resolve()
     torch.set_num_threads(training.threads or 1)  # those of the run: others round sums differently
     with process_group(device) as first:
         model = make_model(spec, training.seed, device, compiled=execution["compile"], bfloat16=bfloat16)
         problem = make_problem(model, data, config["estimation"], training.seed)
-        if options["epochs"] is not None:
-            training = replace(training, iterations=options["epochs"] * problem.iterations_per_epoch)
+        training = extend(
+            training,
+            standing,
+            iterations=_iterations(options["epochs"], problem.iterations_per_epoch, standing),
+            seconds=options["seconds"],
+            patience=options["patience"],
+        )
         config["training"] = training.to_dict()
         if not first:
             trainer = Trainer(problem, training, run)
-            if run.checkpoint.exists():
+            if has_checkpoint(run):
                 trainer.resume()
             trainer.run()
             return
-        run.write_config(config)
         _run(model, problem, training, run, config, options["quiet"], resume=True)
+
+
+def _iterations(epochs: int | None, per_epoch: int, standing: Standing) -> int | None:
+    """Epochs as iterations. ConfigError, in epochs, if the run has had more than these."""
+    if epochs is not None and epochs * per_epoch < standing.iterations:
+        had = standing.iterations / per_epoch
+        raise ConfigError(f"--epochs {epochs} in all, but the run has had {had:.4g}: give more")
+    return None if epochs is None else epochs * per_epoch
 
 
 def _introduce(data: ImageData, model: ImageModel) -> None:
@@ -289,10 +311,11 @@ def _run(
     """Train to the end or to an interruption, and write and print how it went."""
     from vbpi_mix.training.provenance import environment, versions
     from vbpi_mix_cli.console import shown_path, train
+    from vbpi_mix_cli.image_eval import EVALUATED
     from vbpi_mix_cli.image_runs import likelihood_note
 
-    result = train(problem, training, run, config, quiet, resume and run.checkpoint.exists())
     note, estimation = likelihood_note(model), config["estimation"]
+    result = train(problem, training, run, config, quiet, resume, EVALUATED, note)
     epochs = result.iterations / problem.iterations_per_epoch
     run.update_summary(
         {
@@ -306,7 +329,7 @@ def _run(
             "seconds_per_iteration": result.seconds_per_iteration,
             "training_bound": result.bound,
             "best_validation_miselbo": result.best_metric,
-            "likelihood": note or "valid",
+            "likelihood": model.spec.likelihood_label,
             "stop_reason": result.stop_reason,
             "parameters": model.parameter_counts(),
             "component_counts": problem.component_counts.tolist(),

@@ -88,8 +88,7 @@ def command(out: Path | None, force: bool, resume: Path | None, quiet: bool, **c
         check_only_resume(MAY_CHANGE_ON_RESUME)
         run = RunDirectory.open(resume)
         experiment = _reopened(run, choices["iterations"], choices["full"])
-        for member in experiment.members:
-            _make_problem(experiment, member)
+        _check_begun(run, experiment)
         run.write_config(_config(experiment))
         _finish(run, experiment, _train_all(run, experiment, quiet), quiet)
         return
@@ -118,6 +117,20 @@ def _reopened(run: RunDirectory, iterations: int | None, full: bool) -> Experime
     if full:
         iterations = RECIPES[experiment.target].iterations
     return experiment if iterations is None else dataclasses.replace(experiment, iterations=iterations)
+
+
+def _check_begun(run: RunDirectory, experiment: Experiment) -> None:
+    """What was trained of a run can be gone on with: CheckpointError or ConfigError, before anything is changed."""
+    from vbpi_mix.training.config import TrainingConfig
+    from vbpi_mix.training.extension import extend, standing_of
+    from vbpi_mix.training.run_directory import RunDirectory
+
+    before = TrainingConfig.from_dict(run.read_config().get("training", {}))
+    for member in experiment.members:
+        place = _member_place(run, experiment, member)
+        if place.exists():
+            extend(before, standing_of(RunDirectory.open(place), "toy"), iterations=experiment.iterations)
+        _make_problem(experiment, member)
 
 
 def _config(experiment: Experiment) -> dict[str, Any]:
@@ -165,8 +178,7 @@ def _train_all(run: RunDirectory, experiment: Experiment, quiet: bool) -> list[O
     for member in experiment.members:
         if not quiet:
             click.echo(f"{experiment.target}: {member.label}", err=True)
-        own = run if len(experiment.members) == 1 else _own_run(run, experiment, member)
-        outcomes.append(_train(own, experiment, member, quiet))
+        outcomes.append(_train(run, experiment, member, quiet))
         if outcomes[-1].result.stop_reason == "interrupted":
             run.log(f"interrupted: {member.label}")
             click.echo(f"go on with: vbpi-mix toy --resume {shown_path(run.path)}", err=True)
@@ -174,32 +186,35 @@ def _train_all(run: RunDirectory, experiment: Experiment, quiet: bool) -> list[O
     return outcomes
 
 
-def _own_run(run: RunDirectory, experiment: Experiment, member: Member) -> RunDirectory:
-    """The run directory of a member, made anew unless it has been begun."""
+def _member_place(run: RunDirectory, experiment: Experiment, member: Member) -> Path:
+    """Where the run of a member is: the run itself, if it is the only one."""
+    return run.path if len(experiment.members) == 1 else run.path / member.slug
+
+
+def _own_run(run: RunDirectory, place: Path, config: dict[str, Any]) -> RunDirectory:
+    """The run at the place of a member, made anew unless it has been begun."""
     from vbpi_mix.training.run_directory import RunDirectory
 
-    place = run.path / member.slug
+    if place == run.path:
+        return run
     if place.exists():
         return RunDirectory.open(place)
     own = RunDirectory.create(place)
-    own.commit({**_config(experiment), "member": member.label})
+    own.commit(config)
     return own
 
 
 def _train(run: RunDirectory, experiment: Experiment, member: Member, quiet: bool) -> Outcome:
     from vbpi_mix.toy.curves import read_curve
-    from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli.console import Progress
+    from vbpi_mix.training.extension import has_checkpoint
+    from vbpi_mix_cli.console import train
 
     problem = _make_problem(experiment, member)
-    config = _training_config(experiment)
+    place = _member_place(run, experiment, member)
+    config = _config(experiment) | ({} if place == run.path else {"member": member.label})
+    run = _own_run(run, place, config)
     run.log(f"training {member.label}")
-    with Progress(quiet) as progress:
-        trainer = Trainer(problem, config, run, progress, run_config=_config(experiment))
-        if run.checkpoint.exists():
-            trainer.resume()
-        result = trainer.run()
-    run.log(f"{result.stop_reason} after {result.iterations:,} iterations")
+    result = train(problem, _training_config(experiment), run, config, quiet, has_checkpoint(run))
     curve = read_curve(run.trace, member.label, result.seconds_per_iteration or 0.0)
     particles = FINAL_PARTICLES * member.importance_samples
     final = problem.estimate(particles, _stream(experiment, FINAL_STREAM))

@@ -145,6 +145,26 @@ def test_resume_continues_as_if_it_had_not_stopped(run, six, monkeypatch, flow):
     assert (six / "whole.vbpi" / "consensus.nwk").read_text() == (six / "parts.vbpi" / "consensus.nwk").read_text()
 
 
+def test_resume_extends_a_run_and_drops_its_evaluation(run, six):
+    assert run(*FIT, "--A", 2).status == 0
+    before = json.loads((six / "six.vbpi" / "summary.json").read_text())
+    assert run("eval", "six.vbpi", "--importance-samples", 50, "--repeats", 2, "--quiet").status == 0
+    evaluated = json.loads((six / "six.vbpi" / "summary.json").read_text())
+    assert evaluated.keys() > before.keys()
+    outcome = run("fit", "--resume", "six.vbpi")
+    assert "nothing left to train: the run is at its end, after 60 iterations" in outcome.err
+    assert json.loads((six / "six.vbpi" / "summary.json").read_text()).keys() == evaluated.keys()
+    assert "50 iterations in all asked for" in run("fit", "--resume", "six.vbpi", "--iterations", 50).error_line()
+    outcome = run("fit", "--resume", "six.vbpi", "--iterations", 90, "--quiet")
+    assert outcome.out.startswith("six.vbpi: iterations after 90 iterations"), outcome.err
+    assert json.loads((six / "six.vbpi" / "summary.json").read_text()).keys() == before.keys()
+    seconds = json.loads((six / "six.vbpi" / "summary.json").read_text())["seconds"]
+    outcome = run("fit", "--resume", "six.vbpi", "--seconds", seconds + 0.3, "--quiet")
+    assert outcome.out.startswith("six.vbpi: seconds after "), outcome.err
+    recorded = yaml.safe_load((six / "six.vbpi" / "config.yaml").read_text())["training"]
+    assert (recorded["iterations"], recorded["seconds"]) == (None, seconds + 0.3)
+
+
 def test_sample_beside_the_alignment_is_found_and_named(run, six):
     (six / "six.ufboot").write_text((six / "all.ufboot").read_text())
     outcome = run("fit", "six.nex", "--iterations", 20, "--threads", 1, "--A", 1)

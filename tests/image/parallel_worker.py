@@ -1,7 +1,7 @@
 """One rank of a data-parallel run: python parallel_worker.py RANK RANKS FOLDER.
 
 Writes the gradient of the first iteration and the state after a short training to FOLDER/rank-RANK.pt, for components
-drawn for each image and for the batch.
+drawn for each image and for the batch; and the results of an evaluation.
 """
 
 import sys
@@ -13,6 +13,7 @@ from image_models import grey_model, images_for, spread_out
 
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.image.batches import ImageBatches
+from vbpi_mix.image.evaluation import EvaluationPlan, evaluate_images
 from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.run_directory import RunDirectory
@@ -45,10 +46,21 @@ def gradient_and_training(folder, phi_per):
     }
 
 
+def evaluation(path, norm):
+    """Results of seven images in blocks of two, kept in `path`; under batch norm those of a block depend on one another."""
+    torch.set_num_threads(1)
+    model = grey_model(A=3, norm=norm, paper_compat=norm == "batch")
+    plan = EvaluationPlan(importance_samples=3, images=7, available=9, seed=1, model="m", images_at_once=2)
+    results = evaluate_images(model, images_for(model, 9), plan, path)
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in results.values.items()}
+
+
 def main():
     rank, n_ranks, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=n_ranks)
     found = {phi_per: gradient_and_training(folder, phi_per) for phi_per in ("point", "batch")}
+    for norm in ("layer", "batch"):
+        found[f"evaluation, norm {norm}"] = evaluation(folder / f"nll-{norm}.json", norm)
     torch.save(found, folder / f"rank-{rank}.pt")
     dist.destroy_process_group()
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from matplotlib import image as png
 
 from vbpi_mix.image import evaluation
 from vbpi_mix.training.batch_problem import BatchProblem
+from vbpi_mix.training.validation import hash_seed
+from vbpi_mix_cli import torchrun
+from vbpi_mix_cli.image_runs import load_run, make_problem
 from vbpi_mix_cli.main import main
 
 SMALL = ("--epochs", 2, "--batch-size", 400, "--threads", 1)
@@ -85,7 +89,10 @@ def test_training_writes_a_run(run, empty_world):
     }
     assert {name: found[name] for name in expected} == expected
     assert found["likelihood"] == "valid"
-    assert sum(found["component_counts"]) % 800 == 0
+    best = max(trace_without_seconds(place), key=lambda row: float(row["miselbo"]))
+    assert sum(found["component_counts"]) == int(best["iteration"]) * 400 * 2  # S = 2 for each image
+    latest = torch.load(place / "checkpoint.pt", weights_only=True)["training"]["latest"]
+    assert int(latest["component_counts"].sum()) == 6 * 400 * 2
     parameters = found["parameters"]
     assert parameters["total"] == sum(count for name, count in parameters.items() if name != "total")
     line = next(line for line in outcome.err.splitlines() if "parameters:" in line)
@@ -152,6 +159,130 @@ def test_resume_trains_longer(run, copied):
     assert after[: len(before)] == before
     assert after[-1]["iteration"] == "9"
     assert summary(copied)["iterations"] == 9
+
+
+def betas(path):
+    return [float(row["beta"]) for row in trace_without_seconds(path)]
+
+
+def test_a_larger_budget_of_time_does_not_warm_up_again(run, empty_world):
+    assert run(*TRAIN[:2], *SMALL[2:], "--A", 2, "--seconds", 1, "--quiet").status == 0
+    place = empty_world / "digits.vbpi"
+    before = betas(place)
+    assert before[-1] == 1.0
+    epochs = math.ceil(summary(place)["epochs"]) + 3
+    outcome = run("image", "digits", "--resume", place, "--seconds", 10_000, "--epochs", epochs, "--quiet")
+    assert outcome.out.startswith(f"digits.vbpi: iterations after {epochs} epochs")
+    after = betas(place)
+    assert len(after) > len(before)
+    assert after == sorted(after)
+
+
+def test_a_warm_up_that_is_asked_for_holds_under_a_budget_of_time(run, empty_world):
+    options = (*TRAIN[:2], *SMALL[2:], "--A", 2, "--seconds", 0.5, "--quiet")
+    for out, more in (("asked", ("--warmup", 1_000)), ("both", ("--epochs", 10_000)), ("plain", ())):
+        assert run(*options, *more, "--out", out).status == 0
+    assert max(betas(empty_world / "asked")) < 0.5
+    assert max(betas(empty_world / "both")) < 0.5
+    assert betas(empty_world / "plain")[-1] == 1.0
+
+
+def test_epochs_extend_a_run_of_seconds_and_seconds_one_of_epochs(run, copied, empty_world):
+    outcome = run("image", "digits", "--resume", copied, "--seconds", summary(copied)["seconds"] + 0.5, "--quiet")
+    assert outcome.out.startswith("digits.vbpi: seconds after "), outcome.err
+    iterations = summary(copied)["iterations"]
+    assert iterations > 6
+    epochs = iterations // 3 + 2
+    outcome = run("image", "digits", "--resume", copied, "--epochs", epochs, "--quiet")
+    assert outcome.out.startswith(f"digits.vbpi: iterations after {epochs} epochs"), outcome.err
+    assert summary(copied)["iterations"] == 3 * epochs
+    recorded = yaml.safe_load((copied / "config.yaml").read_text())["training"]
+    assert (recorded["iterations"], recorded["seconds"]) == (3 * epochs, None)
+
+
+def test_budgets_that_are_used_up_are_said(run, copied):
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    assert "--epochs 1 in all, but the run has had 2" in run("image", "digits", "--resume", copied, "--epochs", 1).error_line()
+    line = run("image", "digits", "--resume", copied, "--seconds", 1e-3).error_line()
+    assert "0.001 seconds in all asked for, but the run has had" in line
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+    outcome = run("image", "digits", "--resume", copied, "--epochs", 2)
+    assert outcome.status == 0
+    assert "nothing left to train: the run is at its end, after 6 iterations" in outcome.err
+
+
+def validated_again(place, iteration):
+    """The validation bound of the model that a run keeps, with the random numbers of that iteration."""
+    loaded = load_run(place)
+    problem = make_problem(loaded.model, loaded.images(None), loaded.config["estimation"], 1)
+    return problem.validate(iteration, torch.Generator().manual_seed(hash_seed(1, iteration)))["miselbo"]
+
+
+def test_patience_ends_a_run_and_more_of_it_goes_on(run, empty_world):
+    """At so high a learning rate the bound gets worse; the state of the best epoch is what is kept."""
+    options = (*TRAIN[:2], *SMALL[2:], "--A", 2, "--epochs", 60, "--learning-rate", 0.3, "--patience", 2, "--quiet")
+    outcome = run(*options)
+    place = empty_world / "digits.vbpi"
+    assert outcome.out.startswith("digits.vbpi: patience after "), outcome.err
+    rows = trace_without_seconds(place)
+    bounds = [float(row["miselbo"]) for row in rows if row["miselbo"]]
+    best = max(bounds)
+    assert bounds.index(best) == len(bounds) - 3
+    assert summary(place)["best_validation_miselbo"] == best
+    assert validated_again(place, 3 * (len(bounds) - 2)) == pytest.approx(best, abs=1e-6)
+    kept = torch.load(place / "checkpoint.pt", weights_only=True)
+    assert int(kept["problem"]["component_counts"].sum()) == (len(bounds) - 2) * 3 * 400 * 2
+    assert int(kept["training"]["latest"]["component_counts"].sum()) == len(bounds) * 3 * 400 * 2
+    resume = ("image", "digits", "--resume", place, "--quiet")
+    assert "more patience" in run(*resume, "--epochs", 80).error_line()
+    epochs = summary(place)["epochs"]
+    assert run(*resume, "--patience", 4).status == 0
+    assert summary(place)["epochs"] >= epochs + 1
+
+
+def test_resume_without_its_checkpoint_changes_nothing(run, copied):
+    (copied / "checkpoint.pt").unlink()
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    line = run("image", "digits", "--resume", copied, "--epochs", 3).error_line()
+    assert "checkpoint.pt is missing, though this run was trained" in line
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_resume_of_a_run_that_wrote_no_checkpoint_begins(run, copied):
+    for path in copied.iterdir():
+        if path.name != "config.yaml":
+            path.unlink()
+    outcome = run("image", "digits", "--resume", copied)
+    assert outcome.status == 0, outcome.err
+    assert "no checkpoint yet: starting from the beginning" in outcome.err
+    assert summary(copied)["iterations"] == 6
+
+
+def test_a_checkpoint_that_does_not_load_leaves_the_run_as_it_was(run, copied):
+    whole = (copied / "checkpoint.pt").read_bytes()
+    other = torch.load(copied / "checkpoint.pt", weights_only=True)
+    other["problem"]["model"] = {}
+    other["training"]["latest"] = None
+    torch.save(other, copied / "checkpoint.pt")
+    for content in ((copied / "checkpoint.pt").read_bytes(), whole[: len(whole) // 2]):
+        (copied / "checkpoint.pt").write_bytes(content)
+        before = {path.name: path.read_bytes() for path in copied.iterdir()}
+        assert "checkpoint.pt" in run("image", "digits", "--resume", copied, "--epochs", 5).error_line()
+        assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_an_evaluation_goes_when_training_goes_on(run, copied):
+    before = summary(copied)
+    evaluate = ("image", "eval", copied, "--importance-samples", 2, "--images", 8, "--threads", 1, "--quiet")
+    assert run(*evaluate).status == 0
+    evaluated = summary(copied)
+    assert evaluated.keys() > before.keys()
+    assert run("image", "digits", "--resume", copied, "--quiet").status == 0  # at its end: nothing to train
+    assert summary(copied).keys() == evaluated.keys()
+    assert run("image", "digits", "--resume", copied, "--epochs", 3, "--quiet").status == 0
+    assert summary(copied).keys() == before.keys()
+    row = run("image", "compare", copied).out.splitlines()[1].split()
+    assert row[4].count(".") == 1  # no images, L, or NLL: the time of a step
 
 
 def test_resume_refuses_what_the_run_has_fixed(run, copied, empty_world):
@@ -222,6 +353,15 @@ def test_results_of_an_earlier_model_are_not_taken_for_those_of_a_later(run, cop
     assert run(*options).out != first.out
 
 
+def test_samples_that_do_not_fill_a_row_are_all_shown(run, copied):
+    """Five images in two rows of three: the picture is as large as one of six."""
+    shapes = []
+    for count in (5, 6):
+        assert run("image", "sample", copied, "--count", count, "--originals", 1, "--threads", 1, "--quiet").status == 0
+        shapes.append(png.imread(io.BytesIO((copied / "samples.png").read_bytes()), format="png").shape)
+    assert shapes[0] == shapes[1]
+
+
 def test_sample_writes_pictures(run, copied):
     outcome = run("image", "sample", copied, "--count", 9, "--originals", 4, "--components", 2, "--threads", 1)
     assert outcome.status == 0, outcome.err
@@ -256,26 +396,85 @@ def test_compare_shows_runs_side_by_side(run, copied, empty_world):
         == 0
     )
     assert "warning: these runs were evaluated on different" in run("image", "compare", "one.vbpi", "digits.vbpi").err
-    assert "exists already" in run("image", "compare", "one.vbpi", "--out", "figure.png").error_line()
+    assert "figure.png exists" in run("image", "compare", "one.vbpi", "--out", "figure.png").error_line()
     assert (empty_world / "figure.png").read_bytes() == before
 
 
+def evaluate_and_compare(run, first, second):
+    """What `compare` warns of, after two runs were evaluated so."""
+    for name, options in (("digits.vbpi", first), ("other.vbpi", second)):
+        assert run("image", "eval", name, *options, "--threads", 1, "--quiet").status == 0
+    return run("image", "compare", "digits.vbpi", "other.vbpi").err
+
+
+def test_compare_warns_where_runs_were_evaluated_otherwise(run, copied, empty_world):
+    assert run(*TRAIN, "--A", 6, "--out", "other.vbpi").status == 0
+    few, seed = ("--importance-samples", 2, "--images", 8), ("--seed", 2)
+    assert evaluate_and_compare(run, few, few) == ""
+    images = evaluate_and_compare(run, few, (*few, *seed))
+    assert images == "warning: these runs were evaluated on different test images: evaluate them alike to compare\n"
+    everything = ("--importance-samples", 1)
+    assert evaluate_and_compare(run, everything, (*everything, *seed)) == ""
+    pooled = evaluate_and_compare(run, ("--importance-samples", 4, "--images", 8), few)
+    assert "their pooled forms can be compared, their published forms not" in pooled
+    both = evaluate_and_compare(run, ("--importance-samples", 3, "--images", 9), few)
+    assert [line.split(":")[1] for line in both.splitlines()] == [
+        " these runs were evaluated on different test images", " these runs differ in L"
+    ]  # fmt: skip
+
+
+def test_compare_refuses_a_folder_for_its_figure(run, copied, empty_world):
+    (empty_world / "pictures").mkdir()
+    for more in ((), ("--force",)):
+        assert "is a folder" in run("image", "compare", copied, "--out", "pictures", *more).error_line()
+    assert "does not exist" in run("image", "compare", copied, "--out", "nowhere/figure.png").error_line()
+
+
+def test_the_newest_run_is_the_newest_of_images(run, copied, empty_world):
+    options = ("--threads", 1, "--quiet")
+    assert run("toy", "--iterations", 20, "--A", 2, "--quiet").status == 0
+    evaluated = run("image", "eval", "--importance-samples", 2, "--images", 8, *options)
+    assert evaluated.status == 0, evaluated.err
+    assert "negative_log_likelihood" in summary(copied)
+    os.utime(empty_world / "toy-funnel.vbpi" / "summary.json")
+    assert run("image", "sample", "--count", 1, "--originals", 1, *options).status == 0
+    assert (copied / "samples.png").exists()
+    assert "no run of vbpi-mix fit in or below" in run("eval").error_line()
+
+
+NOTE = "not a valid likelihood"
+
+
+def says_a_likelihood(line):
+    """Whether a line shows a number of log p(x), its bound, or less of it."""
+    return any(word in line for word in ("NLL", "MISELBO", "miselbo", "bound "))
+
+
 def test_paper_compat_says_everywhere_that_its_nll_is_no_likelihood(run, empty_world):
-    outcome = run(*TRAIN, "--A", 2, "--paper-compat")
-    assert outcome.status == 0, outcome.err
-    assert "not a valid likelihood" in outcome.out
+    shown = run(*(word for word in TRAIN if word != "--quiet"), "--A", 2, "--paper-compat")
+    assert shown.status == 0, shown.err
     place = empty_world / "digits.vbpi"
     config = yaml.safe_load((place / "config.yaml").read_text())
     assert config["estimation"]["phi_per"] == "batch"
     assert config["model"]["norm"] == "batch"
-    outcome = run("image", "eval", place, "--importance-samples", 2, "--images", 8, "--threads", 1, "--quiet")
-    for line in outcome.out.splitlines()[:2]:
-        assert "form; not a valid likelihood): " in line
+    evaluated = run("image", "eval", place, "--importance-samples", 2, "--images", 8, "--threads", 1)
+    assert evaluated.status == 0, evaluated.err
+    printed = [*shown.out.splitlines(), *shown.err.splitlines(), *evaluated.out.splitlines(), *evaluated.err.splitlines()]
+    likelihoods = [line for line in printed if says_a_likelihood(line)]
+    assert len(likelihoods) == 5, printed  # the last of progress, the result; both forms, MISELBO
+    assert [line for line in likelihoods if NOTE not in line] == []
     found = summary(place)
-    assert found["likelihood"] == "not a valid likelihood"
-    assert {entry["likelihood"] for entry in found["negative_log_likelihood"]} == {"not a valid likelihood"}
-    assert "not a valid likelihood" in run("image", "compare", place).out
+    assert found["likelihood"] == NOTE
+    assert {entry["likelihood"] for entry in found["negative_log_likelihood"]} == {NOTE}
+    assert json.loads((place / "nll-L2-n8-seed1.json").read_text())["likelihood"] == NOTE
+    assert run("image", "compare", place).out.splitlines()[1].endswith(NOTE)
     assert run("image", "sample", place, "--count", 4, "--originals", 2, "--threads", 1, "--quiet").status == 0
+
+
+def test_a_valid_likelihood_has_no_note(run, copied):
+    evaluated = run("image", "eval", copied, "--importance-samples", 2, "--images", 8, "--threads", 1)
+    assert NOTE not in evaluated.out + evaluated.err
+    assert json.loads((copied / "nll-L2-n8-seed1.json").read_text())["likelihood"] == "valid"
 
 
 def test_other_encoders_and_norms_train(run, empty_world):
@@ -355,6 +554,7 @@ def test_refused_data_leave_nothing(run, empty_world, monkeypatch):
     assert "no image data set is called 'svhn'" in run("image", "svhn").error_line()
     assert "mnist is not here and downloads are off" in run("image", "mnist").error_line()
     assert "no such folder" in run("image", "mnist", "--data", "nowhere").error_line()
+    assert "digits come with scikit-learn and are read from no folder" in run(*TRAIN, "--data", ".").error_line()
     monkeypatch.setenv("VBPI_MIX_DATA", "nowhere")
     assert "VBPI_MIX_DATA=nowhere" in run("image", "fashion-mnist").error_line()
     monkeypatch.setenv("VBPI_MIX_DATA", str(empty_world))
@@ -405,15 +605,31 @@ def test_eval_and_sample_refuse_what_is_no_image_run(run, empty_world, copied):
         ("model", [], "lacks model: all of it"),
         ("model", {"components": 3}, "describes no image model"),
         ("training", {"speed": 3}, "unknown training option speed"),
+        ("estimation: batch_size", "x", "estimation: batch_size of its config.yaml must be a whole number of at least 1"),
+        ("estimation: S", True, "S of its config.yaml must be a whole number"),
+        ("estimation: estimator", "S3A", "must be one of a2a, s2a, s2s, not 'S3A'"),
+        ("estimation: phi_per", ["point"], "must be one of point, batch"),
+        ("execution: device", "tpu", "must be one of cpu, cuda, not 'tpu'"),
+        ("execution: compile", 1, "must be one of false, true, not 1"),
+        ("data: name", 3, "name of its config.yaml must be text, not 3"),
+        ("model: shape", {"channels": 1, "height": -8, "width": 8}, "height must be a whole number of at least 1, not -8"),
+        ("model: residual", "yes", "residual must be true or false"),
+        ("model: feature_layers", [[4, 3]], "feature_layers are (channels, kernel, stride) each"),
+        ("model: feature_layers", [[4, 3, 0]], "stride of feature_layers must be"),
     ],
 )
 def test_a_configuration_that_is_not_whole_is_one_line(run, copied, part, value, words):
     config = yaml.safe_load((copied / "config.yaml").read_text())
-    config[part] = value
+    room, _, entry = part.partition(": ")
+    if entry:
+        config[room][entry] = value
+    else:
+        config[room] = value
     (copied / "config.yaml").write_text(yaml.safe_dump(config))
     assert words in run("image", "digits", "--resume", copied).error_line()
     if part != "training":
         assert words in run("image", "eval", copied).error_line()
+    assert "checkpoint.pt" in files(copied)
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "cifar10", "eval", "sample", "compare"])
@@ -426,13 +642,90 @@ def test_every_command_shows_an_example(run, name):
     assert name in listed
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK is missing"),
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE=x makes no sense"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0 makes no sense"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK=2 makes no sense"),
+        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK=-1 makes no sense"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_PORT is missing"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "29500"}, "MASTER_ADDR is missing"),
+        ({"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "two"}, "LOCAL_WORLD_SIZE=two makes no sense"),
+    ],
+)
+def test_variables_that_torchrun_would_not_set_are_one_line(run, copied, empty_world, monkeypatch, variables, words):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert words in run("image", "eval", copied, "--importance-samples", 1, "--images", 2).error_line()
+    if "LOCAL_WORLD_SIZE" not in variables:  # one thread is one thread
+        assert words in run(*TRAIN, "--out", "new.vbpi").error_line()
+        assert not (empty_world / "new.vbpi").exists()
+
+
+def test_more_processes_than_gpus_are_one_line(run, empty_world, monkeypatch):
+    variables = {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert "process 3 on this machine finds no GPU of its own: there are 2" in run(*TRAIN, "--device", "cuda").error_line()
+
+
+def test_processes_share_the_cores_of_a_machine(monkeypatch):
+    monkeypatch.setattr(torchrun, "available_cores", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert torchrun.default_threads() == 8
+    for processes, threads in ((3, 2), (16, 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert torchrun.default_threads() == threads
+
+
+def test_pictures_are_drawn_by_one_process(run, copied, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "image sample is for one process" in run("image", "sample", copied).error_line()
+
+
+def launch(*arguments, processes=2):
+    """A command under torchrun, as a subprocess that has ended."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    words = [str(a) for a in arguments]
+    return subprocess.run([*launcher, "vbpi_mix_cli.main", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_torchrun_evaluates_what_one_process_evaluates(run, copied):
+    options = ("image", "eval", copied, "--importance-samples", 3, "--images", 9, "--images-at-once", 2, "--threads", 1)
+    alone = run(*options)
+    kept = copied / "nll-L3-n9-seed1.json"
+    content = kept.read_bytes()
+    kept.unlink()
+    together = launch(*options)
+    assert together.returncode == 0, together.stderr
+    assert together.stdout == alone.out
+    assert kept.read_bytes() == content
+
+
+@pytest.mark.slow
+def test_torchrun_refuses_in_one_line(run, copied):
+    before = (copied / "checkpoint.pt").read_bytes()
+    refused = launch(*TRAIN)
+    assert refused.returncode != 0
+    assert refused.stderr.count("holds a run already") == 1
+    assert not [line for line in refused.stderr.splitlines() if line.startswith("  File") and "main.py" in line]  # but torchrun's
+    assert (copied / "checkpoint.pt").read_bytes() == before
+
+
 @pytest.mark.slow
 def test_torchrun_trains_what_one_process_trains(run, empty_world):
     """Two processes on one machine: the bounds of one process, up to rounding."""
     options = [str(a) for a in (*TRAIN, "--A", 3)]
     assert run(*options, "--out", "one").status == 0
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    subprocess.run([*launcher, "vbpi_mix_cli.main", *options, "--out", "two"], check=True, cwd=empty_world)
+    launched = launch(*options, "--out", "two")
+    assert launched.returncode == 0, launched.stderr
     bounds = [[float(row["miselbo"]) for row in trace_without_seconds(empty_world / name)] for name in ("one", "two")]
     assert len(bounds[0]) == 2
     assert bounds[1] == pytest.approx(bounds[0], abs=1e-2)

@@ -3,10 +3,21 @@
 import io
 
 import numpy as np
+import pytest
 import torch
 from matplotlib import image as png
 
-from vbpi_mix.image.figures import GAP, Point, Quantity, draw_comparison, draw_grid, share_single, square_grid, tile
+from vbpi_mix.image.figures import (
+    BACKGROUND,
+    GAP,
+    Point,
+    Quantity,
+    draw_comparison,
+    draw_grid,
+    share_single,
+    square_grid,
+    tile,
+)
 
 
 def pixels(content):
@@ -41,10 +52,14 @@ def test_a_grid_shows_every_pixel_of_every_image():
     assert np.abs(found - canvas).max() < 0.01
 
 
-def test_square_grids_leave_no_gap():
-    assert square_grid(torch.zeros(64, 1, 2, 2)).shape[:2] == (8, 8)
-    assert square_grid(torch.zeros(10, 1, 2, 2)).shape[:2] == (2, 4)
-    assert square_grid(torch.zeros(1, 1, 2, 2)).shape[:2] == (1, 1)
+@pytest.mark.parametrize(("count", "shape"), [(64, (8, 8)), (10, (3, 4)), (5, (2, 3)), (3, (2, 2)), (2, (1, 2)), (1, (1, 1))])
+def test_square_grids_show_every_image_and_leave_the_rest_empty(count, shape):
+    images = torch.rand(count, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    grid = square_grid(images)
+    assert grid.shape == (*shape, 1, 2, 2)
+    assert torch.equal(grid.flatten(0, 1)[:count], images)
+    empty = tile(grid)[-2 - GAP, -2 - GAP]
+    assert np.array_equal(empty, [BACKGROUND] * 3) == (count < grid.flatten(0, 1).shape[0])
 
 
 def test_a_comparison_draws_what_there_is():

@@ -46,9 +46,11 @@ def test_every_layer_has_the_published_number_of_parameters():
     assert sum(n for name, n in decoder.items() if name.startswith("decoder")) == GREY_DECODER
 
 
-def test_other_published_numbers_of_parameters():
+def test_other_documented_numbers_of_parameters():
     assert total("mnist", 7, residual=False) == 553_181 + 80 * 7
     assert [total("mnist", A, encoder="separate") for A in (1, 2, 12)] == [553_181, 781_785, 3_067_825]
+    assert preset("cifar10", 3, encoder="separate").features == "gated"
+    assert [total("cifar10", A, encoder="separate") for A in (1, 5)] == [474_020 + 309_836 * A for A in (1, 5)]
     assert total("mnist", 1, latent=70) == 720_541
     assert total("fashion_mnist", 3) == 606_781 + 240 * 3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from parallel_worker import gradient_and_training
+from parallel_worker import evaluation, gradient_and_training
 
 from vbpi_mix import parallel
 from vbpi_mix.parallel import Share, average_gradients, from_first_rank, ranks, sum_over_ranks
@@ -37,10 +37,18 @@ def run_two_processes(folder):
     return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.skipif(not dist.is_available(), reason="this build of torch has no torch.distributed")
-def test_two_processes_train_as_one(tmp_path):
-    alone, together = committed(tmp_path / "one"), committed(tmp_path / "two")
-    first, second = run_two_processes(together)
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The folder of two processes, and what both found."""
+    if not dist.is_available():
+        pytest.skip("this build of torch has no torch.distributed")
+    folder = committed(tmp_path_factory.mktemp("two") / "runs")
+    return folder, run_two_processes(folder)
+
+
+def test_two_processes_train_as_one(tmp_path, together):
+    alone = committed(tmp_path / "one")
+    folder_of_both, (first, second) = together
     for phi_per in ("point", "batch"):
         wanted = gradient_and_training(alone, phi_per)
         assert bool((wanted["gradient"] != 0).any())
@@ -48,10 +56,22 @@ def test_two_processes_train_as_one(tmp_path):
             assert torch.equal(first[phi_per][name], second[phi_per][name]), name
             torch.testing.assert_close(first[phi_per][name], value, rtol=1e-9, atol=1e-10)
         rows, more = (
-            (folder / f"{phi_per}.vbpi" / "trace.csv").read_text().count("\n") for folder in (alone, together)
+            (folder / f"{phi_per}.vbpi" / "trace.csv").read_text().count("\n") for folder in (alone, folder_of_both)
         )
         assert rows == more > 1
-        assert (together / f"{phi_per}.vbpi" / "checkpoint.pt").is_file()
+        assert (folder_of_both / f"{phi_per}.vbpi" / "checkpoint.pt").is_file()
+
+
+@pytest.mark.parametrize("norm", ["layer", "batch"])
+def test_two_processes_evaluate_as_one(tmp_path, together, norm):
+    """Bit for bit, also where the images of a block share statistics."""
+    folder, found = together
+    wanted = evaluation(tmp_path / "nll.json", norm)
+    for columns in found:
+        for name, values in wanted.items():
+            assert torch.equal(columns[f"evaluation, norm {norm}"][name], values), name
+    assert (folder / f"nll-{norm}.json").read_bytes() == (tmp_path / "nll.json").read_bytes()
+    assert len(wanted["pooled"].unique()) == 7
 
 
 def test_without_a_process_group_nothing_changes():

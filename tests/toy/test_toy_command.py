@@ -120,6 +120,30 @@ def test_a_run_can_be_extended(here):
     assert summary(here / "run")["iterations"] == 60
 
 
+@pytest.mark.parametrize("preset", [[], ["--target", "ring", "--approximation", "mixture", "--approximation", "iwvi"]])
+@pytest.mark.parametrize(
+    ("lost", "options", "words"),
+    [
+        (True, ["--iterations", "60"], "is missing, though this run was trained"),
+        (False, ["--iterations", "30"], "30 iterations in all asked for, but the run has had 40: give more"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_is_one_line_and_stays(here, capsys, preset, lost, options, words):
+    options_of_all = ["--A", "3", "--S", "3", "--estimator", "a2a", "--K", "4", "--iterations", "40", "--quiet"]
+    main(["toy", *options_of_all, *preset, "--out", "run"])
+    if lost:
+        sorted((here / "run").rglob("checkpoint.pt"))[-1].unlink()
+    before = {path: path.read_bytes() for path in (here / "run").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(["toy", "--resume", "run", *options, "--quiet"])
+    assert stop.value.code == 2
+    errors = capsys.readouterr().err
+    assert words in errors
+    assert errors.count("\n") == 1
+    assert {path: path.read_bytes() for path in (here / "run").rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

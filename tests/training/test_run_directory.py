@@ -177,6 +177,20 @@ def test_find_newest(tmp_path):
     assert find_newest(tmp_path / "old").path == tmp_path / "old"
 
 
+def test_find_newest_of_a_command(tmp_path):
+    for age, (name, command) in enumerate((("toy", "toy"), ("image", "image"), ("fit", "fit"), ("before", None))):
+        run = RunDirectory.create(tmp_path / name)
+        run.commit({} if command is None else {"command": command})
+        os.utime(run.path / "config.yaml", (2_000_000 - age, 2_000_000 - age))
+    assert find_newest(tmp_path).path == tmp_path / "toy"
+    assert find_newest(tmp_path, "image").path == tmp_path / "image"
+    assert find_newest(tmp_path, "fit").path == tmp_path / "fit"
+    os.utime(tmp_path / "before" / "config.yaml")
+    assert find_newest(tmp_path, "fit").path == tmp_path / "before"  # written when fits did not say so
+    with pytest.raises(RunDirectoryError, match="no run of vbpi-mix image in or below"):
+        find_newest(tmp_path / "fit", "image")
+
+
 def test_atomic_write_keeps_the_old_file_on_failure(tmp_path):
     path = tmp_path / "file.txt"
     write_text(path, "old\n")

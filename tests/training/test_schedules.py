@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,22 @@ def test_time_budget_follows_the_clock():
 def test_both_budgets_follow_the_one_more_used():
     schedule = make_schedule(TrainingConfig(seconds=10.0, iterations=100, learning_rate=1.0))
     assert schedule.at(51, 1.0)[0] == schedule.at(1, 5.0)[0]
+
+
+def test_a_tenth_of_the_time_is_for_tempering_unless_its_length_is_chosen():
+    chosen = make_schedule(TrainingConfig(seconds=10.0, tempering_iterations=1_000, initial_beta=0.0))
+    assert chosen.at(100, 5.0)[1] == pytest.approx(0.1)
+    both = make_schedule(TrainingConfig(seconds=10.0, tempering_iterations=1_000, tempering_seconds=4.0))
+    assert both.at(100, 2.0)[1] == pytest.approx(0.5)
+    assert both.at(100, 4.0)[1] == both.at(1_000, 0.0)[1] == 1.0
+
+
+def test_another_budget_of_time_leaves_the_tempering_as_it_was():
+    config = TrainingConfig(seconds=10.0).resolve()
+    for seconds in (5.0, 10.0, 1_000.0):
+        schedule = make_schedule(dataclasses.replace(config, seconds=seconds))
+        assert schedule.at(1, 0.5)[1] == pytest.approx(0.5)
+        assert schedule.at(1, 1.0)[1] == 1.0
 
 
 def fires(rule: PlateauRule, series) -> list[int]:

@@ -138,6 +138,24 @@ def test_a_finished_run_can_be_extended(run):
     assert trainer.run().iterations == 50
 
 
+def test_beta_never_falls_when_a_run_goes_on_under_a_slower_tempering(run):
+    betas: list[float] = []
+
+    class Noting(GaussianProblem):
+        def objective(self, iteration, beta, generator):
+            betas.append(beta)
+            return super().objective(iteration, beta, generator)
+
+    Trainer(Noting(), TrainingConfig(iterations=20, tempering_iterations=40), run).run()
+    trainer = Trainer(Noting(), TrainingConfig(iterations=100, tempering_iterations=80), run)
+    trainer.resume()
+    trainer.run()
+    assert betas == sorted(betas)
+    assert betas[20:40] == [betas[19]] * 20
+    assert betas[60] == pytest.approx(0.001 + 61 / 80)
+    assert betas[-1] == 1.0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_leaves_a_checkpoint_and_the_handlers(run, number):
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]

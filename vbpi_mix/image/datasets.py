@@ -96,10 +96,13 @@ class ImageData:
 def load_images(name: str, folder: Path | None = None, *, offline: bool = False) -> ImageData:
     """A data set by name, from the folder given or from where `sources` finds it, downloaded if need be.
 
-    DatasetError if it is unknown, not at hand or damaged; DownloadError if it cannot be fetched.
+    DatasetError if it is unknown, not at hand, damaged, or in no folder though one is given; DownloadError if it cannot be
+    fetched.
     """
     known = image_set(name)
     if known.is_bundled:
+        if folder is not None:
+            raise DatasetError(f"{known.name} come with scikit-learn and are read from no folder: leave out {folder}")
         return _digits(known)
     train, test = _read(known, obtain(known.name, folder, offline=offline))
     for images, what in ((train, "training"), (test, "test")):

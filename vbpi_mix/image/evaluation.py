@@ -24,9 +24,11 @@ import torch
 from torch import Tensor
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.image.mixture import gaussian_log_density
+from vbpi_mix.image.mixture import gaussian_log_density, standard_normal_log_density
 from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import Gaussians
+from vbpi_mix.image.spec import VALID
+from vbpi_mix.parallel import ranks, sum_over_ranks
 from vbpi_mix.training.files import write_text
 
 IMAGES_AT_ONCE = 100
@@ -86,17 +88,21 @@ def affordable_images(images: int, A: int, importance_samples: int, max_decoder_
     allowed = max_decoder_samples // (A * importance_samples)
     if allowed < 2:
         raise ConfigError(
-            f"--max-decoder-samples {max_decoder_samples:,} is not enough for 2 images of A L = {A * importance_samples:,} "
-            "samples each: raise it, or lower --importance-samples"
+            f"{max_decoder_samples:,} decoder samples are not enough for 2 images of A L = {A * importance_samples:,} each: "
+            "allow more, or lower L"
         )
     return min(images, allowed)
 
 
 @dataclass
 class ImageResults:
-    """Per image, in the order of the plan: both forms, the single-sample bound, and the diversity, in nats."""
+    """Per image, in the order of the plan: both forms, the single-sample bound, and the diversity, in nats.
+
+    likelihood: what is written beside them (ModelSpec.likelihood_label).
+    """
 
     plan: EvaluationPlan
+    likelihood: str = VALID
     values: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
 
     @property
@@ -119,13 +125,13 @@ class ImageResults:
 
     def save(self, path: Path) -> None:
         """Write them to `path`, whole or not at all."""
-        content = {"plan": asdict(self.plan), "images": self.plan.indices[: self.done], **self.values}
-        write_text(path, json.dumps(content) + "\n")
+        facts = {"likelihood": self.likelihood, "plan": asdict(self.plan), "images": self.plan.indices[: self.done]}
+        write_text(path, json.dumps({**facts, **self.values}) + "\n")
 
     @classmethod
-    def load(cls, path: Path, plan: EvaluationPlan) -> ImageResults:
+    def load(cls, path: Path, plan: EvaluationPlan, likelihood: str = VALID) -> ImageResults:
         """What was finished of this plan; nothing if there is no file, or one of another plan or a damaged one."""
-        results = cls(plan)
+        results = cls(plan, likelihood)
         try:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             columns = {name: [float(value) for value in content[name]] for name in COLUMNS}
@@ -149,15 +155,24 @@ def evaluate_images(
     test_images [N, C, H, W] as the likelihood takes them, on any device. The model is put into evaluation mode. `progress`
     is told how many images are done, and of how many. An interruption loses at most the block it falls into, and going
     on gives the numbers that an uninterrupted evaluation gives.
+
+    Under a process group each rank evaluates whole blocks, the very ones of a single process, and all get all results; the
+    first one writes the file.
     """
     model.eval()
-    results = ImageResults(plan) if path is None else ImageResults.load(path, plan)
+    label = model.spec.likelihood_label
+    results = ImageResults(plan, label) if path is None else ImageResults.load(path, plan, label)
     indices = plan.indices
+    rank, n_ranks = ranks()
     while results.done < plan.images:
-        block = indices[results.done : results.done + plan.images_at_once]
-        images = test_images[torch.tensor(block, device=test_images.device)].to(model.device)
-        results.add(evaluate_block(model, images, block, plan.importance_samples, plan.seed))
-        if path is not None:
+        begun = indices[results.done : results.done + n_ranks * plan.images_at_once]
+        columns = torch.zeros(len(COLUMNS), len(begun), dtype=torch.float64)
+        own = slice(rank * plan.images_at_once, (rank + 1) * plan.images_at_once)
+        if block := begun[own]:
+            images = test_images[torch.tensor(block, device=test_images.device)].to(model.device)
+            columns[:, own] = evaluate_block(model, images, block, plan.importance_samples, plan.seed)
+        results.add(sum_over_ranks(columns))
+        if path is not None and rank == 0:
             results.save(path)
         if progress is not None:
             progress(results.done, plan.images)
@@ -204,8 +219,8 @@ def _weights(model: ImageModel, images: Tensor, z: Tensor, q: Gaussians) -> tupl
     shares = torch.log_softmax(log_q, 2)
     entropy = -(shares.exp() * shares).nan_to_num(nan=0.0).sum((0, 1, 2))
     log_mixture = torch.logsumexp(log_q, 2) - math.log(log_q.shape[2])
-    log_prior = -0.5 * (z.double().square() + math.log(2 * math.pi)).sum(3)
-    return model.decode_log_likelihood(images, z).double() + log_prior - log_mixture, entropy
+    log_joint = model.decode_log_likelihood(images, z).double() + standard_normal_log_density(z.double())
+    return log_joint - log_mixture, entropy
 
 
 def _at_once(A: int, B: int, d: int) -> tuple[int, int]:

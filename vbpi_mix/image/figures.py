@@ -5,21 +5,22 @@ Everything becomes PNG bytes, the same for the same picture.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from vbpi_mix.plotting import COLOURS, new_figure, render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by the colour-blind too; and markers, for print in grey.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#666666")
+# Beside the colours, for print in grey.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DOTS_PER_INCH = 100
 # Shown images are enlarged by whole numbers to about this many dots.
@@ -51,7 +52,7 @@ def draw_grid(images: Tensor, title: str, row_labels: Sequence[str] = ()) -> byt
     height, width = canvas.shape[:2]
     left = LABEL_DOTS if row_labels else EDGE_DOTS
     total = (max(width + left + EDGE_DOTS, 9 * len(title)), height + TITLE_DOTS + EDGE_DOTS)
-    figure = _figure(total[0] / DOTS_PER_INCH, total[1] / DOTS_PER_INCH)
+    figure = new_figure(total[0] / DOTS_PER_INCH, total[1] / DOTS_PER_INCH, layout=None)
     axes = figure.add_axes((left / total[0], EDGE_DOTS / total[1], width / total[0], height / total[1]))
     axes.imshow(canvas, interpolation="nearest", vmin=0.0, vmax=1.0)
     axes.set_axis_off()
@@ -59,14 +60,15 @@ def draw_grid(images: Tensor, title: str, row_labels: Sequence[str] = ()) -> byt
     for row, label in enumerate(row_labels):
         axes.text(-8, (row + 0.5) * step, label, ha="right", va="center", fontsize=9)
     figure.text(EDGE_DOTS / total[0], 1 - 0.5 * TITLE_DOTS / total[1], title, ha="left", va="center", fontsize=10)
-    return render(figure)
+    return _png(figure)
 
 
 def square_grid(images: Tensor) -> Tensor:
-    """[n, C, H, W] as [rows, columns, C, H, W], about square; the last images are left out if they do not fill a row."""
+    """[n, C, H, W] as [rows, columns, C, H, W], about square; what is left of the last row is background."""
     columns = math.ceil(math.sqrt(len(images)))
-    rows = len(images) // columns
-    return images[: rows * columns].unflatten(0, (rows, columns))
+    rows = math.ceil(len(images) / columns)
+    missing = images.new_full((rows * columns - len(images), *images.shape[1:]), BACKGROUND)
+    return torch.cat([images, missing]).unflatten(0, (rows, columns))
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def draw_comparison(points: Sequence[Point], quantities: Sequence[Quantity], tit
     Quantities that no run has are left out.
     """
     shown = [quantity for quantity in quantities if any(point.values.get(quantity.key) is not None for point in points)]
-    figure = _figure(4.3 * max(1, len(shown)), 3.6, layout="constrained")
+    figure = new_figure(4.3 * max(1, len(shown)), 3.6)
     for number, quantity in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), number + 1)
         for index, series in enumerate(dict.fromkeys(point.series for point in points)):
@@ -119,7 +121,7 @@ def draw_comparison(points: Sequence[Point], quantities: Sequence[Quantity], tit
             axes.legend(fontsize=8)
     if title:
         figure.suptitle(title, fontsize=11)
-    return render(figure)
+    return _png(figure)
 
 
 def _draw_series(axes: Any, points: Sequence[Point], quantity: Quantity, series: str, index: int) -> None:
@@ -168,17 +170,5 @@ def _finish_axes(axes: Any, quantity: Quantity, components: Sequence[int]) -> No
     axes.set_axisbelow(True)
 
 
-def render(figure: Figure) -> bytes:
-    """PNG of a figure, without date or program."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _figure(width: float, height: float, layout: Any = None) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout=layout)
-    FigureCanvasAgg(figure)
-    return figure
+def _png(figure: Figure) -> bytes:
+    return render(figure, ("png",), DOTS_PER_INCH)["png"]

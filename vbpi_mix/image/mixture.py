@@ -87,6 +87,11 @@ class ImageMixture:
         return self.model.encode(self.images, None if everything else draw.evaluated)
 
 
+def standard_normal_log_density(z: Tensor) -> Tensor:
+    """log N(z; 0, I) over the last dimension."""
+    return -0.5 * (z.square().sum(-1) + z.shape[-1] * LOG_TWO_PI)
+
+
 def gaussian_log_density(z: Tensor, q: Gaussians) -> Tensor:
     """log N(z; mean_r, variance_r): z [S, K, B, d], Gaussians [R, B, d] -> [S, K, R, B], to about 1e-5 in float32.
 

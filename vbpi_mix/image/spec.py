@@ -19,6 +19,7 @@ EncoderKind = Literal["shared", "separate"]
 NormKind = Literal["layer", "none", "batch"]
 FeatureKind = Literal["gated", "resnet20"]
 
+VALID, NO_LIKELIHOOD = "valid", "not a valid likelihood"
 CHOICES: dict[str, tuple[str, ...]] = {
     "likelihood": ("bernoulli", "discretised_logistic"),
     "encoder": ("shared", "separate"),
@@ -27,13 +28,22 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
 @dataclass(frozen=True)
 class ImageShape:
-    """C, H, W."""
+    """C, H, W. ConfigError unless all are at least 1."""
 
     channels: int
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "height", "width"):
+            _check_positive(name, getattr(self, name))
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -88,6 +98,14 @@ class ModelSpec:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         for name in ("components", "latent", "pixel_channels", "pixel_layers", "logistics"):
             _check_positive(name, getattr(self, name))
+        for name in ("residual", "paper_compat"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
+        for layer in self.feature_layers:
+            if len(layer) != 3:
+                raise ConfigError(f"feature_layers are (channels, kernel, stride) each, not {layer!r}")
+            for name, value in zip(("channels", "kernel", "stride"), layer, strict=True):
+                _check_positive(f"{name} of feature_layers", value)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -111,6 +129,11 @@ class ModelSpec:
     def valid_likelihood(self) -> bool:
         """Whether log p(x|z) is that of one image by itself in evaluation; if not, say so beside every number."""
         return not self.paper_compat
+
+    @property
+    def likelihood_label(self) -> str:
+        """What is written beside every likelihood."""
+        return VALID if self.valid_likelihood else NO_LIKELIHOOD
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for YAML and for checkpoints."""
@@ -170,8 +193,3 @@ def preset(name: str, components: int, **changes: Any) -> ModelSpec:
     if values.get("encoder") == "separate" and values.get("features") == "resnet20":
         values.update(features="gated", feature_layers=values.get("feature_layers") or PUBLISHED_FEATURES)
     return ModelSpec(components=components, **values)
-
-
-def _check_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vbpi_mix.image.mixture import LOG_TWO_PI, ImageDraws
+from vbpi_mix.image.mixture import ImageDraws, standard_normal_log_density
 from vbpi_mix.image.model import ImageModel
 
 
@@ -24,4 +24,4 @@ class ImageTarget:
 
     def log_prior(self, draws: ImageDraws) -> Tensor:
         """log N(z; 0, I), [S, K, B]."""
-        return -0.5 * (draws.z.square().sum(-1) + draws.z.shape[-1] * LOG_TWO_PI)
+        return standard_normal_log_density(draws.z)

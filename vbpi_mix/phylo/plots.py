@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 
 from vbpi_mix.phylo.splits import MINIMUM_FREQUENCY
+from vbpi_mix.plotting import COLOURS, new_figure, render
 
 _FORMATS = ("png", "svg")
 _DOTS_PER_INCH = 200
 _NAME_AT_MOST = 42
-# Fixed names of SVG elements and no date: the same figures give the same bytes.
-_SETTINGS: Any = {"svg.hashsalt": "vbpi-mix", "svg.fonttype": "none"}
 
 
 def split_scatter(
     first: np.ndarray, second: np.ndarray, first_name: str, second_name: str, caption: str
 ) -> dict[str, bytes]:
     """Two sets of split frequencies, float64 [M], against each other; contents by format, png and svg."""
-    import matplotlib
-
-    with matplotlib.rc_context(_SETTINGS):
-        figure = _draw_scatter(first, second, first_name, second_name, caption)
-        return {form: _contents(figure, form) for form in _FORMATS}
+    return render(_draw_scatter(first, second, first_name, second_name, caption), _FORMATS, _DOTS_PER_INCH)
 
 
 def _draw_scatter(
     first: np.ndarray, second: np.ndarray, first_name: str, second_name: str, caption: str
 ) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.5, 4.7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.5, 4.7)
     axes = figure.add_subplot()
     counted = np.maximum(first, second) >= MINIMUM_FREQUENCY
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, zorder=1)
     styles = (
         (~counted, "0.55", "rarer in both"),
-        (counted, "#0072b2", f"at {MINIMUM_FREQUENCY} or more in either"),
+        (counted, COLOURS[0], f"at {MINIMUM_FREQUENCY} or more in either"),
     )
     for rows, colour, label in styles:
         axes.scatter(
@@ -69,10 +59,3 @@ def _plain(text: str) -> str:
     """Text in which `$` starts no formula; of a long path the end."""
     text = text if len(text) <= _NAME_AT_MOST else "..." + text[3 - _NAME_AT_MOST :]
     return text.replace("$", r"\$")
-
-
-def _contents(figure: Any, form: str) -> bytes:
-    file = io.BytesIO()
-    metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
-    figure.savefig(file, format=form, dpi=_DOTS_PER_INCH, metadata=metadata)
-    return file.getvalue()

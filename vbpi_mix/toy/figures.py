@@ -5,7 +5,6 @@ A picture is a matplotlib Figure; `render` makes files of it that are the same b
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vbpi_mix import plotting
+from vbpi_mix.plotting import COLOURS, new_figure
 from vbpi_mix.toy.curves import Curve
 from vbpi_mix.toy.quadrature import axis, grid, in_chunks
 from vbpi_mix.toy.targets import ToyTarget
@@ -21,8 +22,6 @@ from vbpi_mix.toy.targets import ToyTarget
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by the colour-blind too.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#666666", "#B8A500")
 FORMATS = ("png", "svg")
 DOTS_PER_INCH = 130
 GRID_POINTS = 201
@@ -46,7 +45,7 @@ class Panel:
 
 def draw_bounds(curves: Sequence[Curve], log_evidence: float) -> Figure:
     """MISELBO against training time, the maximum of each curve starred, below the exact log evidence."""
-    figure = _figure(6.4, 4.2)
+    figure = new_figure(6.4, 4.2)
     axes = figure.add_subplot()
     for number, curve in enumerate(curves):
         colour = COLOURS[number % len(COLOURS)]
@@ -104,7 +103,7 @@ def draw_weights(panels: Sequence[Panel]) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     weighted = [panel for panel in panels if panel.weights is not None]
-    figure = _figure(6.4, 3.2 * max(1, len(weighted)))
+    figure = new_figure(6.4, 3.2 * max(1, len(weighted)))
     for number, panel in enumerate(weighted):
         axes = figure.add_subplot(len(weighted), 1, number + 1)
         assert panel.weights is not None
@@ -120,32 +119,14 @@ def draw_weights(panels: Sequence[Panel]) -> Figure:
 
 
 def render(figure: Figure) -> dict[str, bytes]:
-    """The figure as PNG and as SVG, by format, without a date and with fixed names inside."""
-    import matplotlib
-
-    files = {}
-    with matplotlib.rc_context({"svg.hashsalt": "vbpi-mix", "svg.fonttype": "none"}):
-        for form in FORMATS:
-            buffer = io.BytesIO()
-            metadata = {"Date": None} if form == "svg" else {"Software": None}
-            figure.savefig(buffer, format=form, dpi=DOTS_PER_INCH, metadata=metadata)
-            files[form] = buffer.getvalue()
-    return files
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    """The figure as PNG and as SVG, by format."""
+    return plotting.render(figure, FORMATS, DOTS_PER_INCH)
 
 
 def _panel_grid(count: int) -> tuple[Figure, list[Any]]:
     columns = min(count, PANELS_PER_ROW)
     rows = math.ceil(count / columns)
-    figure = _figure(max(3.2, 2.5 * columns), 2.75 * rows if count > 1 else 3.4)
+    figure = new_figure(max(3.2, 2.5 * columns), 2.75 * rows if count > 1 else 3.4)
     return figure, [figure.add_subplot(rows, columns, number + 1) for number in range(count)]
 
 

@@ -41,6 +41,7 @@ _LIMITS: dict[str, tuple[bool, float, bool, float, bool]] = {
     "decay_every": (True, 0, True, math.inf, True),
     "final_learning_rate_factor": (False, 0, False, 1, False),
     "tempering_iterations": (True, 0, True, math.inf, True),
+    "tempering_seconds": (False, 0, False, math.inf, True),
     "initial_beta": (False, 0, True, 1, False),
     "plateau_window": (True, 2, True, math.inf, False),
     "plateau_windows": (True, 1, True, math.inf, False),
@@ -68,6 +69,8 @@ class TrainingConfig:
         learning rate when a budget (`iterations` or `seconds`) of the default schedule is used up.
     learning_rate_multipliers: by name of a parameter group, on top of the problem's own.
     tempering_iterations: the inverse temperature beta is min(1, initial_beta + t / tempering_iterations).
+    tempering_seconds: or, if that is more, the seconds of training so far over these. If neither is chosen, a run of the
+        default schedule with a budget of time takes a tenth of it, whatever budget it is given later.
     plateau_*: see schedules.PlateauRule. iteration_limit: the default schedule ends here at the latest.
     validate_every, patience, validation_metric, validation_maximise, keep_best: for problems that validate;
         training stops after `patience` validations without a better metric (the first one, if None).
@@ -83,6 +86,7 @@ class TrainingConfig:
     final_learning_rate_factor: float = 0.01
     learning_rate_multipliers: Mapping[str, float] = field(default_factory=dict)
     tempering_iterations: int | None = None
+    tempering_seconds: float | None = None
     initial_beta: float = 0.001
     plateau_window: int = 2_000
     plateau_windows: int = 1
@@ -123,11 +127,14 @@ class TrainingConfig:
     def resolve(self) -> TrainingConfig:
         """The same choices with every value explicit; what stays None is off (no budget, no validation).
 
-        A run of N iterations under the default schedule is tempered over at most a tenth of them.
+        A run of N iterations under the default schedule is tempered over at most a tenth of them, one with a budget of
+        time over at most a tenth of that.
         """
-        chosen = dict(_PAPER if self.schedule == "paper" else _DEFAULT)
+        chosen: dict[str, float] = dict(_PAPER if self.schedule == "paper" else _DEFAULT)
         if self.schedule == "default" and self.iterations is not None:
             chosen["tempering_iterations"] = min(chosen["tempering_iterations"], self.iterations // 10)
+        if self.schedule == "default" and self.seconds is not None and self.tempering_iterations is None:
+            chosen["tempering_seconds"] = self.seconds / 10.0
         chosen["threads"] = available_cores()
         unset = {name: value for name, value in chosen.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **unset)  # type: ignore[arg-type]

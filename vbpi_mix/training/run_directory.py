@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -161,6 +161,14 @@ class RunDirectory:
         """Path of trace.csv."""
         return self.path / TRACE
 
+    def was_trained(self) -> bool:
+        """Whether training has left anything here: a row of the trace, or its end in the summary."""
+        try:
+            rows = self.trace.read_bytes().count(b"\n") > 1
+        except FileNotFoundError:
+            rows = False
+        return rows or "iterations" in self.read_summary()
+
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the run atomically."""
         files.write_text(self.path / name, text)
@@ -205,6 +213,13 @@ class RunDirectory:
         """Set these entries of summary.json and keep the others."""
         self.write_json(SUMMARY, {"format": FORMAT, **self.read_summary(), **values})
 
+    def drop_from_summary(self, names: Collection[str]) -> None:
+        """Remove these entries of summary.json, where they are there."""
+        summary = self.read_summary()
+        kept = {name: value for name, value in summary.items() if name not in names}
+        if len(kept) < len(summary):
+            self.write_json(SUMMARY, {"format": FORMAT, **kept})
+
     def log(self, message: str) -> None:
         """Append a line to log.txt, after date and time (UTC)."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
@@ -234,10 +249,20 @@ def _foreign_folder(run: Path) -> Path | None:
     return None
 
 
-def find_newest(folder: str | os.PathLike[str] = ".") -> RunDirectory:
+def command_of(run: str | os.PathLike[str]) -> str:
+    """Which command made a run, by its config.yaml or summary.json; one that names none is a fit."""
+    for name in (CONFIG, SUMMARY):
+        content = _load(Path(run) / name)
+        if content is not None and content.get("command") is not None:
+            return str(content["command"])
+    return "fit"
+
+
+def find_newest(folder: str | os.PathLike[str] = ".", command: str | None = None) -> RunDirectory:
     """The run whose files changed last, among `folder` and the folders down to SEARCH_DEPTH below it.
 
-    Hidden folders are passed over. RunDirectoryError if there is none.
+    command: "fit", "image" or "toy": of runs that this command made. Hidden folders are passed over. RunDirectoryError if
+    there is none.
     """
     top = Path(folder)
     found: list[tuple[float, Path]] = []
@@ -245,12 +270,14 @@ def find_newest(folder: str | os.PathLike[str] = ".") -> RunDirectory:
         here = Path(place)
         below[:] = [name for name in below if not name.startswith(".")]
         if (CONFIG in names or SUMMARY in names) and is_run(here):
-            found.append((_last_change(here), here))
+            if command is None or command_of(here) == command:
+                found.append((_last_change(here), here))
             below.clear()
         elif len(here.relative_to(top).parts) >= SEARCH_DEPTH:
             below.clear()
     if not found:
-        raise RunDirectoryError(f"no run of vbpi-mix in or below {top.absolute()}: name its folder")
+        what = "vbpi-mix" if command is None else f"vbpi-mix {command}"
+        raise RunDirectoryError(f"no run of {what} in or below {top.absolute()}: name its folder")
     return RunDirectory.open(max(found)[1])
 
 

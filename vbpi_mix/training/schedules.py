@@ -2,7 +2,7 @@
 
 Iterations t count from 1. Three schedules share one shape (`Schedule`): the published one (`StepSchedule`),
 one that spreads its decay over a budget of iterations or of time (`BudgetSchedule`), and one that lowers the
-learning rate whenever the bound stops improving (`PlateauSchedule`).
+learning rate whenever the bound stops improving (`PlateauSchedule`). beta is that of `Tempering` in all of them.
 """
 
 from __future__ import annotations
@@ -57,6 +57,20 @@ def tempered_beta(iteration: int, initial_beta: float, tempering_iterations: int
     return min(1.0, initial_beta + iteration / tempering_iterations)
 
 
+class Tempering:
+    """beta of each iteration: after `tempering_iterations`, or `tempering_seconds` if those are sooner over, it is 1."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self._initial_beta = config.initial_beta
+        self._iterations = int(_given(config.tempering_iterations))
+        self._seconds = config.tempering_seconds
+
+    def at(self, iteration: int, seconds: float) -> float:
+        """beta of iteration t >= 1, begun after `seconds` of training."""
+        beta = tempered_beta(iteration, self._initial_beta, self._iterations)
+        return beta if self._seconds is None else max(beta, min(1.0, seconds / self._seconds))
+
+
 def step_learning_rate(iteration: int, learning_rate: float, decay: float, every: int) -> float:
     """Times `decay` after each `every` iterations: iterations 1 ... every have the full learning rate."""
     return learning_rate * decay ** ((iteration - 1) // every)
@@ -94,21 +108,19 @@ class StepSchedule(_Stateless):
         self._learning_rate = _given(config.learning_rate)
         self._decay = _given(config.learning_rate_decay)
         self._every = int(_given(config.decay_every))
-        self._initial_beta = config.initial_beta
-        self._tempering = int(_given(config.tempering_iterations))
+        self._tempering = Tempering(config)
 
     def at(self, iteration: int, seconds: float) -> tuple[float, float]:
         """(learning rate, beta) of iteration t."""
         rate = step_learning_rate(iteration, self._learning_rate, self._decay, self._every)
-        return rate, tempered_beta(iteration, self._initial_beta, self._tempering)
+        return rate, self._tempering.at(iteration, seconds)
 
 
 class BudgetSchedule(_Stateless):
     """Cosine decay over the share of the budget that is used: of iterations, of time, or the larger of both.
 
     With a time budget the learning rate of an iteration depends on the clock, so such a run is not
-    reproducible iteration by iteration; a budget of iterations alone is. Tempering ends after
-    `tempering_iterations`, or after a tenth of the time budget if that comes first.
+    reproducible iteration by iteration; a budget of iterations alone is.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -117,20 +129,17 @@ class BudgetSchedule(_Stateless):
         self._seconds = config.seconds
         self._learning_rate = _given(config.learning_rate)
         self._final_factor = config.final_learning_rate_factor
-        self._initial_beta = config.initial_beta
-        self._tempering = int(_given(config.tempering_iterations))
+        self._tempering = Tempering(config)
 
     def at(self, iteration: int, seconds: float) -> tuple[float, float]:
         """(learning rate, beta) of iteration t, begun after `seconds`."""
-        beta = tempered_beta(iteration, self._initial_beta, self._tempering)
         share = 0.0
         if self.iterations is not None:
             share = (iteration - 1) / self.iterations
         if self._seconds is not None:
-            used = seconds / self._seconds
-            share = max(share, used)
-            beta = max(beta, min(1.0, 10.0 * used))
-        return cosine_learning_rate(share, self._learning_rate, self._final_factor), beta
+            share = max(share, seconds / self._seconds)
+        rate = cosine_learning_rate(share, self._learning_rate, self._final_factor)
+        return rate, self._tempering.at(iteration, seconds)
 
 
 class PlateauRule:
@@ -216,8 +225,7 @@ class PlateauSchedule:
         self.converged = False
         self._learning_rate = _given(config.learning_rate)
         self._decay = _given(config.learning_rate_decay)
-        self._initial_beta = config.initial_beta
-        self._tempering = int(_given(config.tempering_iterations))
+        self._tempering = Tempering(config)
         self._allowed = config.plateau_reductions
         self._reductions = 0
         self._rule = PlateauRule(
@@ -227,7 +235,7 @@ class PlateauSchedule:
     def at(self, iteration: int, seconds: float) -> tuple[float, float]:
         """(learning rate, beta) of iteration t."""
         rate = self._learning_rate * self._decay**self._reductions
-        return rate, tempered_beta(iteration, self._initial_beta, self._tempering)
+        return rate, self._tempering.at(iteration, seconds)
 
     def observe(self, bound: float, beta: float) -> None:
         """Lower the learning rate, or end training, if this bound completes a plateau."""

@@ -97,6 +97,11 @@ class Trainer:
         self._saved_iteration = self.iteration
         self._resumed = True
 
+    @property
+    def ended(self) -> bool:
+        """Whether `run` would train nothing, as a budget is used up or training has converged."""
+        return self._reason_to_stop(False) is not None
+
     def run(self) -> TrainingResult:
         """Train until the schedule, a budget, patience or a signal ends it; the last state is saved.
 
@@ -154,6 +159,7 @@ class Trainer:
         """Iteration t: objective, backward, step. NonFiniteError before a bad bound changes anything."""
         iteration = self.iteration + 1
         learning_rate, beta = self._schedule.at(iteration, self._seconds)
+        beta = max(beta, self._beta)  # other budgets than those it was begun with must not temper a run once more
         objective = self.problem.objective(iteration, beta, self._generator)
         bound = objective.bound.item()
         if not math.isfinite(bound):
