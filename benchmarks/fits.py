@@ -36,8 +36,9 @@ PUBLISHED = {
     "DS7": ((-37332.01, 0.27), (-37331.92, 0.13), (-37331.98, 0.14), (-37331.98, 0.13)),
     "DS8": ((-8650.68, 0.46), (-8650.66, 0.24), (-8650.85, 0.25), (-8650.68, 0.23)),
 }  # fmt: skip
+KEY = ("data", "model", "trees", "flow", "budget", "seed")
 COLUMNS = (
-    "data", "model", "trees", "flow", "seed", "threads", "support", "iterations", "fit_seconds",
+    "data", "model", "trees", "flow", "budget", "seed", "threads", "support", "iterations", "fit_seconds",
     "published_form", "published_form_sd", "pooled", "pooled_sd", "training_bound", "elbo",
     "elbo_standard_error", "ess", "kl", "mass_outside_support", "asdsf", "max_split_difference",
 )  # fmt: skip
@@ -74,7 +75,7 @@ def fit(data: str, model: str, options: argparse.Namespace) -> dict[str, object]
         estimates = {e["form"]: e for e in summary["marginal_log_likelihood"]}
         row: dict[str, object] = {
             "data": data, "model": model, "trees": options.trees_from, "flow": options.flow,
-            "seed": options.seed, "threads": options.threads,
+            "budget": budget_of(options), "seed": options.seed, "threads": options.threads,
             "support": summary["support_elements"], "iterations": summary["iterations"],
             "fit_seconds": round(summary["seconds"], 1), "published_form": round(estimates["published"]["mean"], 3),
             "published_form_sd": round(estimates["published"]["sd"], 3), "pooled": round(estimates["pooled"]["mean"], 3),
@@ -88,6 +89,12 @@ def fit(data: str, model: str, options: argparse.Namespace) -> dict[str, object]
             found = json.loads((folder / "compare.json").read_text())
             row |= {k: found[k] for k in ("kl", "mass_outside_support", "asdsf", "max_split_difference")}
     return row
+
+
+def budget_of(options: argparse.Namespace) -> str:
+    """What ended training: iterations, seconds, or nothing given, which is until converged."""
+    given = {"iterations": options.iterations, "s": options.seconds}
+    return " ".join(f"{value:g} {unit}" for unit, value in given.items() if value)
 
 
 def render(rows: list[dict[str, str]]) -> str:
@@ -132,10 +139,10 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=Path("fits.csv"))
     options = parser.parse_args()
     rows = read_rows(options.table) if options.table.exists() else []
-    done = {(r["data"], r["model"], r["trees"], r["flow"], r["seed"]) for r in rows}
+    done = {tuple(row[name] for name in KEY) for row in rows}
     for data in options.data:
         for model in options.models:
-            if (data, model, options.trees_from, options.flow, str(options.seed)) in done:
+            if (data, model, options.trees_from, options.flow, budget_of(options), str(options.seed)) in done:
                 continue
             row = fit(data, model, options)
             rows.append({name: str(row.get(name, "")) for name in COLUMNS})

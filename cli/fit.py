@@ -58,14 +58,15 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
 @click.option("--flow-layers", type=int, default=None, help="Layers of the flow.  [default: planar 16, realnvp 10]")
 @click.option("--flow-hidden", type=int, default=None, help="Hidden units of a RealNVP layer.  [default: 100]")
 @click.option("--init", type=click.Choice(["warm", "em", "average", "flat"]), default=None,
-              help="Start. warm: branch lengths and topology weights from normal approximations of the posterior; the others: "
+              help="Start. warm: branch lengths and topology weights from gamma approximations of the posterior; the others: "
                    "networks fitted to the tree sample by EM or by simple averages, or flat.  [default: warm; paper: flat]")
 @click.option("--schedule", type=click.Choice(["default", "paper"]), default="default", show_default=True,
               help="paper: 400,000 iterations with the published learning rates and tempering.")
 @click.option("--iterations", type=int, default=None, help="Stop after this many in all; otherwise when the bound is flat.")
 @click.option("--seconds", type=float, default=None, help="Time budget of the training in all.")
 @click.option("--learning-rate", type=float, default=None,
-              help="Learning rate of the networks at the start; branches half, flow a fiftieth of it.  [default: 0.01]")
+              help="Learning rate of the networks at the start; branches and flow have shares of it (docs/flows.md).  "
+                   "[default: 0.003; not warm: 0.002; paper: 0.001]")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--threads", type=int, default=None, help="Threads of the kernels.  [default: all cores]")
 @click.option("--out", type=click.Path(path_type=Path), default=None, metavar="DIR",
@@ -100,6 +101,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
 
     from vbpi_mix.errors import ConfigError
     from vbpi_mix.estimators import Estimator, draw_components
+    from vbpi_mix.phylo.branch_flows import flow_size
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.run_directory import RunDirectory
@@ -110,15 +112,16 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
     draw_components(estimator, n_components, n_sampled, torch.Generator())
     if options["particles"] < 1:
         raise ConfigError(f"--K {options['particles']}: each sampled component needs at least 1 particle")
-    rates = learning_rates(options["schedule"], options["flow"])
+    flow_layers, flow_hidden = flow_size(options["flow"], options["flow_layers"], options["flow_hidden"])
     init = options["init"] or ("flat" if options["schedule"] == "paper" else "warm")
+    rates = learning_rates(options["schedule"], options["flow"], init)
     training = TrainingConfig(
         # A warm start is near the posterior already: tempering would lead away from it first.
         tempering_iterations=0 if init == "warm" else None,
         iterations=options["iterations"],
         seconds=options["seconds"],
         schedule=options["schedule"],
-        learning_rate=options["learning_rate"] or rates.learning_rate,
+        learning_rate=rates.learning_rate if options["learning_rate"] is None else options["learning_rate"],
         learning_rate_multipliers=rates.multipliers,
         seed=options["seed"],
         threads=options["threads"],
@@ -140,8 +143,8 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
             "estimator": estimator.value,
             "branch": options["branch"],
             "flow": options["flow"],
-            "flow_layers": options["flow_layers"],
-            "flow_hidden": options["flow_hidden"],
+            "flow_layers": flow_layers,
+            "flow_hidden": flow_hidden,
             "init": init,
             "pair_rate": rates.pairs,
         },
@@ -249,7 +252,6 @@ def _resume(place: Path, options: dict[str, Any], quiet: bool) -> None:
     """Go on with a run, for longer if that is asked for."""
     from dataclasses import replace
 
-    from vbpi_mix.errors import RunDirectoryError
     from vbpi_mix.estimators import Estimator
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.extension import extend, standing_of
@@ -259,12 +261,8 @@ def _resume(place: Path, options: dict[str, Any], quiet: bool) -> None:
 
     run = RunDirectory.open(place)
     loaded = load_run(place)
-    try:
-        model = loaded.config["model"]
-        training = TrainingConfig.from_dict(loaded.config["training"])
-        estimator, sampled, particles = Estimator.parse(model["estimator"]), int(model["S"]), int(model["K"])
-    except (KeyError, TypeError) as error:
-        raise RunDirectoryError(f"{place}: its config.yaml lacks {error}; the run cannot be continued") from error
+    model = loaded.config["model"]
+    training = TrainingConfig.from_dict(loaded.config["training"])
     if options["threads"] is not None:
         training = replace(training, threads=options["threads"])
     training = extend(
@@ -272,8 +270,9 @@ def _resume(place: Path, options: dict[str, Any], quiet: bool) -> None:
     )
     use_threads(training.threads or 1, torch_threads=1)
     problem = PhyloProblem(
-        loaded.taxa, loaded.patterns, loaded.mixture, estimator=estimator, sampled=sampled, particles=particles
-    )
+        loaded.taxa, loaded.patterns, loaded.mixture, estimator=Estimator.parse(model["estimator"]), sampled=model["S"],
+        particles=model["K"],
+    )  # fmt: skip
     config = {**loaded.config, "training": training.to_dict()}
     _train_and_export(problem, training, run, config, quiet, resume=True)
 

@@ -27,9 +27,10 @@ from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.checkpoint import load_checkpoint
 from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.validation import hash_seed
+from vbpi_mix_cli.config_files import check_config
 
 KIND = "image"
-# What config.yaml must hold to go on with a run, and what each may be: a kind (a number is at least 1) or one of these.
+# What config.yaml must hold to go on with a run (config_files.check_config).
 CONFIG_PARTS: dict[str, dict[str, Any]] = {
     "data": {"name": str, "sha256": str},
     "model": {},
@@ -98,30 +99,8 @@ def read_config(directory: RunDirectory) -> dict[str, Any]:
     config = directory.read_config()
     if config.get("command") != KIND:
         raise RunDirectoryError(f"{directory.path} is not a run of vbpi-mix image")
-    for part, names in CONFIG_PARTS.items():
-        found = config.get(part)
-        missing = [name for name in names if not isinstance(found, dict) or name not in found]
-        if missing or not isinstance(found, dict):
-            raise RunDirectoryError(
-                f"{directory.path}: its config.yaml lacks {part}: {', '.join(missing) or 'all of it'}"
-            )
-        for name, wanted in names.items():
-            _check_entry(f"{directory.path}: {part}: {name} of its config.yaml", found[name], wanted)
+    check_config(directory, config, CONFIG_PARTS)
     return config
-
-
-def _check_entry(where: str, value: object, wanted: Any) -> None:
-    """RunDirectoryError unless a value of config.yaml is what it may be."""
-    if isinstance(wanted, tuple):
-        fits = any(value is choice or (value == choice and isinstance(value, str)) for choice in wanted)
-        kind = f"one of {', '.join(str(choice).lower() for choice in wanted)}"
-    elif wanted is int:
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        kind = "a whole number of at least 1"
-    else:
-        fits, kind = isinstance(value, str), "text"
-    if not fits:
-        raise RunDirectoryError(f"{where} must be {kind}, not {value!r}")
 
 
 def run_images(config: Mapping[str, Any], folder: Path | None) -> ImageData:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.estimators import Estimator
-from vbpi_mix.phylo.branch_flows import DEFAULT_HIDDEN, BranchFlow, make_flow
+from vbpi_mix.phylo.branch_flows import FLOWS, BranchFlow, make_flow
 from vbpi_mix.phylo.likelihood import pack_patterns
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.site_patterns import SitePatterns
@@ -26,8 +26,18 @@ from vbpi_mix.phylo.target import PhyloTarget
 from vbpi_mix.training.checkpoint import load_checkpoint
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.run_directory import RunDirectory
+from vbpi_mix_cli.config_files import check_config
 
 KIND = "phylo"
+# What config.yaml must hold to make the model again (config_files.check_config), and what it may hold besides.
+MODEL_ENTRIES: dict[str, Any] = {
+    "A": int,
+    "S": int,
+    "K": int,
+    "estimator": tuple(estimator.value for estimator in Estimator),
+    "branch": ("psp", "split"),
+}
+LATER_MODEL_ENTRIES: dict[str, Any] = {"flow": FLOWS, "flow_layers": int, "flow_hidden": int, "pair_rate": float}
 
 
 class PhyloProblem(MixtureProblem):
@@ -78,23 +88,28 @@ class LoadedRun:
 def load_run(path: str | Path) -> LoadedRun:
     """The run in a directory.
 
-    Raises RunDirectoryError if there is none, CheckpointError if its checkpoint is missing, damaged or not of trees.
+    Raises RunDirectoryError if there is none or its configuration is no good, CheckpointError if its checkpoint is missing,
+    damaged, or not of trees.
     """
     directory = RunDirectory.open(path)
     config = directory.read_config()
     state = load_checkpoint(directory.checkpoint, KIND).problem
+    check_config(directory, config, {"model": MODEL_ENTRIES, "training": {}})
+    model = config["model"]
+    # Runs of before there were flows lack these.
+    later = {name: kind for name, kind in LATER_MODEL_ENTRIES.items() if model.get(name) is not None}
+    check_config(directory, config, {"model": later})
     try:
         taxa = tuple(state["taxa"])
         patterns = SitePatterns(state["states"].numpy(), state["weights"].numpy())
         support = restore_support(state["support"])
-        n_components = state["logits"].shape[0]
         mixture = PhyloMixture(
             support,
-            n_components,
+            model["A"],
             generator=torch.Generator(),
-            branch_model=str(config["model"]["branch"]),
-            flow=flow_of(config["model"], support, torch.Generator()),
-            pair_rate=float(config["model"].get("pair_rate", 1.0)),
+            branch_model=model["branch"],
+            flow=flow_of(model, support, torch.Generator()),
+            pair_rate=model.get("pair_rate", 1.0),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{directory.checkpoint} lacks {error}: it is not a whole run of trees") from error
@@ -104,14 +119,10 @@ def load_run(path: str | Path) -> LoadedRun:
 
 def flow_of(model: Mapping[str, Any], support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:
     """The flow that the model part of a configuration asks for; none, if it says nothing."""
-    hidden = model.get("flow_hidden")
     return make_flow(
-        str(model.get("flow", "none")),
-        support,
-        generator,
-        model.get("flow_layers"),
-        DEFAULT_HIDDEN if hidden is None else int(hidden),
-    )
+        model.get("flow", "none"), support, generator, model.get("flow_layers"), model.get("flow_hidden"),
+        split_only=model["branch"] == "split",
+    )  # fmt: skip
 
 
 def support_state(support: SubsplitSupport) -> dict[str, Any]:

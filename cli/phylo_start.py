@@ -20,11 +20,11 @@ from vbpi_mix.phylo.tree_sample import TreeSample
 from vbpi_mix.phylo.warm_start import warm_start
 from vbpi_mix_cli.phylo_runs import PhyloProblem, flow_of
 
-# Of the networks (docs/log.md says how these were found).
-LEARNING_RATE = 0.003
-BRANCH_MULTIPLIER = 1 / 3
-# A flow's output is a sum over hundreds of weights, which all move at once.
-FLOW_MULTIPLIER = 1 / 60
+# Of networks, branch features and flow (docs/log.md says how these were found). A flow's output is a sum over hundreds of
+# weights, which all move at once.
+WARM_RATES = {"sbn": 0.003, "branches": 0.001, "flow": 0.00005}
+# From branch lengths at random.
+COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
 # Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
 # its split, which is drawn more often (docs/flows.md).
 PAIR_RATE = 0.2
@@ -41,18 +41,21 @@ class LearningRates:
     pairs: float
 
 
-def learning_rates(schedule: str, flow: str) -> LearningRates:
-    """Those of a schedule; the published one has one rate for all."""
+def learning_rates(schedule: str, flow: str, init: str) -> LearningRates:
+    """Those of a schedule and a start; the published schedule has one rate for all."""
     if schedule == "paper":
         return LearningRates(None, {}, 1.0)
-    of_flow = {} if flow == "none" else {"flow": FLOW_MULTIPLIER, "flow biases": FLOW_MULTIPLIER}
-    return LearningRates(LEARNING_RATE, {"branches": BRANCH_MULTIPLIER, **of_flow}, PAIR_RATE)
+    rates = WARM_RATES if init == "warm" else COLD_RATES
+    multipliers = {"branches": rates["branches"] / rates["sbn"]}
+    if flow != "none":
+        multipliers |= dict.fromkeys(("flow", "flow biases"), rates["flow"] / rates["sbn"])
+    return LearningRates(rates["sbn"], multipliers, PAIR_RATE)
 
 
 def build_problem(alignment: Alignment, sample: TreeSample, model: dict[str, Any], seed: int) -> PhyloProblem:
     """Support, start and mixture as the model part of a configuration says.
 
-    ConfigError for a choice that there is not.
+    ConfigError for a flow that there is not.
     """
     support = build_support(sample.children)
     patterns = compress(alignment)

@@ -191,11 +191,53 @@ def test_other_models_fit_and_are_evaluated(run, six, option):
     assert all(math.isfinite(form["mean"]) for form in summary["marginal_log_likelihood"])
 
 
-def test_layers_that_make_no_flow_are_refused(run, six):
-    outcome = run(*FIT, "--flow", "realnvp", "--flow-layers", 0)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--flow", "realnvp", "--flow-layers", 0), "a flow with 0 layers: give at least 1"),
+        (("--flow", "planar", "--flow-hidden", 5), "only realnvp has such"),
+        (("--flow-layers", 5), "give planar or realnvp"),
+        (("--learning-rate", 0), "learning_rate must be a number above 0"),
+    ],
+)
+def test_choices_that_do_not_fit_are_refused_before_trees_are_made(run, six, options, said):
+    outcome = run("fit", "six.nex", "--trees-from", "mcmc", "--trees-seconds", 1000, *options)
     assert outcome.status == 2
-    assert "each must be at least 1" in outcome.err
+    assert said in outcome.err
+    assert "making one" not in outcome.err
     assert not (six / "six.vbpi").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "said"),
+    [
+        ("pair_rate", "fast", "model: pair_rate of its config.yaml must be a number above 0, not 'fast'"),
+        ("K", "ten", "model: K of its config.yaml must be a whole number of at least 1"),
+        ("flow", "spline", "model: flow of its config.yaml must be one of none, planar, realnvp"),
+        ("A", 3, "of another support or number of components"),
+        ("branch", None, "model: branch of its config.yaml must be one of psp, split"),
+    ],
+)
+def test_an_edited_configuration_is_refused_by_its_entry(run, six, entry, value, said):
+    run(*FIT, "--A", 2, "--S", 1)
+    place = six / "six.vbpi" / "config.yaml"
+    config = yaml.safe_load(place.read_text())
+    config["model"][entry] = value
+    place.write_text(yaml.safe_dump(config))
+    for command in (("eval", "six.vbpi"), ("fit", "--resume", "six.vbpi")):
+        outcome = run(*command)
+        assert outcome.status == 2, command
+        assert said in outcome.err
+
+
+def test_a_start_with_a_flow_and_a_start_without_one_are_near_the_posterior(run, six):
+    """Without training: the bound of one sample of the problem as it is built is within a few nats of the evidence."""
+    for flow in ("none", "realnvp"):
+        run("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 1, "--learning-rate", 1e-12, "--threads", 1,
+            "--quiet", "--A", 2, "--flow", flow, "--force")  # fmt: skip
+        run("eval", "six.vbpi", "--importance-samples", 200, "--repeats", 10, "--quiet")
+        summary = json.loads((six / "six.vbpi" / "summary.json").read_text())
+        assert 0 < summary["marginal_log_likelihood"][1]["mean"] - summary["elbo"] < 1.5
 
 
 def test_flat_start_is_flat(run, six):

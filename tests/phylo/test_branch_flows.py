@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import pytest
 import torch
@@ -37,7 +36,7 @@ def make_case(name, layers, hidden, dtype=torch.float64, n_taxa=9, trees=7, star
     rng = np.random.default_rng(5)
     topologies = random_topologies(n_taxa, trees, rng)
     support = build_support(topologies)
-    flow = make_flow(name, support, torch.Generator().manual_seed(2), layers, hidden, dtype)
+    flow = make_flow(name, support, torch.Generator().manual_seed(2), layers, hidden if name == "realnvp" else None, dtype)
     if not start:
         shapes = {key: value.shape for key, value in flow.state_dict().items()}
         flow.load_state_dict({key: torch.from_numpy(0.15 * rng.normal(size=shape)) for key, shape in shapes.items()})
@@ -169,7 +168,7 @@ def test_relabelling_and_rerooting_change_nothing(name, layers, hidden):
     assert sorted(map(str, map(sorted_words, ours))) == sorted(map(str, map(sorted_words, theirs)))
     state = case.flow.state_dict()
     number = {key: i for i, key in enumerate(ours)}
-    flow = make_flow(name, other, torch.Generator(), layers, hidden, torch.float64)
+    flow = make_flow(name, other, torch.Generator(), layers, hidden if name == "realnvp" else None, torch.float64)
     flow.load_state_dict({**state, "weights": state["weights"][[number[key] for key in theirs]]})
 
     encoded = other.encode(children)
@@ -216,18 +215,17 @@ def test_an_earlier_batch_has_its_own_gradient(case):
     assert torch.equal(biases, expected[2])
 
 
-def test_threads_change_no_digit(case):
-    before, results = numba.get_num_threads(), []
-    try:
-        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
-            numba.set_num_threads(threads)
-            done = case.flow.forward(case.encoded.rows, case.draws)
-            draws, rows, biases = case.flow.backward(done, case.draws, np.ones(case.draws.shape[0]))
-            results.append([done.values, done.log_det, draws, rows.rows.copy(), rows.values.copy(), biases.numpy()])
-    finally:
-        numba.set_num_threads(before)
-    for one, two in zip(*results, strict=True):
-        assert np.array_equal(one, two)
+def test_threads_change_no_digit(case, monkeypatch):
+    """Also where they do not divide the trees, profiles and rows evenly; the parallel kernels run on any number of cores."""
+    results = []
+    for threads in (1, 2, 3, 7):
+        monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
+        done = case.flow.forward(case.encoded.rows, case.draws)
+        draws, rows, biases = case.flow.backward(done, case.draws, np.ones(case.draws.shape[0]))
+        results.append([done.values, done.log_det, draws, rows.rows.copy(), rows.values.copy(), biases.numpy()])
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            assert np.array_equal(one, two)
 
 
 def test_state_goes_from_one_flow_to_another(case):
@@ -253,6 +251,10 @@ def test_states_and_choices_that_do_not_fit_are_refused():
     for layers, hidden in ((0, 5), (2, 0)):
         with pytest.raises(ConfigError, match="at least 1"):
             make_flow("realnvp", support, torch.Generator(), layers, hidden)
+    with pytest.raises(ConfigError, match="only realnvp has such"):
+        make_flow("planar", support, torch.Generator(), 2, 5)
+    with pytest.raises(ConfigError, match="give planar or realnvp"):
+        make_flow("none", support, torch.Generator(), 2)
 
 
 def test_published_defaults():
@@ -262,3 +264,15 @@ def test_published_defaults():
     assert flow.n_parameters == support.n_features * 5 * 300 + 10 * 100
     assert make_flow("planar", support, torch.Generator()).n_parameters == support.n_features * 2 * 16 + 16
     assert make_flow("none", support, torch.Generator()) is None
+
+
+@pytest.mark.parametrize("name", ["planar", "realnvp"])
+def test_a_flow_of_splits_only_has_no_rows_of_pairs_and_is_the_same_without_them(name):
+    case = make_case(name, 4, 8)
+    support = build_support(case.encoded.children)
+    flow = make_flow(name, support, torch.Generator(), 4, 8 if name == "realnvp" else None, torch.float64, split_only=True)
+    assert flow.weights.shape[0] == support.n_splits < case.flow.weights.shape[0]
+    state = case.flow.state_dict()
+    flow.load_state_dict({**state, "weights": state["weights"][: support.n_splits]})
+    rows = np.where(np.arange(3) > 0, -1, case.encoded.rows).astype(np.int32)
+    assert np.array_equal(flow.forward(rows, case.draws).values, case.flow.forward(rows, case.draws).values)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vbpi_mix.training.adam import KernelAdam, TorchAdam, make_adam
+from vbpi_mix.training.adam import LONG_ROW, KernelAdam, TorchAdam, make_adam
 
 
 def parameters(dtype: torch.dtype) -> list[torch.Tensor]:
@@ -100,53 +100,61 @@ def test_a_parameter_in_two_groups_is_refused():
         make_adam([{"params": [tensor]}, {"params": [tensor]}])
 
 
+def test_multipliers_of_rows_need_a_gradient_by_rows():
+    with pytest.raises(ValueError, match="gradient by rows"):
+        make_adam([{"params": [torch.zeros(2, 3, requires_grad=True)], "row_multipliers": np.ones(2)}])
+
+
 @dataclass
 class Rows:
     rows: np.ndarray
     values: np.ndarray
 
 
-def random_rows(step: int, dtype: np.dtype, most: int = 6) -> Rows:
+def random_rows(step: int, dtype: np.dtype, columns: int = 3, most: int = 6) -> Rows:
     rng = np.random.default_rng(step)
     rows = rng.permutation(8)[: rng.integers(0, most + 1)]
-    return Rows(rows, (rng.normal(size=(rows.size, 3)) * 10.0 ** (step % 5 - 3)).astype(dtype))
+    return Rows(rows, (rng.normal(size=(rows.size, columns)) * 10.0 ** (step % 5 - 3)).astype(dtype))
 
 
 class RowTraining:
-    """Steps whose gradients touch some of the 8 rows of a tensor [2, 4, 3]."""
+    """Steps whose gradients touch some of the 8 rows of a tensor [2, 4, columns]."""
 
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.dtype = tensor.detach().numpy().dtype
-        self.adam = make_adam([{"params": [tensor], "row_gradient": lambda: self.given}])
+    def __init__(self, tensor: torch.Tensor, **group: object) -> None:
+        self.dtype, self.columns = tensor.detach().numpy().dtype, tensor.shape[-1]
+        self.adam = make_adam([{"params": [tensor], "row_gradient": lambda: self.given, **group}])
         self.given: Rows | None = None
 
     def run(self, steps: range) -> None:
         self.adam.set_learning_rate(0.1)
         for step in steps:
-            self.given = random_rows(step, self.dtype)
+            self.given = random_rows(step, self.dtype, self.columns)
             self.adam.step()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("least", [0, 1_000_000])
-def test_every_row_goes_through_adam_on_a_clock_of_its_own(dtype, tolerance, least, monkeypatch):
+@pytest.mark.parametrize("columns", [3, LONG_ROW + 8])
+def test_every_row_goes_through_adam_on_a_clock_of_its_own(dtype, tolerance, least, columns, monkeypatch):
     """Twin: torch's Adam of each row alone, stepped when the row is touched; on one thread and on all."""
     monkeypatch.setattr("vbpi_mix.training.adam.PARALLEL_ELEMENTS", least)
-    start = torch.arange(24, dtype=dtype).view(2, 4, 3) / 10
+    monkeypatch.setattr("numba.get_num_threads", lambda: 2)
+    start = torch.arange(8 * columns, dtype=dtype).view(2, 4, columns) / 10
     tensor = start.clone().requires_grad_()
-    RowTraining(tensor).run(range(20))
-    rows = [row.clone().requires_grad_() for row in start.reshape(8, 3)]
-    twins = [torch.optim.Adam([row], lr=0.1) for row in rows]
+    scales = np.linspace(0.2, 1.6, 8)
+    RowTraining(tensor, row_multipliers=scales).run(range(20))
+    rows = [row.clone().requires_grad_() for row in start.reshape(8, columns)]
+    twins = [torch.optim.Adam([row], lr=0.1 * scale) for row, scale in zip(rows, scales, strict=True)]
     touched = 0
     for step in range(20):
-        given = random_rows(step, start.numpy().dtype)
+        given = random_rows(step, start.numpy().dtype, columns)
         for row, gradient in zip(given.rows, given.values, strict=True):
             rows[row].grad = torch.from_numpy(gradient)
             twins[row].step()
             touched += 1
     assert 20 < touched < 160
     torch.testing.assert_close(
-        tensor.detach().reshape(8, 3), torch.stack(rows).detach(), rtol=tolerance, atol=tolerance
+        tensor.detach().reshape(8, columns), torch.stack(rows).detach(), rtol=tolerance, atol=tolerance
     )
 
 

@@ -39,7 +39,10 @@ PARALLEL_TREES = 4
 
 @dataclass(frozen=True)
 class RowGradient:
-    """The gradient of some rows of a tensor [n_rows, C]; that of all others is zero. rows int64 [U], values [U, C]."""
+    """The gradient of some rows of a tensor [n_rows, C]; that of all others is zero. rows int64 [U], values [U, C].
+
+    Both are scratch memory, valid until the flow's next `backward`.
+    """
 
     rows: np.ndarray
     values: np.ndarray
@@ -111,7 +114,7 @@ class BranchFlow(ABC):
         """Gradients with respect to the base draws [T, E], the weights and the biases, given those with respect to y
         float64 [T, E] and log|det J| [T].
 
-        Only the last batch is still at hand; an earlier one goes forward again.
+        Only the last batch is still at hand; an earlier one goes forward again, through the weights as they are now.
         """
         if done.call != self._calls:
             self.forward(done.rows, done.draws)
@@ -272,28 +275,43 @@ def _share(module: ModuleType, name: str, count: int, trees: int, *arguments: An
         getattr(module, name)(0, count, *arguments)
 
 
+def flow_size(name: str, layers: int | None = None, hidden: int | None = None) -> tuple[int | None, int | None]:
+    """Layers and hidden units of the flow of that name, the published ones where not given; None for what it has not.
+
+    ConfigError for another name, fewer than one layer or hidden unit, or a size of something that the flow has not.
+    """
+    if name not in FLOWS:
+        raise ConfigError(f"flow {name!r} is unknown: give {', '.join(FLOWS)}")
+    if name == "none" and layers is not None:
+        raise ConfigError(f"{layers} layers of no flow: give planar or realnvp as well")
+    if name != "realnvp" and hidden is not None:
+        raise ConfigError(f"{hidden} hidden units: only realnvp has such, and the flow is {name}")
+    for what, value in (("layers", layers), ("hidden units", hidden)):
+        if value is not None and value < 1:
+            raise ConfigError(f"a flow with {value} {what}: give at least 1")
+    return layers or DEFAULT_LAYERS.get(name), hidden or (DEFAULT_HIDDEN if name == "realnvp" else None)
+
+
 def make_flow(
     name: str,
     support: SubsplitSupport,
     generator: torch.Generator,
     layers: int | None = None,
-    hidden: int = DEFAULT_HIDDEN,
+    hidden: int | None = None,
     dtype: torch.dtype = torch.float32,
+    split_only: bool = False,
 ) -> BranchFlow | None:
-    """The flow of that name over the features of a support; None for "none".
+    """The flow of that name over the features of a support, or over its splits only; None for "none".
 
-    ConfigError for another name, or fewer than one layer or hidden unit.
+    Raises ConfigError as `flow_size` does.
     """
-    if name not in FLOWS:
-        raise ConfigError(f"flow {name!r} is unknown: give {', '.join(FLOWS)}")
-    if name == "none":
+    layers, hidden = flow_size(name, layers, hidden)
+    pendant = support.pendant_features[: support.n_splits if split_only else None]
+    if layers is None:
         return None
-    layers = DEFAULT_LAYERS[name] if layers is None else layers
-    if layers < 1 or hidden < 1:
-        raise ConfigError(f"a flow of {layers} layers with {hidden} hidden units: each must be at least 1")
-    if name == "planar":
-        return Planar(support.n_features, support.n_splits, layers, generator, dtype)
-    return RealNVP(support.pendant_features, support.n_splits, layers, hidden, generator, dtype)
+    if hidden is None:
+        return Planar(pendant.size, support.n_splits, layers, generator, dtype)
+    return RealNVP(pendant, support.n_splits, layers, hidden, generator, dtype)
 
 
 def _aligned_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

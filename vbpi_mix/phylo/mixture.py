@@ -154,7 +154,9 @@ class PhyloMixture:
 
     def _flow_gradient(self) -> RowGradient | None:
         """The same of the flow's weights."""
-        return None if self._pulled is None else self._pulled.weight_gradient
+        if self.flow is None or self.flow.biases.grad is None or self._pulled is None:
+            return None
+        return self._pulled.weight_gradient
 
     def log_topology_probability(self, topologies: EncodedTopologies) -> np.ndarray:
         """log q_a(tau) float64 [T, A]; -inf outside the support."""
@@ -179,7 +181,7 @@ class PhyloMixture:
                     "name": "flow",
                     "params": [self.flow.weights],
                     "row_gradient": self._flow_gradient,
-                    "row_multipliers": rates,
+                    "row_multipliers": rates[: self.flow.weights.shape[0]],
                 },
                 {"name": "flow biases", "params": [self.flow.biases]},
             ]

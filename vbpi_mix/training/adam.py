@@ -76,11 +76,13 @@ def make_adam(groups: Sequence[Mapping[str, Any]]) -> Optimiser:
 
     A group of one tensor [..., C] in main memory may have a "row_gradient": a function that returns the RowGradient of
     the step, with leading dimensions flattened to N rows, or None; and then "row_multipliers" float64 [N], on top of
-    the group's. ValueError if a parameter appears twice.
+    the group's. ValueError if a parameter appears twice, or if there are multipliers for rows without a row gradient.
     """
     tensors = [tensor for group in groups for tensor in group["params"]]
     if len({id(tensor) for tensor in tensors}) != len(tensors):
         raise ValueError("a parameter appears twice among the parameter groups")
+    if any("row_multipliers" in group and "row_gradient" not in group for group in groups):
+        raise ValueError("multipliers for rows need a gradient by rows")
     if all(_fits_kernel(tensor) for tensor in tensors):
         return KernelAdam(groups)
     return TorchAdam(groups)
@@ -186,7 +188,6 @@ class _Slot:
         size = learning_rate * self.multiplier / (1.0 - BETA_1**self.steps)
         correction = 1.0 / math.sqrt(1.0 - BETA_2**self.steps)
         adam_kernel(self.values, _flat(gradient), *self.moments, size, correction)
-
 
     def zero_grad(self) -> None:
         self.parameter.grad = None
