@@ -42,7 +42,7 @@ def patterns_of(name: str) -> Any:
 
 
 def support_of(name: str, files: int = 2) -> Any:
-    """Support and EM-fitted logits from the first UFBoot files of a benchmark."""
+    """Support and EM-fitted logits from the UFBoot files rep_1, rep_2 ... of a benchmark."""
     from vbpi_mix.phylo import sbn
     from vbpi_mix.phylo.support import build_support
     from vbpi_mix.phylo.tree_sample import read_tree_sample

@@ -2,8 +2,8 @@
 
     VBPI_MIX_DATA=... python benchmarks/row_adam.py [--iterations 3000] [--flow realnvp] [--threads 1]
 
-Both train the same model from the same warm start with the same seed and learning rates; dense Adam gets the same
-gradient with its zeros, and goes on moving rows that a step did not touch.
+Both train the same model from the same warm start with the same seed and the program's learning rates (pairs at the rate
+of splits); dense Adam gets the same gradient with its zeros, and goes on moving rows that a step did not touch.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ from vbpi_mix.training.adam import make_adam
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.provenance import use_threads
 from vbpi_mix.training.schedules import cosine_learning_rate
-
-LEARNING_RATE = 0.004
-MULTIPLIERS = {"sbn": 1.0, "branches": 0.5, "flow": 0.1, "flow biases": 0.1}
+from vbpi_mix_cli.phylo_start import LearningRates, learning_rates
 
 
 def densify(group: dict[str, Any]) -> None:
@@ -43,15 +41,18 @@ def densify(group: dict[str, Any]) -> None:
     parameter.grad = dense.view_as(parameter)
 
 
-def train(problem: MixtureProblem, iterations: int, dense: bool) -> tuple[float, float]:
+def train(problem: MixtureProblem, rates: LearningRates, iterations: int, dense: bool) -> tuple[float, float]:
     """Mean bound of the last tenth of the iterations, and milliseconds per iteration."""
-    groups = [{**group, "multiplier": MULTIPLIERS[group["name"]]} for group in problem.parameter_groups()]
+    groups = [
+        {**group, "multiplier": rates.multipliers.get(group["name"], 1.0)} for group in problem.parameter_groups()
+    ]
     by_row = [group for group in groups if "row_gradient" in group]
-    used = [{k: v for k, v in group.items() if k != "row_gradient"} for group in groups] if dense else groups
-    adam, generator = make_adam(used), torch.Generator().manual_seed(1)
+    if dense:
+        groups = [{k: v for k, v in group.items() if not k.startswith("row_")} for group in groups]
+    adam, generator = make_adam(groups), torch.Generator().manual_seed(1)
     bounds, begin = [], time.perf_counter()
     for t in range(iterations):
-        adam.set_learning_rate(cosine_learning_rate(t / iterations, LEARNING_RATE, 0.01))
+        adam.set_learning_rate(cosine_learning_rate(t / iterations, rates.learning_rate or 0.0, 0.01))
         objective = problem.objective(t + 1, 1.0, generator)
         bounds.append(objective.bound.item())
         adam.zero_grad()
@@ -81,6 +82,7 @@ def main() -> None:
     encoded = support.encode(sample.children)
     start = warm_start(support, encoded, sample.weights, target, np.random.default_rng(1))
     logits = sbn.fit_em(support, encoded, start.weights)
+    rates = learning_rates("default", options.flow, "warm")
     print("flow     seed Adam   bound K=10       ELBO (se)  ms per iteration")
     for seed in options.seeds:
         for dense in (False, True):
@@ -92,7 +94,7 @@ def main() -> None:
             problem = MixtureProblem(
                 "phylo", target, mixture, estimator=Estimator.A2A, sampled=options.A, particles=10
             )
-            bound, milliseconds = train(problem, options.iterations, dense)
+            bound, milliseconds = train(problem, rates, options.iterations, dense)
             found = evaluate(mixture, target, importance_samples=1000, repeats=10, generator=generator)
             elbo = f"{found.elbo:.2f} ({found.elbo_standard_error:.2f})"
             print(
