@@ -22,7 +22,7 @@ from vbpi_mix_cli.phylo_runs import PhyloProblem, flow_of
 
 # Of networks, branch features and flow (docs/log.md says how these were found). A flow's output is a sum over hundreds of
 # weights, which all move at once.
-WARM_RATES = {"sbn": 0.003, "branches": 0.001, "flow": 0.00005}
+WARM_RATES = {"sbn": 0.003, "branches": 0.002, "flow": 0.0001}
 # From branch lengths at random.
 COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
 # Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
