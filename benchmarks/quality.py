@@ -135,7 +135,7 @@ def draw(options: argparse.Namespace) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     rows = [row for path in options.csv for row in csv.DictReader(path.read_text().splitlines())]
     names = list(dict.fromkeys(row["data"] for row in rows))
@@ -167,8 +167,11 @@ def draw(options: argparse.Namespace) -> None:
                 axis.set_ylim(best - 15, best + 1)
             else:
                 axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+                axis.yaxis.set_minor_formatter("{x:g}")
         handles, labels = line[1].get_legend_handles_labels()
-        line[0].legend(handles, labels, fontsize=7, loc="upper right")
+        line[2].legend(handles, labels, fontsize=7, loc="lower right")
     figure.tight_layout()
     figure.savefig(options.figure.with_suffix(".png"), dpi=110)
 
