@@ -1,71 +1,18 @@
-"""`vbpi-mix image` as a user types it: train, go on, evaluate, sample, compare, and be refused."""
+"""`vbpi-mix image` as a user types it: train, evaluate, sample, compare, and be refused."""
 
-import csv
 import io
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 import yaml
+from image_commands import SMALL, TRAIN, files, summary, trace_without_seconds
 from image_files import cifar_records, random_images, write_idx_set
 from matplotlib import image as png
 
 from vbpi_mix.image import evaluation
-from vbpi_mix.training.batch_problem import BatchProblem
-from vbpi_mix.training.validation import hash_seed
-from vbpi_mix_cli import torchrun
-from vbpi_mix_cli.image_runs import load_run, make_problem
-from vbpi_mix_cli.main import main
-
-SMALL = ("--epochs", 2, "--batch-size", 400, "--threads", 1)
-TRAIN = ("image", "digits", *SMALL, "--quiet")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run of A = 3, S = 2 on the digits, six iterations long. Tests copy what they change."""
-    place = tmp_path_factory.mktemp("trained") / "digits.vbpi"
-    main([str(a) for a in (*TRAIN, "--A", 3, "--out", place)])
-    return place
-
-
-@pytest.fixture
-def copied(trained, empty_world):
-    """A copy of that run in the current folder."""
-    place = empty_world / "digits.vbpi"
-    place.mkdir()
-    for path in trained.iterdir():
-        (place / path.name).write_bytes(path.read_bytes())
-    return place
-
-
-def trace_without_seconds(path):
-    rows = list(csv.DictReader((path / "trace.csv").read_text().splitlines()))
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-
-
-def summary(path):
-    return json.loads((path / "summary.json").read_text())
-
-
-def files(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def interrupt_at(patch, when):
-    original = BatchProblem.objective
-
-    def objective(self, iteration, beta, generator):
-        if iteration == when:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, iteration, beta, generator)
-
-    patch.setattr(BatchProblem, "objective", objective)
 
 
 def test_training_writes_a_run(run, empty_world):
@@ -119,23 +66,6 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run, empty_wo
     assert one != three
 
 
-def test_resume_continues_as_if_it_had_not_stopped(run, empty_world, monkeypatch):
-    options = (*TRAIN, "--A", 3, "--S", 1, "--schedule", "cosine")
-    assert run(*options, "--out", "whole").status == 0
-    with monkeypatch.context() as patch:
-        interrupt_at(patch, 4)
-        outcome = run(*options, "--out", "parts")
-    assert outcome.out.startswith("parts: interrupted after 1.333 epochs")
-    assert run("image", "digits", "--resume", "parts", "--threads", 1, "--quiet").status == 0
-    whole, parts = empty_world / "whole", empty_world / "parts"
-    assert trace_without_seconds(whole) == trace_without_seconds(parts)
-    one, two = (torch.load(place / "checkpoint.pt", weights_only=True) for place in (whole, parts))
-    assert one["problem"]["model"].keys() == two["problem"]["model"].keys()
-    for name, value in one["problem"]["model"].items():
-        assert torch.equal(value, two["problem"]["model"][name]), name
-    assert torch.equal(one["problem"]["component_counts"], two["problem"]["component_counts"])
-
-
 def test_digits_take_one_thread_unless_told_otherwise(run, empty_world):
     """With one thread the same seed gives the same run on every machine."""
     options = ("image", "digits", "--epochs", 1, "--batch-size", 600, "--A", 2, "--quiet")
@@ -143,156 +73,6 @@ def test_digits_take_one_thread_unless_told_otherwise(run, empty_world):
         assert run(*options, *threads, "--out", out).status == 0
         recorded = yaml.safe_load((empty_world / out / "config.yaml").read_text())["training"]["threads"]
         assert recorded == torch.get_num_threads() == (2 if threads else 1)
-
-
-def test_resume_takes_the_number_of_threads_of_the_run(run, copied):
-    assert yaml.safe_load((copied / "config.yaml").read_text())["training"]["threads"] == 1
-    torch.set_num_threads(2)
-    assert run("image", "digits", "--resume", copied, "--epochs", 3, "--quiet").status == 0
-    assert torch.get_num_threads() == 1
-
-
-def test_resume_trains_longer(run, copied):
-    before = trace_without_seconds(copied)
-    assert run("image", "digits", "--resume", copied, "--epochs", 3, "--threads", 1, "--quiet").status == 0
-    after = trace_without_seconds(copied)
-    assert after[: len(before)] == before
-    assert after[-1]["iteration"] == "9"
-    assert summary(copied)["iterations"] == 9
-
-
-def betas(path):
-    return [float(row["beta"]) for row in trace_without_seconds(path)]
-
-
-def test_a_larger_budget_of_time_does_not_warm_up_again(run, empty_world):
-    assert run(*TRAIN[:2], *SMALL[2:], "--A", 2, "--seconds", 1, "--quiet").status == 0
-    place = empty_world / "digits.vbpi"
-    before = betas(place)
-    assert before[-1] == 1.0
-    epochs = math.ceil(summary(place)["epochs"]) + 3
-    outcome = run("image", "digits", "--resume", place, "--seconds", 10_000, "--epochs", epochs, "--quiet")
-    assert outcome.out.startswith(f"digits.vbpi: iterations after {epochs} epochs")
-    after = betas(place)
-    assert len(after) > len(before)
-    assert after == sorted(after)
-
-
-def test_a_warm_up_that_is_asked_for_holds_under_a_budget_of_time(run, empty_world):
-    options = (*TRAIN[:2], *SMALL[2:], "--A", 2, "--seconds", 0.5, "--quiet")
-    for out, more in (("asked", ("--warmup", 1_000)), ("both", ("--epochs", 10_000)), ("plain", ())):
-        assert run(*options, *more, "--out", out).status == 0
-    assert max(betas(empty_world / "asked")) < 0.5
-    assert max(betas(empty_world / "both")) < 0.5
-    assert betas(empty_world / "plain")[-1] == 1.0
-
-
-def test_epochs_extend_a_run_of_seconds_and_seconds_one_of_epochs(run, copied, empty_world):
-    outcome = run("image", "digits", "--resume", copied, "--seconds", summary(copied)["seconds"] + 0.5, "--quiet")
-    assert outcome.out.startswith("digits.vbpi: seconds after "), outcome.err
-    iterations = summary(copied)["iterations"]
-    assert iterations > 6
-    epochs = iterations // 3 + 2
-    outcome = run("image", "digits", "--resume", copied, "--epochs", epochs, "--quiet")
-    assert outcome.out.startswith(f"digits.vbpi: iterations after {epochs} epochs"), outcome.err
-    assert summary(copied)["iterations"] == 3 * epochs
-    recorded = yaml.safe_load((copied / "config.yaml").read_text())["training"]
-    assert (recorded["iterations"], recorded["seconds"]) == (3 * epochs, None)
-
-
-def test_budgets_that_are_used_up_are_said(run, copied):
-    before = {path.name: path.read_bytes() for path in copied.iterdir()}
-    assert "--epochs 1 in all, but the run has had 2" in run("image", "digits", "--resume", copied, "--epochs", 1).error_line()
-    line = run("image", "digits", "--resume", copied, "--seconds", 1e-3).error_line()
-    assert "0.001 seconds in all asked for, but the run has had" in line
-    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
-    outcome = run("image", "digits", "--resume", copied, "--epochs", 2)
-    assert outcome.status == 0
-    assert "nothing left to train: the run is at its end, after 6 iterations" in outcome.err
-
-
-def validated_again(place, iteration):
-    """The validation bound of the model that a run keeps, with the random numbers of that iteration."""
-    loaded = load_run(place)
-    problem = make_problem(loaded.model, loaded.images(None), loaded.config["estimation"], 1)
-    return problem.validate(iteration, torch.Generator().manual_seed(hash_seed(1, iteration)))["miselbo"]
-
-
-def test_patience_ends_a_run_and_more_of_it_goes_on(run, empty_world):
-    """At so high a learning rate the bound gets worse; the state of the best epoch is what is kept."""
-    options = (*TRAIN[:2], *SMALL[2:], "--A", 2, "--epochs", 60, "--learning-rate", 0.3, "--patience", 2, "--quiet")
-    outcome = run(*options)
-    place = empty_world / "digits.vbpi"
-    assert outcome.out.startswith("digits.vbpi: patience after "), outcome.err
-    rows = trace_without_seconds(place)
-    bounds = [float(row["miselbo"]) for row in rows if row["miselbo"]]
-    best = max(bounds)
-    assert bounds.index(best) == len(bounds) - 3
-    assert summary(place)["best_validation_miselbo"] == best
-    assert validated_again(place, 3 * (len(bounds) - 2)) == pytest.approx(best, abs=1e-6)
-    kept = torch.load(place / "checkpoint.pt", weights_only=True)
-    assert int(kept["problem"]["component_counts"].sum()) == (len(bounds) - 2) * 3 * 400 * 2
-    assert int(kept["training"]["latest"]["component_counts"].sum()) == len(bounds) * 3 * 400 * 2
-    resume = ("image", "digits", "--resume", place, "--quiet")
-    assert "more patience" in run(*resume, "--epochs", 80).error_line()
-    epochs = summary(place)["epochs"]
-    assert run(*resume, "--patience", 4).status == 0
-    assert summary(place)["epochs"] >= epochs + 1
-
-
-def test_resume_without_its_checkpoint_changes_nothing(run, copied):
-    (copied / "checkpoint.pt").unlink()
-    before = {path.name: path.read_bytes() for path in copied.iterdir()}
-    line = run("image", "digits", "--resume", copied, "--epochs", 3).error_line()
-    assert "checkpoint.pt is missing, though this run was trained" in line
-    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
-
-
-def test_resume_of_a_run_that_wrote_no_checkpoint_begins(run, copied):
-    for path in copied.iterdir():
-        if path.name != "config.yaml":
-            path.unlink()
-    outcome = run("image", "digits", "--resume", copied)
-    assert outcome.status == 0, outcome.err
-    assert "no checkpoint yet: starting from the beginning" in outcome.err
-    assert summary(copied)["iterations"] == 6
-
-
-def test_a_checkpoint_that_does_not_load_leaves_the_run_as_it_was(run, copied):
-    whole = (copied / "checkpoint.pt").read_bytes()
-    other = torch.load(copied / "checkpoint.pt", weights_only=True)
-    other["problem"]["model"] = {}
-    other["training"]["latest"] = None
-    torch.save(other, copied / "checkpoint.pt")
-    for content in ((copied / "checkpoint.pt").read_bytes(), whole[: len(whole) // 2]):
-        (copied / "checkpoint.pt").write_bytes(content)
-        before = {path.name: path.read_bytes() for path in copied.iterdir()}
-        assert "checkpoint.pt" in run("image", "digits", "--resume", copied, "--epochs", 5).error_line()
-        assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
-
-
-def test_an_evaluation_goes_when_training_goes_on(run, copied):
-    before = summary(copied)
-    evaluate = ("image", "eval", copied, "--importance-samples", 2, "--images", 8, "--threads", 1, "--quiet")
-    assert run(*evaluate).status == 0
-    evaluated = summary(copied)
-    assert evaluated.keys() > before.keys()
-    assert run("image", "digits", "--resume", copied, "--quiet").status == 0  # at its end: nothing to train
-    assert summary(copied).keys() == evaluated.keys()
-    assert run("image", "digits", "--resume", copied, "--epochs", 3, "--quiet").status == 0
-    assert summary(copied).keys() == before.keys()
-    row = run("image", "compare", copied).out.splitlines()[1].split()
-    assert row[4].count(".") == 1  # no images, L, or NLL: the time of a step
-
-
-def test_resume_refuses_what_the_run_has_fixed(run, copied, empty_world):
-    before = {path.name: path.read_bytes() for path in copied.iterdir()}
-    assert "--A cannot be given with --resume" in run(*TRAIN, "--A", 9, "--resume", copied).error_line()
-    line = run("image", "mnist", "--resume", copied).error_line()
-    assert "is a run of digits: resume it with vbpi-mix image digits" in line
-    (empty_world / "other").mkdir()
-    assert "not a run of vbpi-mix" in run("image", "digits", "--resume", "other").error_line()
-    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
 
 
 def test_eval_prints_and_writes_both_forms(run, copied):
@@ -640,93 +420,3 @@ def test_every_command_shows_an_example(run, name):
     assert f"vbpi-mix image {name}" in outcome.out
     listed = run("image", "--help").out
     assert name in listed
-
-
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({"WORLD_SIZE": "2"}, "RANK is missing"),
-        ({"WORLD_SIZE": "x"}, "WORLD_SIZE=x makes no sense"),
-        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0 makes no sense"),
-        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK=2 makes no sense"),
-        ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK=-1 makes no sense"),
-        ({"WORLD_SIZE": "2", "RANK": "0"}, "MASTER_PORT is missing"),
-        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "29500"}, "MASTER_ADDR is missing"),
-        ({"WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "two"}, "LOCAL_WORLD_SIZE=two makes no sense"),
-    ],
-)
-def test_variables_that_torchrun_would_not_set_are_one_line(run, copied, empty_world, monkeypatch, variables, words):
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert words in run("image", "eval", copied, "--importance-samples", 1, "--images", 2).error_line()
-    if "LOCAL_WORLD_SIZE" not in variables:  # one thread is one thread
-        assert words in run(*TRAIN, "--out", "new.vbpi").error_line()
-        assert not (empty_world / "new.vbpi").exists()
-
-
-def test_more_processes_than_gpus_are_one_line(run, empty_world, monkeypatch):
-    variables = {"WORLD_SIZE": "4", "RANK": "2", "LOCAL_RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert "process 3 on this machine finds no GPU of its own: there are 2" in run(*TRAIN, "--device", "cuda").error_line()
-
-
-def test_processes_share_the_cores_of_a_machine(monkeypatch):
-    monkeypatch.setattr(torchrun, "available_cores", lambda: 8)
-    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert torchrun.default_threads() == 8
-    for processes, threads in ((3, 2), (16, 1)):
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-        assert torchrun.default_threads() == threads
-
-
-def test_pictures_are_drawn_by_one_process(run, copied, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "image sample is for one process" in run("image", "sample", copied).error_line()
-
-
-def launch(*arguments, processes=2):
-    """A command under torchrun, as a subprocess that has ended."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    words = [str(a) for a in arguments]
-    return subprocess.run([*launcher, "vbpi_mix_cli.main", *words], capture_output=True, text=True, check=False)
-
-
-@pytest.mark.slow
-def test_torchrun_evaluates_what_one_process_evaluates(run, copied):
-    options = ("image", "eval", copied, "--importance-samples", 3, "--images", 9, "--images-at-once", 2, "--threads", 1)
-    alone = run(*options)
-    kept = copied / "nll-L3-n9-seed1.json"
-    content = kept.read_bytes()
-    kept.unlink()
-    together = launch(*options)
-    assert together.returncode == 0, together.stderr
-    assert together.stdout == alone.out
-    assert kept.read_bytes() == content
-
-
-@pytest.mark.slow
-def test_torchrun_refuses_in_one_line(run, copied):
-    before = (copied / "checkpoint.pt").read_bytes()
-    refused = launch(*TRAIN)
-    assert refused.returncode != 0
-    assert refused.stderr.count("holds a run already") == 1
-    assert not [line for line in refused.stderr.splitlines() if line.startswith("  File") and "main.py" in line]  # but torchrun's
-    assert (copied / "checkpoint.pt").read_bytes() == before
-
-
-@pytest.mark.slow
-def test_torchrun_trains_what_one_process_trains(run, empty_world):
-    """Two processes on one machine: the bounds of one process, up to rounding."""
-    options = [str(a) for a in (*TRAIN, "--A", 3)]
-    assert run(*options, "--out", "one").status == 0
-    launched = launch(*options, "--out", "two")
-    assert launched.returncode == 0, launched.stderr
-    bounds = [[float(row["miselbo"]) for row in trace_without_seconds(empty_world / name)] for name in ("one", "two")]
-    assert len(bounds[0]) == 2
-    assert bounds[1] == pytest.approx(bounds[0], abs=1e-2)
-    assert files(empty_world / "one") == files(empty_world / "two")
