@@ -15,17 +15,19 @@ import argparse
 import csv
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from common import data_folder
 
+if TYPE_CHECKING:
+    from vbpi_mix.phylo.alignment import Alignment
+    from vbpi_mix.phylo.tree_sample import TreeSample
+
 # Importing is nothing but work for the processor, so that the time it took is known here.
 BEGIN = time.perf_counter() - time.process_time()
 COLUMNS = ("data", "schedule", "flow", "threads", "seed", "seconds", "iteration", "elbo", "elbo_se", "kl", "asdsf")
-# What is one line of a figure.
-RUN = ("schedule", "flow", "threads", "seed")
 MRBAYES = "mrbayes"
 START_BY_SCHEDULE = {"default": "warm", "paper": "flat"}
 
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     from vbpi_mix.evaluation import evaluate
     from vbpi_mix.phylo import sbn
     from vbpi_mix.phylo.alignment import read_alignment
-    from vbpi_mix.phylo.splits import average_standard_deviation, sbn_split_frequencies, split_frequencies, unite
+    from vbpi_mix.phylo.splits import average_standard_deviation, sbn_split_frequencies, unite
     from vbpi_mix.phylo.tree_sample import read_tree_sample
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
@@ -53,9 +55,8 @@ def run(options: argparse.Namespace) -> None:
     }  # fmt: skip
     problem = build_problem(alignment, sample, model, options.seed)
     measuring = time.perf_counter()
-    golden = read_tree_sample(sorted(source.glob("golden/*.gz")), alignment.taxa)
+    golden, golden_splits = golden_of(options.data, alignment)
     encoded = problem.support.encode(golden.children)
-    golden_splits = split_frequencies(golden.children, golden.weights)
     lost = time.perf_counter() - measuring
     table: list[dict[str, object]] = []
 
@@ -100,12 +101,9 @@ def run_chains(options: argparse.Namespace) -> None:
     from vbpi_mix.phylo.alignment import read_alignment
     from vbpi_mix.phylo.splits import average_standard_deviation, split_frequencies, unite
     from vbpi_mix.phylo.tree_programs import run_mrbayes
-    from vbpi_mix.phylo.tree_sample import read_tree_sample
 
-    source = data_folder() / options.data
-    alignment = read_alignment(source / f"{options.data}.fasta")
-    golden = read_tree_sample(sorted(source.glob("golden/*.gz")), alignment.taxa)
-    golden_splits = split_frequencies(golden.children, golden.weights)
+    alignment = read_alignment(data_folder() / options.data / f"{options.data}.fasta")
+    _, golden_splits = golden_of(options.data, alignment)
     table: list[dict[str, object]] = []
     for seed in options.seeds:
         for seconds in options.seconds:
@@ -119,6 +117,20 @@ def run_chains(options: argparse.Namespace) -> None:
             table.append(row)
             write_rows(options.csv, table)
             print(*row.values(), flush=True)
+
+
+def golden_of(data: str, alignment: Alignment) -> tuple[TreeSample, Any]:
+    """The golden runs of a data set, and their split frequencies."""
+    from vbpi_mix.phylo.splits import split_frequencies
+    from vbpi_mix.phylo.tree_sample import read_tree_sample
+
+    golden = read_tree_sample(sorted((data_folder() / data).glob("golden/*.gz")), alignment.taxa)
+    return golden, split_frequencies(golden.children, golden.weights)
+
+
+def run_of(row: dict[str, str]) -> tuple[str, ...]:
+    """What the rows of one line of a figure have in common."""
+    return row["schedule"], row["flow"], row["threads"], row["seed"]
 
 
 def write_rows(path: Path, table: list[dict[str, object]]) -> None:
@@ -145,8 +157,8 @@ def draw(options: argparse.Namespace) -> None:
         here = [row for row in rows if row["data"] == name]
         fits = [row for row in here if row["schedule"] != MRBAYES]
         for axis, (column, label) in zip(line, panels, strict=True):
-            for key in dict.fromkeys(tuple(row[name] for name in RUN) for row in fits):
-                own = [row for row in fits if tuple(row[name] for name in RUN) == key]
+            for key in dict.fromkeys(map(run_of, fits)):
+                own = [row for row in fits if run_of(row) == key]
                 axis.plot(
                     [float(row["seconds"]) for row in own], [float(row[column]) for row in own], ".-", markersize=4,
                     label=f"{key[0]} schedule, flow {key[1]}",

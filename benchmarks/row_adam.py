@@ -50,9 +50,11 @@ def train(problem: MixtureProblem, rates: LearningRates, iterations: int, dense:
     if dense:
         groups = [{k: v for k, v in group.items() if not k.startswith("row_")} for group in groups]
     adam, generator = make_adam(groups), torch.Generator().manual_seed(1)
+    learning_rate = rates.learning_rate
+    assert learning_rate is not None  # only the published schedule leaves it to itself
     bounds, begin = [], time.perf_counter()
     for t in range(iterations):
-        adam.set_learning_rate(cosine_learning_rate(t / iterations, rates.learning_rate or 0.0, 0.01))
+        adam.set_learning_rate(cosine_learning_rate(t / iterations, learning_rate, 0.01))
         objective = problem.objective(t + 1, 1.0, generator)
         bounds.append(objective.bound.item())
         adam.zero_grad()

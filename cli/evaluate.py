@@ -104,4 +104,5 @@ def _describe_tail(k: float) -> str:
     """Pareto k in words; nothing if there were too few draws for it."""
     if math.isnan(k):
         return ""
-    return f", Pareto k {k:.2f}" + (": above 0.7, the estimates may be off; train longer" if k > RELIABLE_PARETO_K else "")
+    warning = f": above {RELIABLE_PARETO_K}, the estimates may be off; train longer" if k > RELIABLE_PARETO_K else ""
+    return f", Pareto k {k:.2f}{warning}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vbpi_mix_cli.phylo_runs import PhyloProblem
 
 POSTERIOR_TREES = 10_000
-MAY_CHANGE_ON_RESUME = {"iterations", "seconds", "threads"}
+MAY_CHANGE_ON_RESUME = ("resume", "iterations", "seconds", "threads", "quiet")
 EPILOG = """\b
 Examples:
   vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
@@ -75,8 +75,7 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
 @click.option("--resume", type=click.Path(path_type=Path), default=None, metavar="DIR",
               help="Continue a run with its own configuration; --iterations and --seconds extend it.")
 @click.option("--quiet", is_flag=True, help="Print only the result.")
-@click.pass_context
-def command(context: click.Context, resume: Path | None, quiet: bool, **options: Any) -> None:
+def command(resume: Path | None, quiet: bool, **options: Any) -> None:
     """Learn the posterior of trees and branch lengths of ALIGNMENT (FASTA, NEXUS or PHYLIP).
 
     Without --trees, files beside the alignment that are plainly its tree sample are used; where there are none, a
@@ -84,11 +83,9 @@ def command(context: click.Context, resume: Path | None, quiet: bool, **options:
     topologies.trprobs and consensus.nwk, and the tree sample if it was made here.
     """
     if resume is not None:
-        given = [p for p in options if context.get_parameter_source(p) is click.core.ParameterSource.COMMANDLINE]
-        if set(given) - MAY_CHANGE_ON_RESUME:
-            raise click.UsageError(
-                "--resume takes the run's own configuration: give no other option but --iterations, --seconds, --threads"
-            )
+        from vbpi_mix_cli.console import check_only_resume
+
+        check_only_resume(MAY_CHANGE_ON_RESUME)
         _resume(resume, options, quiet)
         return
     if options["alignment"] is None:

@@ -37,7 +37,9 @@ MODEL_ENTRIES: dict[str, Any] = {
     "estimator": tuple(estimator.value for estimator in Estimator),
     "branch": ("psp", "split"),
 }
-LATER_MODEL_ENTRIES: dict[str, Any] = {"flow": FLOWS, "flow_layers": int, "flow_hidden": int, "pair_rate": float}
+# Runs of before there were flows lack these; a flow that has no layers or hidden units has None for them.
+LATER_MODEL_ENTRIES: dict[str, Any] = {"flow": FLOWS, "pair_rate": float}
+FLOW_SIZES: dict[str, Any] = {"flow_layers": int, "flow_hidden": int}
 
 
 class PhyloProblem(MixtureProblem):
@@ -96,9 +98,9 @@ def load_run(path: str | Path) -> LoadedRun:
     state = load_checkpoint(directory.checkpoint, KIND).problem
     check_config(directory, config, {"model": MODEL_ENTRIES, "training": {}})
     model = config["model"]
-    # Runs of before there were flows lack these.
-    later = {name: kind for name, kind in LATER_MODEL_ENTRIES.items() if model.get(name) is not None}
-    check_config(directory, config, {"model": later})
+    later = {name: kind for name, kind in LATER_MODEL_ENTRIES.items() if name in model}
+    sizes = {name: kind for name, kind in FLOW_SIZES.items() if model.get(name) is not None}
+    check_config(directory, config, {"model": later | sizes})
     try:
         taxa = tuple(state["taxa"])
         patterns = SitePatterns(state["states"].numpy(), state["weights"].numpy())

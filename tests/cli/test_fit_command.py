@@ -212,6 +212,7 @@ def test_choices_that_do_not_fit_are_refused_before_trees_are_made(run, six, opt
     ("entry", "value", "said"),
     [
         ("pair_rate", "fast", "model: pair_rate of its config.yaml must be a number above 0, not 'fast'"),
+        ("pair_rate", None, "model: pair_rate of its config.yaml must be a number above 0, not None"),
         ("K", "ten", "model: K of its config.yaml must be a whole number of at least 1"),
         ("flow", "spline", "model: flow of its config.yaml must be one of none, planar, realnvp"),
         ("A", 3, "of another support or number of components"),

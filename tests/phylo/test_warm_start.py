@@ -59,7 +59,7 @@ def test_log_weights_are_those_of_gamma_densities():
     _, target = small_data(5, 60)
     rng = np.random.default_rng(2)
     mode, shape = rng.normal(-2, 0.5, (3, 7)), rng.uniform(1, 30, (3, 7))
-    found = start._log_weights(topologies, mode, shape, target, np.random.default_rng(7))
+    (found,) = start._log_weights(topologies, mode, shape, target, np.random.default_rng(7), 1)
     x = np.log(np.random.default_rng(7).standard_gamma(shape) / shape) + mode
     log_q = stats.loggamma.logpdf(x, shape, loc=mode - np.log(shape)).sum(1)
     np.testing.assert_allclose(found, start._values(topologies, x, target) - log_q, rtol=0, atol=1e-9)

@@ -40,7 +40,7 @@ DRAWS = 50
 # Pseudo-observations that pull the features of a rare edge to what is usual.
 SHRINKAGE = 0.5
 SWEEPS = 20
-# A normal approximation can be far off: no topology is given less than this share of its weight in the sample. What the
+# A gamma approximation can be far off: no topology is given less than this share of its weight in the sample. What the
 # networks make too rare is never drawn, and never learned.
 LEAST_SHARE = 0.01
 
@@ -142,17 +142,21 @@ def approximate(
         mode += np.clip(slope / shape, -FIRST_STEP, FIRST_STEP)
     # In log-lengths the curvature of a gamma at its mode is its shape.
     shape = _precisions(children, mode, target, rng)
-    log_w = np.stack([_log_weights(children, mode, shape, target, rng) for _ in range(DRAWS)])
+    log_w = _log_weights(children, mode, shape, target, rng, DRAWS)
     return GammaApproximations(mode, shape, np.logaddexp.reduce(log_w, axis=0) - np.log(DRAWS))
 
 
 def _log_weights(
-    children: np.ndarray, mode: np.ndarray, shape: np.ndarray, target: PhyloTarget, rng: np.random.Generator
+    children: np.ndarray, mode: np.ndarray, shape: np.ndarray, target: PhyloTarget, rng: np.random.Generator, draws: int
 ) -> np.ndarray:
-    """Log importance weights [T] of one draw from the gammas of each topology."""
-    unit = rng.standard_gamma(shape)
-    log_q = (shape * np.log(unit) - unit - torch.lgamma(torch.from_numpy(shape)).numpy()).sum(1)
-    return _values(children, np.log(unit / shape) + mode, target) - log_q
+    """Log importance weights [draws, T] of draws from the gammas of each topology."""
+    log_w = np.empty((draws, shape.shape[0]))
+    log_gamma = torch.lgamma(torch.from_numpy(shape)).numpy()
+    for row in log_w:
+        unit = rng.standard_gamma(shape)
+        log_q = (shape * np.log(unit) - unit - log_gamma).sum(1)
+        row[:] = _values(children, np.log(unit / shape) + mode, target) - log_q
+    return log_w
 
 
 def _values(children: np.ndarray, x: np.ndarray, target: PhyloTarget) -> np.ndarray:

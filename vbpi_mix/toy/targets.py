@@ -7,6 +7,7 @@ any draws that hold their position as `z` [S, K, *B, 2].
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -48,11 +49,12 @@ class ToyTarget(Protocol):
         ...
 
 
-class _WithoutPrior:
+class _WithoutPrior(ABC):
     """For targets that are one density: all of it counts as likelihood."""
 
+    @abstractmethod
     def log_joint(self, z: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The log-density: [..., 2] -> [...]."""
 
     def log_likelihood(self, draws: Located) -> Tensor:
         """The log-density, [S, K, *B]."""
