@@ -33,9 +33,9 @@ def data_folder() -> Path:
 
 def patterns_of(name: str) -> Any:
     """Packed site patterns of a benchmark alignment, and its taxa."""
-    from vbpi_mix.phylo.alignment import read_alignment
-    from vbpi_mix.phylo.likelihood import pack_patterns
-    from vbpi_mix.phylo.site_patterns import compress
+    from vbpi_mix.phylo.data.alignment import read_alignment
+    from vbpi_mix.phylo.data.site_patterns import compress
+    from vbpi_mix.phylo.models.likelihood import pack_patterns
 
     alignment = read_alignment(data_folder() / name / f"{name}.fasta")
     return pack_patterns(compress(alignment)), alignment.taxa
@@ -43,9 +43,9 @@ def patterns_of(name: str) -> Any:
 
 def support_of(name: str, files: int = 2) -> Any:
     """Support and EM-fitted logits from the UFBoot files rep_1, rep_2 ... of a benchmark."""
-    from vbpi_mix.phylo import sbn
-    from vbpi_mix.phylo.support import build_support
-    from vbpi_mix.phylo.tree_sample import read_tree_sample
+    from vbpi_mix.phylo.sbn import networks as sbn
+    from vbpi_mix.phylo.sbn.support import build_support
+    from vbpi_mix.phylo.trees.sample import read_tree_sample
 
     _, taxa = patterns_of(name)
     paths = [data_folder() / name / "ufboot" / f"rep_{k}.ufboot.gz" for k in range(1, files + 1)]

@@ -15,8 +15,8 @@ from pathlib import Path
 from common import median_seconds, patterns_of, support_of
 from step import make_step
 
-from vbpi_mix.phylo.branch_flows import FLOWS
-from vbpi_mix.phylo.target import PhyloTarget
+from vbpi_mix.phylo.branches.flows import FLOWS
+from vbpi_mix.phylo.models.posterior import PhyloTarget
 from vbpi_mix.training.provenance import use_threads
 
 COMPONENTS = (1, 2, 4, 8, 16, 32, 64)

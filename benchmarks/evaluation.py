@@ -13,7 +13,7 @@ from common import patterns_of, support_of
 
 from vbpi_mix.evaluation import evaluate
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.target import PhyloTarget
+from vbpi_mix.phylo.models.posterior import PhyloTarget
 from vbpi_mix.training.provenance import use_threads
 
 

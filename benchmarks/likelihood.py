@@ -13,11 +13,11 @@ import numpy as np
 from common import median_seconds, patterns_of
 
 from vbpi_mix.accelerate import kernel, set_threads
-from vbpi_mix.phylo.kernels.simd import LANES, splat, vload, vstore
-from vbpi_mix.phylo.likelihood import log_likelihoods, log_likelihoods_and_gradients, pack_patterns
-from vbpi_mix.phylo.simulate import simulate_alignment
-from vbpi_mix.phylo.site_patterns import compress
-from vbpi_mix.phylo.topology import random_topologies
+from vbpi_mix.kernels.simd import LANES, splat, vload, vstore
+from vbpi_mix.phylo.data.site_patterns import compress
+from vbpi_mix.phylo.models.likelihood import log_likelihoods, log_likelihoods_and_gradients, pack_patterns
+from vbpi_mix.phylo.models.simulate import simulate_alignment
+from vbpi_mix.phylo.trees.topology import random_topologies
 
 TREES = 10
 # Floating-point operations per pattern: internal node up 16, down 31; taxon 5 up, 5 down and 10 for its gradient.

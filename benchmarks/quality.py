@@ -22,8 +22,8 @@ import torch
 from common import data_folder
 
 if TYPE_CHECKING:
-    from vbpi_mix.phylo.alignment import Alignment
-    from vbpi_mix.phylo.tree_sample import TreeSample
+    from vbpi_mix.phylo.data.alignment import Alignment
+    from vbpi_mix.phylo.trees.sample import TreeSample
 
 # Importing is nothing but work for the processor, so that the time it took is known here.
 BEGIN = time.perf_counter() - time.process_time()
@@ -35,10 +35,10 @@ START_BY_SCHEDULE = {"default": "warm", "paper": "flat"}
 def run(options: argparse.Namespace) -> None:
     """Train once, and write a row at every measurement."""
     from vbpi_mix.evaluation import evaluate
-    from vbpi_mix.phylo import sbn
-    from vbpi_mix.phylo.alignment import read_alignment
-    from vbpi_mix.phylo.splits import average_standard_deviation, sbn_split_frequencies, unite
-    from vbpi_mix.phylo.tree_sample import read_tree_sample
+    from vbpi_mix.phylo.data.alignment import read_alignment
+    from vbpi_mix.phylo.sbn import networks as sbn
+    from vbpi_mix.phylo.sbn.splits import average_standard_deviation, sbn_split_frequencies, unite
+    from vbpi_mix.phylo.trees.sample import read_tree_sample
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.trainer import Trainer
@@ -98,9 +98,9 @@ def run(options: argparse.Namespace) -> None:
 
 def run_chains(options: argparse.Namespace) -> None:
     """MrBayes for each time limit and seed: a row each, with what depends on a fit left empty."""
-    from vbpi_mix.phylo.alignment import read_alignment
-    from vbpi_mix.phylo.splits import average_standard_deviation, split_frequencies, unite
-    from vbpi_mix.phylo.tree_programs import run_mrbayes
+    from vbpi_mix.phylo.data.alignment import read_alignment
+    from vbpi_mix.phylo.sampling.programs import run_mrbayes
+    from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
 
     alignment = read_alignment(data_folder() / options.data / f"{options.data}.fasta")
     _, golden_splits = golden_of(options.data, alignment)
@@ -121,8 +121,8 @@ def run_chains(options: argparse.Namespace) -> None:
 
 def golden_of(data: str, alignment: Alignment) -> tuple[TreeSample, Any]:
     """The golden runs of a data set, and their split frequencies."""
-    from vbpi_mix.phylo.splits import split_frequencies
-    from vbpi_mix.phylo.tree_sample import read_tree_sample
+    from vbpi_mix.phylo.sbn.splits import split_frequencies
+    from vbpi_mix.phylo.trees.sample import read_tree_sample
 
     golden = read_tree_sample(sorted((data_folder() / data).glob("golden/*.gz")), alignment.taxa)
     return golden, split_frequencies(golden.children, golden.weights)

@@ -18,13 +18,13 @@ from common import data_folder, patterns_of
 
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.evaluation import evaluate
-from vbpi_mix.phylo import sbn
-from vbpi_mix.phylo.branch_flows import FLOWS, make_flow
+from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.target import PhyloTarget
-from vbpi_mix.phylo.tree_sample import read_tree_sample
-from vbpi_mix.phylo.warm_start import warm_start
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.start import warm_start
+from vbpi_mix.phylo.trees.sample import read_tree_sample
 from vbpi_mix.training.adam import make_adam
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.provenance import use_threads

@@ -15,10 +15,10 @@ import torch
 from common import median_seconds, patterns_of, support_of
 
 from vbpi_mix.estimators import Estimator
-from vbpi_mix.phylo.branch_flows import FLOWS, make_flow
+from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.support import SubsplitSupport
-from vbpi_mix.phylo.target import PhyloTarget
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.training.adam import make_adam
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.provenance import use_threads

@@ -16,12 +16,12 @@ import time
 from pathlib import Path
 
 from vbpi_mix.data_files import data_folder
-from vbpi_mix.phylo.alignment import Alignment, read_alignment
-from vbpi_mix.phylo.coverage import coverage
-from vbpi_mix.phylo.splits import average_standard_deviation, split_frequencies, unite
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.tree_sample import read_tree_sample
-from vbpi_mix.phylo.tree_sources import obtain_tree_sample
+from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
+from vbpi_mix.phylo.sampling.sources import obtain_tree_sample
+from vbpi_mix.phylo.sbn.coverage import coverage
+from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.sample import read_tree_sample
 
 COLUMNS = (
     "data", "source", "seconds", "CPU seconds", "generations", "ASDSF of runs", "topologies", "elements",

@@ -14,7 +14,7 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix_cli.outputs import check_outputs_free, write_outputs
 
 if TYPE_CHECKING:
-    from vbpi_mix.phylo.comparison import Comparison, TopologyDistribution
+    from vbpi_mix.phylo.assess.comparison import Comparison, TopologyDistribution
 
 _EPILOG = """\b
 Examples:
@@ -79,7 +79,7 @@ def command(
     RUN is the folder of a run, or a tree sample. The files of all SAMPLEs are averaged as one sample, each
     weighing the same; a single SAMPLE may be a run. The divergence is KL(SAMPLE || RUN).
     """
-    from vbpi_mix.phylo.comparison import compare
+    from vbpi_mix.phylo.assess.comparison import compare
 
     check_outputs_free([json_file if json_file != "-" else None, table_file, *_plot_files(plot)], force)
     first, second = _read_sides(run, samples, alignment, burn_in, draws, seed)
@@ -98,7 +98,7 @@ def command(
 def _read_sides(
     run: str, samples: tuple[str, ...], alignment: str | None, burn_in: float | int, draws: int, seed: int
 ) -> tuple[TopologyDistribution, TopologyDistribution]:
-    from vbpi_mix.phylo.comparison import of_mixture
+    from vbpi_mix.phylo.assess.comparison import of_mixture
 
     places = [run, samples[0]]
     runs = [_load(place) for place in places]
@@ -136,10 +136,10 @@ def _load(place: str) -> Any:
 
 def _taxa(loaded: Any, alignment: str | None, run: str) -> tuple[str, ...]:
     """The names that number the taxa: of the run, else of the alignment, else of the first tree file."""
-    from vbpi_mix.phylo.alignment import read_alignment
-    from vbpi_mix.phylo.benchmarks import find_benchmark
-    from vbpi_mix.phylo.tree_sample import expand_paths
-    from vbpi_mix.phylo.tree_taxa import read_tree_taxa
+    from vbpi_mix.phylo.data.alignment import read_alignment
+    from vbpi_mix.phylo.data.benchmarks import find_benchmark
+    from vbpi_mix.phylo.trees.sample import expand_paths
+    from vbpi_mix.phylo.trees.taxa import read_tree_taxa
 
     if loaded is not None:
         if alignment is not None:
@@ -154,8 +154,8 @@ def _read_sample(
     patterns: list[str], taxa: tuple[str, ...], burn_in: float | int, taxa_from: str | None
 ) -> TopologyDistribution:
     from vbpi_mix.errors import TreeError
-    from vbpi_mix.phylo.comparison import of_sample
-    from vbpi_mix.phylo.tree_sample import expand_paths, read_tree_sample
+    from vbpi_mix.phylo.assess.comparison import of_sample
+    from vbpi_mix.phylo.trees.sample import expand_paths, read_tree_sample
 
     files = expand_paths(patterns)
     name = patterns[0] if len(patterns) == 1 else f"{patterns[0]} and {len(patterns) - 1} more"
@@ -187,7 +187,7 @@ def _csv(result: Comparison) -> str:
 
 
 def _plots(result: Comparison) -> list[bytes]:
-    from vbpi_mix.phylo.plots import split_scatter
+    from vbpi_mix.phylo.report.figures import split_scatter
 
     caption = f"ASDSF {result.asdsf:.4f}, largest difference {result.max_split_difference:.4f}"
     first, second = result.table.frequencies

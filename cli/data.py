@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from vbpi_mix.image.sources import ImageSet
-    from vbpi_mix.phylo.benchmarks import Benchmark
+    from vbpi_mix.phylo.data.benchmarks import Benchmark
 
 _EPILOG = """\b
 Examples:
@@ -32,7 +32,7 @@ def command() -> None:
 @command.command("list", short_help="Show what there is, and where.")
 def list_command() -> None:
     """Show the benchmarks, a published marginal log-likelihood of each, the image data sets, and where files are."""
-    from vbpi_mix.phylo.benchmarks import benchmark, benchmark_names, locate
+    from vbpi_mix.phylo.data.benchmarks import benchmark, benchmark_names, locate
 
     lines = [_LINE.format("name", "taxa", "sites", "patterns", "log p(data)", "file")]
     for name in benchmark_names():
@@ -69,7 +69,7 @@ def _image_lines() -> list[str]:
 @click.option("--offline", is_flag=True, help="Never download (VBPI_MIX_OFFLINE=1 does the same).")
 def get_command(names: tuple[str, ...], folder: Path | None, force: bool, offline: bool) -> None:
     """Make benchmarks and image data sets available, downloading what is not here; prints where each is."""
-    from vbpi_mix.phylo.benchmarks import benchmark, obtain
+    from vbpi_mix.phylo.data.benchmarks import benchmark, obtain
 
     image_sets = {name: images for name in names if (images := _image_set(name)) is not None}
     wanted = [benchmark(name) for name in names if name not in image_sets]
@@ -88,7 +88,7 @@ def get_command(names: tuple[str, ...], folder: Path | None, force: bool, offlin
 def verify_command(names: tuple[str, ...]) -> None:
     """Check the files that are here (all benchmarks by default); never downloads."""
     from vbpi_mix.image import sources
-    from vbpi_mix.phylo.benchmarks import BenchmarkError, benchmark, benchmark_names, verify
+    from vbpi_mix.phylo.data.benchmarks import BenchmarkError, benchmark, benchmark_names, verify
 
     checked = 0
     for name in names or (*benchmark_names(), *sources.image_set_names()):
@@ -129,7 +129,7 @@ def _no_copy(name: str) -> Exception:
 
 def _copy(known: Benchmark, folder: Path, force: bool) -> Path:
     """Copy both formats into the folder, or neither; the path of the NEXUS file, or of the only one."""
-    from vbpi_mix.phylo.benchmarks import BenchmarkError, locate
+    from vbpi_mix.phylo.data.benchmarks import BenchmarkError, locate
     from vbpi_mix.training.files import write_bytes
 
     found = {path for path in (locate(known.name), locate(known.name, as_fasta=True)) if path is not None}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from vbpi_mix.phylo.alignment import Alignment
-    from vbpi_mix.phylo.tree_sample import TreeSample
+    from vbpi_mix.phylo.data.alignment import Alignment
+    from vbpi_mix.phylo.trees.sample import TreeSample
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.run_directory import RunDirectory
     from vbpi_mix_cli.phylo_runs import PhyloProblem
@@ -98,7 +98,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
 
     from vbpi_mix.errors import ConfigError
     from vbpi_mix.estimators import Estimator, draw_components
-    from vbpi_mix.phylo.branch_flows import flow_size
+    from vbpi_mix.phylo.branches.flows import flow_size
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.run_directory import RunDirectory
@@ -149,7 +149,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
     }
     widened = sample
     if options["widen"] == "nni":
-        from vbpi_mix.phylo.widen import widen_sample
+        from vbpi_mix.phylo.sampling.widen import widen_sample
 
         widened = widen_sample(sample)
     begin = time.perf_counter()
@@ -167,7 +167,7 @@ def _start(options: dict[str, Any], quiet: bool) -> None:
         click.echo(f"warning: {trust['warning']}", err=True)
     with RunDirectory.create(out, options["force"]) as run:
         if "made" in source:
-            from vbpi_mix.phylo.tree_sources import describe_source, write_trprobs
+            from vbpi_mix.phylo.sampling.sources import describe_source, write_trprobs
 
             write_trprobs(sample, run.path / "tree_sample.trprobs", describe_source(source["made"]))
         run.update_summary({"held_out_coverage": trust["share"], "setup_seconds": setup_seconds})
@@ -188,7 +188,7 @@ def _alignment_path(name: str, quiet: bool) -> Path:
     path = Path(name)
     if path.exists() or len(path.parts) > 1:
         return path
-    from vbpi_mix.phylo.benchmarks import find_benchmark
+    from vbpi_mix.phylo.data.benchmarks import find_benchmark
 
     found = find_benchmark(name)
     if found is None:
@@ -207,9 +207,9 @@ def _read(
     path: Path, options: dict[str, Any], threads: int, quiet: bool
 ) -> tuple[Alignment, TreeSample, dict[str, Any]]:
     """The alignment, its tree sample, and where that came from: files, or what made it."""
-    from vbpi_mix.phylo.alignment import read_alignment
-    from vbpi_mix.phylo.tree_sample import expand_paths, find_tree_samples, read_tree_sample
-    from vbpi_mix.phylo.tree_sources import SOURCES, describe_source, obtain_tree_sample
+    from vbpi_mix.phylo.data.alignment import read_alignment
+    from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample
+    from vbpi_mix.phylo.trees.sample import expand_paths, find_tree_samples, read_tree_sample
     from vbpi_mix_cli.support import SamplerProgress
 
     alignment = read_alignment(path)
@@ -237,7 +237,7 @@ def _read(
 
 def _held_out(sample: TreeSample, options: dict[str, Any]) -> dict[str, Any]:
     """How much of the sample a support built from part of it holds, and a warning where that is little."""
-    from vbpi_mix.phylo.coverage import held_out_coverage
+    from vbpi_mix.phylo.assess.coverage import held_out_coverage
 
     if sample.tree_topology.size < 2:
         return {"share": None, "warning": "the tree sample is a single tree: the fit can find no other topology"}
@@ -320,8 +320,8 @@ def _export(problem: PhyloProblem, run: RunDirectory, seed: int) -> dict[str, fl
 
     from vbpi_mix.estimators import Estimator, draw_components
     from vbpi_mix.evaluation import evaluate
-    from vbpi_mix.export import consensus_newick, draw_trees, topology_probabilities
-    from vbpi_mix.phylo.trprobs import trprobs
+    from vbpi_mix.phylo.report.summaries import consensus_newick, draw_trees, topology_probabilities
+    from vbpi_mix.phylo.trees.trprobs import trprobs
 
     mixture = problem.trees
     generator = torch.Generator().manual_seed(seed)

@@ -19,10 +19,10 @@ Example:
 def command(alignment: Path, tree: Path, model: str) -> None:
     """Log-likelihood of the first tree of the file TREE, with its branch lengths, given ALIGNMENT."""
     from vbpi_mix.errors import TreeError
-    from vbpi_mix.phylo.alignment import read_alignment
-    from vbpi_mix.phylo.likelihood import log_likelihoods, pack_patterns
-    from vbpi_mix.phylo.site_patterns import compress
-    from vbpi_mix.phylo.tree_files import read_tree_file
+    from vbpi_mix.phylo.data.alignment import read_alignment
+    from vbpi_mix.phylo.data.site_patterns import compress
+    from vbpi_mix.phylo.models.likelihood import log_likelihoods, pack_patterns
+    from vbpi_mix.phylo.trees.files import read_tree_file
 
     data = read_alignment(alignment)
     trees = read_tree_file(tree, data.taxa)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.estimators import Estimator
-from vbpi_mix.phylo.branch_flows import FLOWS, BranchFlow, make_flow
-from vbpi_mix.phylo.likelihood import pack_patterns
+from vbpi_mix.phylo.branches.flows import FLOWS, BranchFlow, make_flow
+from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.site_patterns import SitePatterns
-from vbpi_mix.phylo.support import SubsplitSupport
-from vbpi_mix.phylo.target import PhyloTarget
+from vbpi_mix.phylo.models.likelihood import pack_patterns
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.training.checkpoint import load_checkpoint
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.run_directory import RunDirectory

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from vbpi_mix.estimators import Estimator
-from vbpi_mix.phylo import sbn
-from vbpi_mix.phylo.alignment import Alignment
-from vbpi_mix.phylo.likelihood import pack_patterns
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.site_patterns import compress
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.target import PhyloTarget
-from vbpi_mix.phylo.tree_sample import TreeSample
-from vbpi_mix.phylo.warm_start import warm_start
+from vbpi_mix.phylo.models.likelihood import pack_patterns
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.start import warm_start
+from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix_cli.phylo_runs import PhyloProblem, flow_of
 
 # Of networks, branch features and flow (docs/log.md says how these were found). A flow's output is a sum over hundreds of

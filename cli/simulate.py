@@ -22,9 +22,9 @@ Example:
 def command(taxa: int, sites: int, mean_length: float, seed: int, out: Path, force: bool) -> None:
     """Simulate an alignment under JC69 on a random tree."""
     from vbpi_mix.errors import ConfigError
-    from vbpi_mix.phylo.alignment import write_nexus
-    from vbpi_mix.phylo.simulate import simulate_alignment
-    from vbpi_mix.phylo.topology import to_newick
+    from vbpi_mix.phylo.data.alignment import write_nexus
+    from vbpi_mix.phylo.models.simulate import simulate_alignment
+    from vbpi_mix.phylo.trees.topology import to_newick
     from vbpi_mix.training.files import write_text
 
     tree = out.with_suffix(".nwk")

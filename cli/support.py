@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 if TYPE_CHECKING:
-    from vbpi_mix.phylo.alignment import Alignment
-    from vbpi_mix.phylo.mcmc import McmcReport
+    from vbpi_mix.phylo.data.alignment import Alignment
+    from vbpi_mix.phylo.sampling.sampler import McmcReport
 
 _EPILOG = """\b
 Examples:
@@ -66,9 +66,9 @@ def command(
 
     What it holds is what `fit` can find: see `vbpi-mix fit --trees FILE`.
     """
-    from vbpi_mix.phylo.alignment import read_alignment
-    from vbpi_mix.phylo.benchmarks import find_benchmark
-    from vbpi_mix.phylo.tree_sources import describe_source, obtain_tree_sample, write_trprobs
+    from vbpi_mix.phylo.data.alignment import read_alignment
+    from vbpi_mix.phylo.data.benchmarks import find_benchmark
+    from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
     from vbpi_mix.training.provenance import available_cores
 
     path = find_benchmark(alignment, offline=offline) or Path(alignment)
@@ -140,7 +140,7 @@ def _describe(report: McmcReport) -> str:
 
 
 def _summary(read: Alignment, children: Any, facts: dict[str, Any], remark: str, place: Path) -> list[str]:
-    from vbpi_mix.phylo.support import build_support
+    from vbpi_mix.phylo.sbn.support import build_support
 
     support = build_support(children)
     lines = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vbpi_mix.phylo.alignment import write_nexus
-from vbpi_mix.phylo.simulate import simulate_alignment
-from vbpi_mix.phylo.topology import enumerate_topologies, to_newick
+from vbpi_mix.phylo.data.alignment import write_nexus
+from vbpi_mix.phylo.models.simulate import simulate_alignment
+from vbpi_mix.phylo.trees.topology import enumerate_topologies, to_newick
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 import torch
 import yaml
 
-from vbpi_mix.phylo.alignment import read_alignment
-from vbpi_mix.phylo.tree_sample import read_tree_sample
+from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.trees.sample import read_tree_sample
 
 FIT = ("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 60, "--threads", 1, "--quiet")
 

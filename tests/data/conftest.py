@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vbpi_mix import data_files, download
-from vbpi_mix.phylo import benchmarks
+from vbpi_mix.phylo.data import benchmarks
 
 FASTA = b">a\nACGTA\n>b\nACGTC\n>c\nAC-TA\n>d\nACGAN\n"
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from vbpi_mix.download import DownloadError
-from vbpi_mix.phylo.alignment import read_alignment
-from vbpi_mix.phylo.benchmarks import BenchmarkError, find_benchmark, obtain, verify
+from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.data.benchmarks import BenchmarkError, find_benchmark, obtain, verify
 from vbpi_mix_cli.main import main
 
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import yaml
 
-from vbpi_mix.phylo.alignment import read_alignment
-from vbpi_mix.phylo.benchmarks import (
+from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.data.benchmarks import (
     benchmark,
     benchmark_names,
     benchmark_tree_samples,
     find_benchmark,
     verify,
 )
-from vbpi_mix.phylo.site_patterns import compress
+from vbpi_mix.phylo.data.site_patterns import compress
 
 NAMES = [f"DS{k}" for k in range(1, 9)]
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from vbpi_mix.data_files import DataFolderError
-from vbpi_mix.phylo.benchmarks import (
+from vbpi_mix.phylo.data.benchmarks import (
     BenchmarkError,
     benchmark_names,
     benchmark_tree_samples,

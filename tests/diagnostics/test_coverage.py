@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from vbpi_mix.errors import SupportError, TreeError
-from vbpi_mix.phylo.alignment import read_alignment
-from vbpi_mix.phylo.coverage import HeldOutCoverage, coverage, held_out_coverage, in_support
+from vbpi_mix.phylo.assess.coverage import HeldOutCoverage, held_out_coverage
+from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.topology import enumerate_topologies, random_topologies, to_newick
-from vbpi_mix.phylo.tree_sample import expand_paths, read_tree_sample
-from vbpi_mix.phylo.widen import widen_sample
+from vbpi_mix.phylo.sampling.widen import widen_sample
+from vbpi_mix.phylo.sbn.coverage import coverage, in_support
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.sample import expand_paths, read_tree_sample
+from vbpi_mix.phylo.trees.topology import enumerate_topologies, random_topologies, to_newick
 
 TAXA = tuple("abcdefg")
 LISTED = enumerate_topologies(7)
@@ -204,7 +205,7 @@ def test_files_are_told_apart_however_many_trees_they_hold():
     rng = np.random.default_rng(1)
     topologies = random_topologies(6, 10, rng)
     # File k has topology k only.
-    from vbpi_mix.phylo.tree_sample import TreeSample
+    from vbpi_mix.phylo.trees.sample import TreeSample
 
     tree_topology = np.repeat(np.arange(10, dtype=np.int32), 997)
     sample = TreeSample(

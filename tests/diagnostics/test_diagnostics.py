@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from vbpi_mix.evaluation import effective_sample_size
-from vbpi_mix.phylo.diagnostics import (
+from vbpi_mix.phylo.assess.divergence import (
     divergence,
     normalised_perplexity,
     pareto_k,

@@ -5,9 +5,9 @@ import pytest
 import reference_diagnostics as reference
 import torch
 
-from vbpi_mix.phylo.alignment import read_alignment
+from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.splits import (
+from vbpi_mix.phylo.sbn.splits import (
     SplitFrequencies,
     average_standard_deviation,
     largest_difference,
@@ -15,9 +15,9 @@ from vbpi_mix.phylo.splits import (
     split_frequencies,
     unite,
 )
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.topology import enumerate_topologies, parse_newick, random_topologies
-from vbpi_mix.phylo.tree_sample import expand_paths, read_tree_sample
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.sample import expand_paths, read_tree_sample
+from vbpi_mix.phylo.trees.topology import enumerate_topologies, parse_newick, random_topologies
 
 TAXA = ("a", "b", "c", "d", "e")
 

@@ -5,11 +5,11 @@ import pytest
 import reference_diagnostics as reference
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.coverage import coverage, in_support
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.topology import canonicalise, enumerate_topologies, random_topologies, to_newick
-from vbpi_mix.phylo.tree_sample import read_tree_sample
-from vbpi_mix.phylo.widen import nni_neighbours, widen, widen_sample
+from vbpi_mix.phylo.sampling.widen import nni_neighbours, widen, widen_sample
+from vbpi_mix.phylo.sbn.coverage import coverage, in_support
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.sample import read_tree_sample
+from vbpi_mix.phylo.trees.topology import canonicalise, enumerate_topologies, random_topologies, to_newick
 
 TAXA = tuple("abcdefg")
 LISTED = enumerate_topologies(7)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbpi_mix.phylo.kernels import mcmc as kernels
-from vbpi_mix.phylo.kernels.mcmc_moves import COUNTERS
-from vbpi_mix.phylo.likelihood import log_likelihoods, pack_patterns
-from vbpi_mix.phylo.mcmc_chains import Chains
-from vbpi_mix.phylo.site_patterns import SitePatterns
-from vbpi_mix.phylo.target import PhyloTarget
+from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models.likelihood import log_likelihoods, pack_patterns
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.sampling.chains import Chains
+from vbpi_mix.phylo.sampling.kernels import chains as kernels
+from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS
 
 LETTERS = np.array([1, 2, 4, 8], np.uint8)
 

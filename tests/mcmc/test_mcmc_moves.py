@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from chain_helpers import LETTERS, SingleChain, missing_patterns, random_patterns, target_of
 
-from vbpi_mix.phylo.alignment import read_alignment
-from vbpi_mix.phylo.kernels import mcmc as kernels
-from vbpi_mix.phylo.kernels.mcmc_moves import uniform
-from vbpi_mix.phylo.likelihood import log_likelihoods
-from vbpi_mix.phylo.mcmc import McmcOptions, sample_trees
-from vbpi_mix.phylo.site_patterns import SitePatterns, compress
-from vbpi_mix.phylo.topology import enumerate_topologies, random_topology, unique_topologies
+from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
+from vbpi_mix.phylo.models.likelihood import log_likelihoods
+from vbpi_mix.phylo.sampling.kernels import chains as kernels
+from vbpi_mix.phylo.sampling.kernels.moves import uniform
+from vbpi_mix.phylo.sampling.sampler import McmcOptions, sample_trees
+from vbpi_mix.phylo.trees.topology import enumerate_topologies, random_topology, unique_topologies
 
 
 def mrg32k3a(state, count):

@@ -9,10 +9,10 @@ import pytest
 from chain_helpers import random_patterns, target_of
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.phylo.likelihood import log_likelihoods
-from vbpi_mix.phylo.mcmc import McmcOptions, sample_trees
-from vbpi_mix.phylo.mcmc_chains import Chains, Kept
-from vbpi_mix.phylo.topology import canonicalise
+from vbpi_mix.phylo.models.likelihood import log_likelihoods
+from vbpi_mix.phylo.sampling.chains import Chains, Kept
+from vbpi_mix.phylo.sampling.sampler import McmcOptions, sample_trees
+from vbpi_mix.phylo.trees.topology import canonicalise
 
 TAXA = tuple("abcdefgh")
 

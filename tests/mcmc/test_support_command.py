@@ -9,8 +9,8 @@ import re
 import numpy as np
 import pytest
 
-from vbpi_mix.phylo.mcmc import McmcReport
-from vbpi_mix.phylo.tree_sample import read_tree_sample
+from vbpi_mix.phylo.sampling.sampler import McmcReport
+from vbpi_mix.phylo.trees.sample import read_tree_sample
 from vbpi_mix_cli.main import main
 from vbpi_mix_cli.support import SamplerProgress
 

@@ -12,12 +12,12 @@ import pytest
 from chain_helpers import LETTERS
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.phylo import tree_programs
-from vbpi_mix.phylo.alignment import Alignment
-from vbpi_mix.phylo.splits import average_standard_deviation, split_frequencies, unite
-from vbpi_mix.phylo.tree_programs import ProgramError
-from vbpi_mix.phylo.tree_sample import read_tree_sample
-from vbpi_mix.phylo.tree_sources import describe_source, obtain_tree_sample, write_trprobs
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.sampling import programs as tree_programs
+from vbpi_mix.phylo.sampling.programs import ProgramError
+from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
+from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
+from vbpi_mix.phylo.trees.sample import read_tree_sample
 
 # Names that no other program reads without harm.
 TAXA = ("Homo sapiens", "it's (a) taxon", "t1", "a;b", "[x]", "Ünïcode")

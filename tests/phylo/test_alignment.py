@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vbpi_mix.errors import AlignmentError
-from vbpi_mix.phylo.alignment import Alignment, read_alignment, write_fasta, write_nexus
+from vbpi_mix.phylo.data.alignment import Alignment, read_alignment, write_fasta, write_nexus
 
 FASTA = ">a first\nACGT\nUu\n>b\nRYSWKM\n>c\nBDHVNX\n>d\n-?nxry\n"
 STATES = [

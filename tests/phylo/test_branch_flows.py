@@ -8,9 +8,9 @@ import torch
 from reference import branch_flows as twins
 
 from vbpi_mix.errors import CheckpointError, ConfigError
-from vbpi_mix.phylo.branch_flows import BranchFlow, make_flow
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.topology import parse_newick, random_topologies, to_newick
+from vbpi_mix.phylo.branches.flows import BranchFlow, make_flow
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.topology import parse_newick, random_topologies, to_newick
 
 TWINS = {"planar": (twins.planar, twins.planar_inverse), "realnvp": (twins.realnvp, twins.realnvp_inverse)}
 # Hidden units and layers that fill whole vectors and that do not, an even and an odd number of layers.

@@ -9,20 +9,20 @@ from reference import jukes_cantor
 
 from vbpi_mix.estimators import Estimator, draw_components, log_importance_weights
 from vbpi_mix.evaluation import draw_log_weights, evaluate
-from vbpi_mix.phylo.likelihood import pack_patterns
+from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.simulate import simulate_states
-from vbpi_mix.phylo.site_patterns import compress
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.target import PhyloTarget
-from vbpi_mix.phylo.topology import canonicalise, enumerate_topologies
+from vbpi_mix.phylo.models.likelihood import pack_patterns
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.simulate import simulate_states
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.topology import canonicalise, enumerate_topologies
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.trainer import Trainer
 
 
 def small_data(n_taxa, sites):
-    from vbpi_mix.phylo.alignment import Alignment
+    from vbpi_mix.phylo.data.alignment import Alignment
 
     rng = np.random.default_rng(n_taxa)
     topology = enumerate_topologies(n_taxa)[1]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from reference import jukes_cantor
 
-from vbpi_mix.phylo.alignment import read_alignment
-from vbpi_mix.phylo.likelihood import log_likelihoods, log_likelihoods_and_gradients, pack_patterns
-from vbpi_mix.phylo.simulate import simulate_states
-from vbpi_mix.phylo.site_patterns import SitePatterns, compress
-from vbpi_mix.phylo.topology import enumerate_topologies, parse_newick, random_topologies
+from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
+from vbpi_mix.phylo.models.likelihood import log_likelihoods, log_likelihoods_and_gradients, pack_patterns
+from vbpi_mix.phylo.models.simulate import simulate_states
+from vbpi_mix.phylo.trees.topology import enumerate_topologies, parse_newick, random_topologies
 
 CODES = np.array([1, 2, 4, 8, 15, 5, 10, 7], np.uint8)
 
@@ -73,7 +73,7 @@ def test_any_rooting_gives_the_same_value():
     children = random_topologies(n_taxa, 1, rng)
     lengths = rng.exponential(0.1, (1, 2 * n_taxa - 3))
     expected = log_likelihoods(children, lengths, pack_patterns(patterns))[0]
-    from vbpi_mix.phylo.topology import to_newick
+    from vbpi_mix.phylo.trees.topology import to_newick
 
     newick = to_newick(children[0], taxa, lengths[0])
     for _ in range(6):
@@ -90,7 +90,7 @@ def test_compression_and_site_order_change_nothing():
     columns = rng.choice(CODES, size=(n_taxa, 15))[:, rng.integers(0, 15, sites)]
     children = random_topologies(n_taxa, 1, rng)
     lengths = rng.exponential(0.1, (1, 2 * n_taxa - 3))
-    from vbpi_mix.phylo.alignment import Alignment
+    from vbpi_mix.phylo.data.alignment import Alignment
 
     taxa = tuple(f"t{k}" for k in range(n_taxa))
     compressed = compress(Alignment(taxa, columns))

@@ -9,12 +9,12 @@ import torch
 
 from vbpi_mix.errors import CheckpointError, ConfigError
 from vbpi_mix.estimators import Estimator, draw_components
-from vbpi_mix.phylo.branch_flows import make_flow
-from vbpi_mix.phylo.branch_lengths import LOG_LENGTH_SHIFT
+from vbpi_mix.phylo.branches.flows import make_flow
+from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.target import PhyloTarget, log_topology_prior
-from vbpi_mix.phylo.topology import enumerate_topologies, random_topologies
+from vbpi_mix.phylo.models.posterior import PhyloTarget, log_topology_prior
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.topology import enumerate_topologies, random_topologies
 
 # Layers and hidden units of the flows here.
 SIZE = {"none": (None, None), "planar": (3, None), "realnvp": (3, 5)}
@@ -147,8 +147,8 @@ def test_threads_change_no_digit_of_draws_and_gradients():
 def test_target_is_likelihood_and_prior_written_out():
     from reference import jukes_cantor
 
-    from vbpi_mix.phylo.likelihood import pack_patterns
-    from vbpi_mix.phylo.site_patterns import SitePatterns
+    from vbpi_mix.phylo.data.site_patterns import SitePatterns
+    from vbpi_mix.phylo.models.likelihood import pack_patterns
 
     states = np.array([[1, 2], [1, 4], [2, 4], [8, 15], [1, 1]], np.uint8)
     target = PhyloTarget(pack_patterns(SitePatterns(states, np.array([2.0, 1.0]))), branch_length_rate=7.0)
@@ -167,8 +167,8 @@ def test_target_is_likelihood_and_prior_written_out():
 
 
 def test_target_gradients_equal_differences():
-    from vbpi_mix.phylo.likelihood import pack_patterns
-    from vbpi_mix.phylo.site_patterns import SitePatterns
+    from vbpi_mix.phylo.data.site_patterns import SitePatterns
+    from vbpi_mix.phylo.models.likelihood import pack_patterns
 
     states = np.random.default_rng(4).choice(np.array([1, 2, 4, 8], np.uint8), (6, 12))
     target = PhyloTarget(pack_patterns(SitePatterns(states, np.ones(12))))
@@ -214,8 +214,8 @@ def test_unknown_branch_model_is_refused():
 def test_direct_objective_equals_the_one_that_is_differentiated(estimator, sampled, beta, flow):
     """The training step carries gradients back without a graph: same bound, same gradients as torch finds."""
     from vbpi_mix.estimators import direct_vimco_objective, log_importance_weights, vimco_objective
-    from vbpi_mix.phylo.likelihood import pack_patterns
-    from vbpi_mix.phylo.site_patterns import SitePatterns
+    from vbpi_mix.phylo.data.site_patterns import SitePatterns
+    from vbpi_mix.phylo.models.likelihood import pack_patterns
 
     states = np.random.default_rng(4).choice(np.array([1, 2, 4, 8], np.uint8), (6, 12))
     target = PhyloTarget(pack_patterns(SitePatterns(states, np.ones(12))))

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from vbpi_mix.phylo.alignment import Alignment, read_alignment
-from vbpi_mix.phylo.site_patterns import compress
+from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
+from vbpi_mix.phylo.data.site_patterns import compress
 
 TAXA = ("a", "b", "c", "d")
 

@@ -5,10 +5,10 @@ import pytest
 from reference import subsplit_networks
 
 from vbpi_mix.errors import SupportError
-from vbpi_mix.phylo import sbn
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.topology import canonicalise, enumerate_topologies, random_topologies
-from vbpi_mix.phylo.tree_sample import read_tree_sample
+from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.sample import read_tree_sample
+from vbpi_mix.phylo.trees.topology import canonicalise, enumerate_topologies, random_topologies
 
 
 def random_logits(support, n_components, seed):
@@ -34,7 +34,7 @@ def test_support_is_that_of_every_rooting(n_taxa, count):
 
 def logits_by_name(support, topologies, logits):
     """The same logits keyed by frozensets, found by following each topology's own parameter numbers."""
-    from vbpi_mix.phylo.kernels import subsplits as kernels
+    from vbpi_mix.phylo.sbn.kernels import subsplits as kernels
 
     encoded = support.encode(topologies)
     everyone = frozenset(range(support.n_taxa))
@@ -173,7 +173,7 @@ def test_order_of_the_sample_does_not_matter():
 
 def test_support_of_two_ufboot_files_has_the_known_size(benchmark_data):
     """6,609 and 8,345 elements: counted for the same files by another program."""
-    from vbpi_mix.phylo.alignment import read_alignment
+    from vbpi_mix.phylo.data.alignment import read_alignment
 
     folder = benchmark_data / "DS1"
     taxa = read_alignment(folder / "DS1.nex").taxa

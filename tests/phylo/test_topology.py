@@ -11,7 +11,7 @@ import pytest
 from reference import topologies as reference
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.topology import (
+from vbpi_mix.phylo.trees.topology import (
     canonicalise,
     clade_bitsets,
     enumerate_topologies,
@@ -137,7 +137,7 @@ def test_unique_topologies_agrees_with_sorting():
 
 def test_unique_topologies_compares_in_full_where_slots_collide():
     # A table with hardly more slots than rows makes nearly every row meet a stranger in its slot.
-    from vbpi_mix.phylo.kernels.topology import index_distinct
+    from vbpi_mix.phylo.trees.kernels.topology import index_distinct
 
     rows = np.ascontiguousarray(enumerate_topologies(6).reshape(105, -1))
     slots = np.full(128, -1, dtype=np.int32)

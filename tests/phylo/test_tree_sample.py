@@ -12,9 +12,9 @@ import pytest
 from reference import topologies as reference
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.alignment import read_alignment
-from vbpi_mix.phylo.topology import enumerate_topologies, parse_newick, random_topologies, to_newick
-from vbpi_mix.phylo.tree_sample import expand_paths, find_tree_samples, read_tree_sample
+from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.trees.sample import expand_paths, find_tree_samples, read_tree_sample
+from vbpi_mix.phylo.trees.topology import enumerate_topologies, parse_newick, random_topologies, to_newick
 
 TAXA = ("a", "b_c", "d", "e", "f")
 LISTED = enumerate_topologies(5)

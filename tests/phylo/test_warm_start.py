@@ -5,16 +5,16 @@ import pytest
 from reference import jukes_cantor
 from scipy import stats
 
-from vbpi_mix.phylo import sbn
-from vbpi_mix.phylo import warm_start as start
-from vbpi_mix.phylo.alignment import Alignment
-from vbpi_mix.phylo.branch_lengths import LOG_LENGTH_SHIFT
-from vbpi_mix.phylo.likelihood import pack_patterns
-from vbpi_mix.phylo.simulate import simulate_states
-from vbpi_mix.phylo.site_patterns import compress
-from vbpi_mix.phylo.support import build_support
-from vbpi_mix.phylo.target import PhyloTarget
-from vbpi_mix.phylo.topology import enumerate_topologies
+from vbpi_mix.phylo import start
+from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.site_patterns import compress
+from vbpi_mix.phylo.models.likelihood import pack_patterns
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.simulate import simulate_states
+from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.topology import enumerate_topologies
 
 
 def small_data(n_taxa, sites):

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError
-from vbpi_mix.phylo import sbn
-from vbpi_mix.phylo.branch_flows import BranchFlow, FlowPass, RowGradient, take_over
-from vbpi_mix.phylo.branch_lengths import LOG_LENGTH_SHIFT, initial_features
+from vbpi_mix.phylo.branches.flows import BranchFlow, FlowPass, RowGradient, take_over
+from vbpi_mix.phylo.branches.kernels.profiles import distinct
+from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT, initial_features
 from vbpi_mix.phylo.kernels import particles as kernels
-from vbpi_mix.phylo.kernels.profiles import distinct
-from vbpi_mix.phylo.support import EncodedTopologies, SubsplitSupport
+from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
 # Of the random start of features, if it is added to given ones: enough to tell components apart.
 SHARE_OF_NOISE = 0.1

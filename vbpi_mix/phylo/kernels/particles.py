@@ -13,8 +13,8 @@ import numpy as np
 from numba import prange
 
 from vbpi_mix.accelerate import kernel, parallel_kernel
-from vbpi_mix.phylo.kernels.branches import base_gradient, base_tree
-from vbpi_mix.phylo.kernels.subsplits import draw_tree, log_q_gradient, log_q_tree, number_parameters
+from vbpi_mix.phylo.branches.kernels.lognormal import base_gradient, base_tree
+from vbpi_mix.phylo.sbn.kernels.subsplits import draw_tree, log_q_gradient, log_q_tree, number_parameters
 
 
 class Particles(NamedTuple):

@@ -1,0 +1,1 @@
+"""How good a fit or a sample is."""

@@ -1,0 +1,221 @@
+"""Two distributions over topologies side by side: a fit or a tree sample against a fit or a tree sample.
+
+The first is judged, the second is what it is judged by: KL(second || first).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vbpi_mix.errors import TreeError
+from vbpi_mix.phylo.assess.divergence import Divergence, TopologyCount, divergence, topologies_for
+from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.splits import (
+    MINIMUM_FREQUENCY,
+    SplitFrequencies,
+    SplitTable,
+    average_standard_deviation,
+    largest_difference,
+    sbn_split_frequencies,
+    split_frequencies,
+    unite,
+)
+from vbpi_mix.phylo.sbn.support import SubsplitSupport
+from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
+
+SHARES = (0.5, 0.95)
+_CHUNK = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class TopologyDistribution:
+    """A distribution over unrooted topologies of the taxa.
+
+    what: in words, such as `tree sample` or `fit, A=4`. children: int32 [U, n-2, 2], distinct and canonical:
+    all of a sample, or those drawn from a fit. weights: float64 [U], summing to 1: probabilities, or shares
+    of the draws. log_p: float64 [U], exact. draws: how many trees were drawn, 0 for a sample.
+    log_probability: log p float64 [T] of any canonical children, -inf where it has none.
+    """
+
+    name: str
+    what: str
+    taxa: tuple[str, ...]
+    children: np.ndarray
+    weights: np.ndarray
+    log_p: np.ndarray
+    splits: SplitFrequencies
+    draws: int
+    log_probability: Callable[[np.ndarray], np.ndarray]
+
+
+def of_sample(sample: TreeSample, name: str) -> TopologyDistribution:
+    """A tree sample as a distribution."""
+    present = sample.weights > 0
+    children, weights = sample.children[present], sample.weights[present] / sample.weights.sum()
+    log_p = np.log(weights)
+
+    def log_probability(other: np.ndarray) -> np.ndarray:
+        # The own ones come first and are distinct, so they keep their numbers.
+        _, index = unique_topologies(np.concatenate([children, other]))
+        found = index[children.shape[0] :]
+        known = found < children.shape[0]
+        return np.where(known, log_p[np.where(known, found, 0)], -np.inf)
+
+    splits = split_frequencies(children, weights)
+    return TopologyDistribution(
+        name, "tree sample", sample.taxa, children, weights, log_p, splits, 0, log_probability
+    )
+
+
+def of_mixture(
+    mixture: PhyloMixture, taxa: tuple[str, ...], name: str, draws: int, seed: int
+) -> TopologyDistribution:
+    """A fit as a distribution: exact probabilities and split frequencies, and `draws` seeded draws."""
+    support, logits = mixture.support, mixture.logits.detach().numpy()
+
+    def log_probability(other: np.ndarray) -> np.ndarray:
+        parts = [other[k : k + _CHUNK] for k in range(0, other.shape[0], _CHUNK)]
+        return np.concatenate([_log_mixture(mixture, part) for part in parts])
+
+    children, counts = _draw(support, logits, draws, np.random.default_rng(seed))
+    log_p = log_probability(children)
+    order = np.argsort(-log_p, kind="stable")
+    return TopologyDistribution(
+        name=name,
+        what=f"fit, A={logits.shape[0]}",
+        taxa=taxa,
+        children=children[order],
+        weights=counts[order] / draws,
+        log_p=log_p[order],
+        splits=sbn_split_frequencies(support, logits),
+        draws=draws,
+        log_probability=log_probability,
+    )
+
+
+def _log_mixture(mixture: PhyloMixture, children: np.ndarray) -> np.ndarray:
+    log_q = mixture.log_topology_probability(mixture.support.encode(children))
+    return np.asarray(np.logaddexp.reduce(log_q, axis=1) - math.log(log_q.shape[1]))
+
+
+def _draw(
+    support: SubsplitSupport, logits: np.ndarray, draws: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct topologies of `draws` draws, spread evenly over the components, and how often each came."""
+    log_probabilities, _ = sbn.normalise(logits, support)
+    probabilities = np.exp(log_probabilities)
+    component = np.arange(draws) % logits.shape[0]
+    found = []
+    for first in range(0, draws, _CHUNK):
+        part = component[first : first + _CHUNK]
+        uniforms = rng.random((part.size, support.n_taxa - 1))
+        found.append(canonicalise(sbn.draw_topologies(probabilities, support, part, uniforms).children)[0])
+    children, index = unique_topologies(np.concatenate(found))
+    return children, np.bincount(index, minlength=children.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` finds. table: splits of the first and the second; topologies: per share, of each."""
+
+    first: TopologyDistribution
+    second: TopologyDistribution
+    divergence: Divergence
+    table: SplitTable
+    asdsf: float
+    asdsf_splits: int
+    max_split_difference: float
+    max_split: int
+    topologies: tuple[dict[float, TopologyCount], dict[float, TopologyCount]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what is not finite is None."""
+        members = self.table.members(self.first.taxa)
+        at = self.max_split
+        return {
+            "kl": _finite(self.divergence.kl),
+            "kl_standard_error": self.divergence.standard_error,
+            "kl_partial_sum": self.divergence.partial_sum,
+            "mass_outside_support": self.divergence.mass_outside,
+            "asdsf": self.asdsf,
+            "asdsf_splits": self.asdsf_splits,
+            "asdsf_minimum_frequency": MINIMUM_FREQUENCY,
+            "max_split_difference": self.max_split_difference,
+            "max_split": list(members[at]) if at >= 0 else None,
+            "max_split_frequencies": self.table.frequencies[:, at].tolist() if at >= 0 else None,
+            "taxa": len(self.first.taxa),
+            "first": self._side(0),
+            "second": self._side(1),
+        }
+
+    def _side(self, number: int) -> dict[str, Any]:
+        side, counts = (self.first, self.second)[number], self.topologies[number]
+        return {
+            "name": side.name,
+            "what": side.what,
+            "draws": side.draws,
+            "splits": len(side.splits),
+            "topologies": side.weights.size,
+            **{f"topologies_for_{100 * share:.0f}": count.count for share, count in counts.items()},
+            **{
+                f"topologies_for_{100 * share:.0f}_estimated": count.estimated
+                for share, count in counts.items()
+            },
+        }
+
+    def rows(self) -> list[tuple[list[str], float, float]]:
+        """Splits as (members, first, second), those that differ most first."""
+        members = self.table.members(self.first.taxa)
+        first, second = self.table.frequencies
+        order = np.lexsort((np.arange(first.size), -np.maximum(first, second), -np.abs(first - second)))
+        return [(list(members[k]), float(first[k]), float(second[k])) for k in order]
+
+
+def compare(first: TopologyDistribution, second: TopologyDistribution) -> Comparison:
+    """Compare two distributions. Raises TreeError if they are not over the same taxa in the same order."""
+    _check_taxa(first, second)
+    log_q = first.log_probability(second.children)
+    table = unite(first.splits, second.splits)
+    largest, at = largest_difference(table)
+    return Comparison(
+        first=first,
+        second=second,
+        divergence=divergence(second.weights, second.log_p, log_q, second.draws),
+        table=table,
+        asdsf=average_standard_deviation(table),
+        asdsf_splits=int(table.frequent().sum()),
+        max_split_difference=largest,
+        max_split=at,
+        topologies=(_counts(first), _counts(second)),
+    )
+
+
+def _counts(side: TopologyDistribution) -> dict[float, TopologyCount]:
+    return {share: topologies_for(share, side.weights, side.log_p) for share in SHARES}
+
+
+def _check_taxa(first: TopologyDistribution, second: TopologyDistribution) -> None:
+    if first.taxa == second.taxa:
+        return
+    for one, other in ((first, second), (second, first)):
+        extra = [name for name in one.taxa if name not in other.taxa]
+        if extra:
+            some = ", ".join(repr(name) for name in extra[:5]) + (" ..." if len(extra) > 5 else "")
+            raise TreeError(
+                f"{one.name} and {other.name} are of different alignments: only {one.name} has {some}"
+            )
+    raise TreeError(
+        f"{first.name} and {second.name} have the same taxa in another order; "
+        "make both from the same alignment file"
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

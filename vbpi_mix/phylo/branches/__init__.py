@@ -1,0 +1,1 @@
+"""Densities of branch lengths: features, base densities and flows."""

@@ -1,0 +1,1 @@
+"""Alignments, site patterns, and the benchmark data sets."""

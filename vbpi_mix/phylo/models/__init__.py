@@ -1,0 +1,1 @@
+"""Models of substitution: likelihoods, priors and the posterior they make; data simulated under them."""

@@ -1,0 +1,1 @@
+"""What a fit leaves for readers and other programs."""

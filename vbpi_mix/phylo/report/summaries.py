@@ -1,0 +1,96 @@
+"""What a run leaves for other programs: topologies with their probabilities, and a majority-rule consensus tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vbpi_mix.phylo.mixture import ComponentSelection, PhyloMixture
+from vbpi_mix.phylo.sbn.support import SubsplitSupport
+from vbpi_mix.phylo.trees.newick import newick_word
+from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
+
+MAJORITY = 0.5
+TREES_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorTrees:
+    """N trees drawn from a mixture, components equally often.
+
+    children int32 [N, n-2, 2] in the numbering of `splits` int32 [N, 2n-2], the split above each node; lengths
+    float64 [N, E], expected substitutions per site.
+    """
+
+    children: np.ndarray
+    splits: np.ndarray
+    lengths: np.ndarray
+
+
+def draw_trees(
+    mixture: PhyloMixture, draw: ComponentSelection, count: int, generator: torch.Generator
+) -> PosteriorTrees:
+    """At least `count` trees; `draw` must name every component (an A2A draw)."""
+    children, splits, lengths = [], [], []
+    per_component = -(-count // mixture.n_components)
+    at_once = max(1, TREES_AT_ONCE // mixture.n_components)
+    with torch.no_grad():
+        for first in range(0, per_component, at_once):
+            draws = mixture.sample(draw, min(at_once, per_component - first), generator)
+            children.append(draws.topologies.children)
+            splits.append(draws.topologies.splits)
+            lengths.append(np.exp(draws.log_lengths.numpy().reshape(len(draws.topologies), -1)))
+    return PosteriorTrees(np.concatenate(children), np.concatenate(splits), np.concatenate(lengths))
+
+
+def topology_probabilities(mixture: PhyloMixture, children: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct topologies of int32 [N, n-2, 2], canonical, and their exact probabilities, the largest first."""
+    distinct, _ = unique_topologies(canonicalise(children)[0])
+    log_q = mixture.log_topology_probability(mixture.support.encode(distinct))
+    probabilities = np.exp(log_q).mean(axis=1)
+    order = np.argsort(-probabilities, kind="stable")
+    return distinct[order], probabilities[order]
+
+
+def consensus_newick(trees: PosteriorTrees, support: SubsplitSupport, taxa: tuple[str, ...]) -> str:
+    """Majority-rule consensus: splits in more than half of the trees, their frequencies as node labels, and mean
+    branch lengths over the trees that have them."""
+    flat, lengths = trees.splits[:, 1:].ravel(), trees.lengths.ravel()
+    count = np.bincount(flat, minlength=support.n_splits)
+    mean = np.bincount(flat, lengths, minlength=support.n_splits) / np.maximum(count, 1)
+    frequency = count / trees.splits.shape[0]
+    kept = [s for s in range(support.n_splits) if frequency[s] > MAJORITY]
+    members = {s: _members(support.split_bits[s]) for s in kept}
+    # Splits are sorted by size, so the first larger clade that holds a clade is its parent; the last is everything
+    # but taxon 0.
+    below: dict[int, list[int]] = {s: [] for s in kept}
+    for i, s in enumerate(kept[:-1]):
+        parent = next(larger for larger in kept[i + 1 :] if members[s] < members[larger])
+        below[parent].append(s)
+    top = kept[-1]
+    inner = ",".join(_clade(s, below, members, mean, frequency, taxa) for s in below[top])
+    return f"({newick_word(taxa[0])}:{mean[top]:.8g},{inner});\n"
+
+
+def _clade(
+    split: int,
+    below: dict[int, list[int]],
+    members: dict[int, frozenset[int]],
+    mean: np.ndarray,
+    frequency: np.ndarray,
+    taxa: tuple[str, ...],
+) -> str:
+    if len(members[split]) == 1:
+        return f"{newick_word(taxa[min(members[split])])}:{mean[split]:.8g}"
+    inner = ",".join(_clade(s, below, members, mean, frequency, taxa) for s in below[split])
+    return f"({inner}){frequency[split]:.4g}:{mean[split]:.8g}"
+
+
+def _members(bits: np.ndarray) -> frozenset[int]:
+    return frozenset(
+        64 * word + bit for word, value in enumerate(bits) for bit in range(64) if int(value) >> bit & 1
+    )
+
+

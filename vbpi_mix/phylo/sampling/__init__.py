@@ -1,0 +1,1 @@
+"""Tree samples made from an alignment: our own sampler, and other programs."""

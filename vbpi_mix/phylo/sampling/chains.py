@@ -1,0 +1,159 @@
+"""The memory of the chains of a sampler, and the trees that are kept of them (layout: kernels/mcmc.py)."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+import numpy as np
+
+from vbpi_mix.phylo.models.likelihood import aligned
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.sampling.kernels import chains as kernels
+from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS, MODULUS_2
+from vbpi_mix.phylo.trees.topology import random_topologies
+
+_FIRST_WINDOW = 1.5
+
+
+class Chains:
+    """`runs` times `temperatures` chains, started from random trees with branch lengths from the prior."""
+
+    def __init__(
+        self,
+        target: PhyloTarget,
+        runs: int,
+        temperatures: int,
+        heating: float,
+        regraft_share: float,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self.patterns = target.patterns
+        self.rate = target.branch_length_rate
+        self.n_taxa = n = target.patterns.n_taxa
+        self.steps, self.regraft_share, self.generations = steps, regraft_share, 0
+        count, half_edges, width = runs * temperatures, 4 * n - 6, target.patterns.weights.size
+        doubles = np.dtype(np.float64)
+        self.twin = np.empty((count, half_edges), np.int64)
+        self.length = np.empty((count, half_edges))
+        self.partial = aligned((count, 4 * (n - 2) * width), doubles)
+        self.log_scale = np.zeros((count, 2 * n - 2))
+        self.focus = np.zeros(count, np.int64)
+        self.log_likelihood = np.empty(count)
+        self.chain_at = np.arange(count).reshape(runs, temperatures)
+        self.beta = 1.0 / (1.0 + heating * np.arange(temperatures))
+        self.window = np.full(temperatures, _FIRST_WINDOW)
+        self.counters = np.zeros((runs, temperatures, COUNTERS), np.int64)
+        self.exchanges = np.zeros((runs, 2), np.int64)
+        self.work = (
+            aligned((count, 4 * width), doubles),
+            aligned(self.partial.shape, doubles),
+            np.empty((count, 2 * n - 2)),
+            aligned((count, 4 * width), doubles),
+            np.empty((count, half_edges), np.int64),
+            np.empty((count, half_edges), np.int64),
+            np.empty((count, 2 * n), np.int64),
+            np.empty((count, 2 * n)),
+            np.empty((count, 2 * n)),
+            np.empty((count, 2 * n)),
+        )
+        streams = np.random.SeedSequence(seed).spawn(count + runs + 1)
+        self.rng = np.stack([_generator_state(stream) for stream in streams[:-1]])
+        self._start(np.random.default_rng(streams[-1]))
+
+    def _start(self, rng: np.random.Generator) -> None:
+        n, count = self.n_taxa, self.twin.shape[0]
+        trees = random_topologies(n, count, rng)
+        lengths = rng.exponential(1.0 / self.rate, (count, 2 * n - 3))
+        for c in range(count):
+            data, tree, work = self.views(c)
+            kernels.hang(trees[c], lengths[c], tree)
+            self.focus[c] = rng.integers(4 * n - 6)
+            self.log_likelihood[c] = kernels.start_chain(self.focus[c], data, tree, work)
+
+    def views(self, c: int) -> tuple[kernels.Data, kernels.Tree, kernels.Work]:
+        """The arrays of one chain."""
+        p = self.patterns
+        tree = kernels.Tree(self.twin[c], self.length[c], self.partial[c], self.log_scale[c])
+        data = kernels.Data(p.n_taxa, p.counts, p.codes, p.weights)
+        return data, tree, kernels.Work(*(array[c] for array in self.work))
+
+    def advance(self, rounds: int, kept: Kept, pool: Executor, keep: bool = True) -> None:
+        """`rounds` times `steps` generations of every chain, and as many exchanges in every run.
+
+        The threads of `pool` do a run each. Where `keep`, the trees are kept whose turn it is; `rounds` must
+        not go beyond what there is room for.
+        """
+        p = self.patterns
+        every = kept.every if keep else rounds + 1
+        arguments = (
+            rounds, every, kept.count, self.steps, self.rate, self.regraft_share, p.n_taxa, p.counts, p.codes,
+            p.weights, self.twin, self.length, self.partial, self.log_scale, self.focus, self.log_likelihood,
+            self.rng, self.chain_at, self.beta, self.window, self.counters, self.exchanges, *self.work,
+            kept.children, kept.lengths, kept.log_likelihood,
+        )  # fmt: skip
+        list(pool.map(lambda run: kernels.advance(run, *arguments), range(self.chain_at.shape[0])))
+        self.generations += rounds * self.steps
+        if keep:
+            kept.count += rounds // every
+
+    def length_acceptance(self) -> np.ndarray:
+        """Share of length proposals accepted, by temperature."""
+        counts = self.counters.sum(axis=0)
+        return counts[:, 1] / np.maximum(1, counts[:, 0])
+
+    def acceptance(self) -> dict[str, float]:
+        """Share of proposals of each kind that the coldest chains accepted, and of exchanges that were
+        made."""
+        counts = self.counters[:, 0].sum(axis=0)
+        pairs = dict(zip(("lengths", "arrangements", "regrafts"), counts.reshape(3, 2), strict=True))
+        pairs["exchanges"] = self.exchanges.sum(axis=0)
+        return {name: float(made / max(1, tried)) for name, (tried, made) in pairs.items()}
+
+
+class Kept:
+    """Trees of every chain, one after every `every` rounds: topology, lengths and log-likelihood.
+
+    There is room for `room` trees of a chain. When it is full, every second one goes, and `every` doubles.
+    """
+
+    def __init__(self, chains: Chains, room: int) -> None:
+        runs, temperatures = chains.chain_at.shape
+        n, room = chains.n_taxa, room - room % 2
+        self.children = np.empty((runs, temperatures, room, n - 2, 2), np.int32)
+        self.lengths = np.empty((runs, temperatures, room, 2 * n - 3))
+        self.log_likelihood = np.empty((runs, temperatures, room))
+        self.beta = chains.beta
+        self.count, self.every = 0, 1
+
+    def make_room(self) -> None:
+        """Drop every second tree if there is no room for another."""
+        if self.count < self.children.shape[2]:
+            return
+        half = self.count // 2
+        for array in (self.children, self.lengths, self.log_likelihood):
+            array[:, :, :half] = array[:, :, 1 : self.count : 2]
+        self.count, self.every = half, 2 * self.every
+
+    def of_runs(self, burn_in: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Trees of each run after its burn-in: children [runs, N, n-2, 2], weights [runs, N], lengths [runs,
+        N, E].
+
+        The trees of temperature k have weights proportional to likelihood^(1 - beta_k); temperatures are
+        weighted by the effective numbers of their trees, and the weights of a run sum to 1.
+        """
+        part = slice(int(burn_in * self.count), self.count)
+        log_weights = (1.0 - self.beta)[:, None] * self.log_likelihood[:, :, part]
+        weights = np.exp(log_weights - log_weights.max(axis=2, keepdims=True))
+        weights /= weights.sum(axis=2, keepdims=True)
+        weights /= (weights**2).sum(axis=2, keepdims=True)
+        weights /= weights.sum(axis=(1, 2), keepdims=True)
+        runs, n_kept = weights.shape[0], weights[0].size
+        children = self.children[:, :, part].reshape(runs, n_kept, *self.children.shape[3:])
+        lengths = self.lengths[:, :, part].reshape(runs, n_kept, -1)
+        return children, weights.reshape(runs, n_kept), lengths
+
+
+def _generator_state(stream: np.random.SeedSequence) -> np.ndarray:
+    """A state of MRG32k3a: six numbers, above 0 and below the smaller modulus."""
+    return (stream.generate_state(6, np.uint64) % np.uint64(MODULUS_2 - 1) + np.uint64(1)).astype(np.int64)

@@ -1,0 +1,275 @@
+"""The moves of a chain at its focus edge. Layouts: head of kernels/mcmc_partials.py.
+
+The state of a chain is a tree, an order of the three half-edges around each of its nodes, and a half-edge,
+the focus. Its distribution is prior times likelihood^beta over trees, times a uniform one over orders and
+half-edges. Each move keeps it:
+
+walk      turn to the next half-edge in the walk around the tree that takes the next port of every node: a
+          permutation of the half-edges.
+edge      t' = t exp(window (u - 1/2)) for the focus edge, alone or with one of the two other arrangements of
+          the four subtrees around it, accepted as by Metropolis and Hastings; the ratio of the proposals is
+          t'/t.
+regraft   take off the subtree behind the focus with its stem. Given these and the rest, the place where the
+          stem was joined has a density proportional to likelihood^beta dx, x the position along all edges of
+          the rest, because uniform topologies and exponential lengths weigh every place the same. With a
+          uniform position u_e on each edge e (on its own edge: where it is), an edge is drawn with
+          probability proportional to length_e likelihood(e, u_e)^beta. This is a Gibbs step: it is never
+          rejected.
+
+Random numbers: the combined multiple recursive generator MRG32k3a of L'Ecuyer (1999), "Good parameters and
+implementations for combined multiple recursive random number generators", in int64 [6], which it cannot
+overflow.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vbpi_mix.accelerate import kernel
+from vbpi_mix.phylo.sampling.kernels.partials import (
+    copy_partial,
+    edge_log_likelihood,
+    fill_four_rows,
+    fill_two_rows,
+    graft_log_likelihood,
+    next_port,
+    node_of,
+    store_message,
+    turn_node,
+)
+
+MODULUS_1, MODULUS_2 = 4294967087, 4294944443
+# Of a chain: proposals and acceptances of new lengths, of new arrangements, and of new places.
+COUNTERS = 6
+
+
+class Work(NamedTuple):
+    """Memory of one chain that no move leaves anything in.
+
+    rows, down: head of mcmc_partials.py; down_scale float64 [2n-2]; stem float64 [4 * P]; stack, up int64
+    [H]; of the places for a graft: places int64 (half-edge at the lower end of the edge), positions, values,
+    log_weights float64, all [2n].
+    """
+
+    rows: np.ndarray
+    down: np.ndarray
+    down_scale: np.ndarray
+    stem: np.ndarray
+    stack: np.ndarray
+    up: np.ndarray
+    places: np.ndarray
+    positions: np.ndarray
+    values: np.ndarray
+    log_weights: np.ndarray
+
+
+@kernel
+def uniform(state):
+    """The next number in (0, 1) of MRG32k3a; state int64 [6]."""
+    first = (1403580 * state[1] - 810728 * state[0]) % MODULUS_1
+    second = (527612 * state[5] - 1370589 * state[3]) % MODULUS_2
+    state[0], state[1], state[2] = state[1], state[2], first
+    state[3], state[4], state[5] = state[4], state[5], second
+    difference = first - second
+    if difference <= 0:
+        difference += MODULUS_1
+    return difference / (MODULUS_1 + 1.0)
+
+
+@kernel
+def link(h, g, t, tree):
+    """Make two half-edges one edge of length t."""
+    tree.twin[h], tree.twin[g] = g, h
+    tree.length[h] = tree.length[g] = t
+
+
+@kernel
+def orient(h, data, tree, stack):
+    """Partials of all nodes, seen from the edge of half-edge h."""
+    internal = 3 * (data.n - 2)
+    filled = 0
+    for start in (h, tree.twin[h]):
+        if start < internal:
+            stack[filled] = start
+            filled += 1
+    done = 0
+    # Parents stand before their children, so the reverse order is a postorder.
+    while done < filled:
+        port = stack[done]
+        done += 1
+        for _ in range(2):
+            port = next_port(port)
+            if tree.twin[port] < internal:
+                stack[filled] = tree.twin[port]
+                filled += 1
+    for k in range(filled - 1, -1, -1):
+        turn_node(stack[k], data, tree)
+
+
+@kernel
+def focus_log_likelihood(h, data, tree, rows):
+    """Log-likelihood of the tree, from the partials at both ends of the focus edge."""
+    u, v = node_of(h, data.n), node_of(tree.twin[h], data.n)
+    fill_two_rows(u, v, data, tree, rows)
+    return edge_log_likelihood(rows, 0, tree.length[h], data.weights) + tree.log_scale[u] + tree.log_scale[v]
+
+
+@kernel
+def walk(h, data, tree):
+    """The half-edge after h in the walk around the tree, which becomes the focus."""
+    ahead = tree.twin[h]
+    if ahead < 3 * (data.n - 2):
+        ahead = next_port(ahead)
+        turn_node(ahead, data, tree)
+    return ahead
+
+
+@kernel
+def _rearrange(h, arrangement, data, tree):
+    """Exchange the second subtree at h's node with the first (1) or second (2) at the other end."""
+    hb = next_port(next_port(h))
+    hc = next_port(tree.twin[h])
+    if arrangement == 2:
+        hc = next_port(hc)
+    b, c, t_b, t_c = tree.twin[hb], tree.twin[hc], tree.length[hb], tree.length[hc]
+    link(hb, c, t_c, tree)
+    link(hc, b, t_b, tree)
+    turn_node(h, data, tree)
+    turn_node(tree.twin[h], data, tree)
+
+
+@kernel
+def edge_moves(h, log_likelihood, beta, rate, window, rng, counters, data, tree, rows):
+    """New lengths of the focus edge, and new arrangements around it; returns the log-likelihood."""
+    u, v = node_of(h, data.n), node_of(tree.twin[h], data.n)
+    inner = u >= data.n and v >= data.n
+    if inner:
+        scale = fill_four_rows(h, data, tree, rows)
+    else:
+        fill_two_rows(u, v, data, tree, rows)
+        scale = tree.log_scale[u] + tree.log_scale[v]
+    t, arrangement = tree.length[h], 0
+    for attempt in range(3):
+        kind, proposed = 0, arrangement
+        if attempt == 1:
+            if not inner:
+                continue
+            kind, proposed = 2, (arrangement + 1 + int(2.0 * uniform(rng))) % 3
+        step = window * (uniform(rng) - 0.5)
+        new_t = t * np.exp(step)
+        value = edge_log_likelihood(rows, proposed, new_t, data.weights) + scale
+        counters[kind] += 1
+        if np.log(uniform(rng)) < beta * (value - log_likelihood) - rate * (new_t - t) + step:
+            counters[kind + 1] += 1
+            t, arrangement, log_likelihood = new_t, proposed, value
+    tree.length[h] = tree.length[tree.twin[h]] = t
+    if arrangement > 0:
+        _rearrange(h, arrangement, data, tree)
+    return log_likelihood
+
+
+@kernel
+def _list_grafts(first, second, merged, stem_scale, beta, rng, data, tree, work):
+    """Every edge of the rest of the tree, a position on it and its log-likelihood, from entry 1 of the lists.
+
+    first, second: the half-edges, away from the focus, of the two edges that become one of length `merged`.
+    Returns the number of entries.
+    """
+    internal = 3 * (data.n - 2)
+    filled, found = 0, 1
+    for near, far in ((first, second), (second, first)):
+        node = node_of(near, data.n)
+        work.up[node] = near
+        if near < internal:
+            copy_partial(node_of(far, data.n), node, data, tree, work.down)
+            work.down_scale[node] = tree.log_scale[node_of(far, data.n)]
+            work.stack[filled] = near
+            filled += 1
+    while filled > 0:
+        filled -= 1
+        above = work.stack[filled]
+        t_y = merged if above in (first, second) else tree.length[above]
+        for turns in range(1, 3):
+            port = next_port(above)
+            sister = next_port(port)
+            if turns == 2:
+                port, sister = sister, port
+            below, t, position = tree.twin[port], tree.length[port], uniform(rng)
+            x = node_of(below, data.n)
+            work.values[found] = stem_scale + graft_log_likelihood(
+                x, node_of(above, data.n), node_of(tree.twin[sister], data.n), below < internal, t_y,
+                tree.length[sister], position * t, (1.0 - position) * t, data, tree, work.down,
+                work.down_scale, work.stem,
+            )  # fmt: skip
+            work.up[x] = below
+            work.places[found] = below
+            work.positions[found] = position
+            work.log_weights[found] = np.log(t) + beta * work.values[found]
+            found += 1
+            if below < internal:
+                work.stack[filled] = below
+                filled += 1
+    return found
+
+
+@kernel
+def _draw_index(log_weights, count, rng):
+    """An index with probability proportional to exp(log_weights); they are overwritten."""
+    largest, total = log_weights[0], 0.0
+    for k in range(1, count):
+        largest = max(largest, log_weights[k])
+    for k in range(count):
+        total += np.exp(log_weights[k] - largest)
+        log_weights[k] = total
+    wanted = uniform(rng) * total
+    for k in range(count - 1):
+        if wanted < log_weights[k]:
+            return k
+    return count - 1
+
+
+@kernel
+def _turn_path(upper, first, second, data, tree, work):
+    """Turn the nodes between the place that was left and half-edge `upper` towards the latter."""
+    filled = 1
+    work.stack[0] = upper
+    while True:
+        above = work.up[node_of(work.stack[filled - 1], data.n)]
+        if above in (first, second):
+            break
+        work.stack[filled] = tree.twin[above]
+        filled += 1
+    for k in range(filled - 1, -1, -1):
+        turn_node(work.stack[k], data, tree)
+
+
+@kernel
+def regraft(h, log_likelihood, beta, rng, counters, data, tree, work):
+    """Take off the subtree at h's node and join it again anywhere; returns the log-likelihood."""
+    if tree.twin[h] >= 3 * (data.n - 2):
+        return log_likelihood
+    port_1 = next_port(tree.twin[h])
+    port_2 = next_port(port_1)
+    first, second = tree.twin[port_1], tree.twin[port_2]
+    merged = tree.length[port_1] + tree.length[port_2]
+    u = node_of(h, data.n)
+    store_message(u, tree.length[h], data, tree, work.stem)
+    found = _list_grafts(first, second, merged, tree.log_scale[u], beta, rng, data, tree, work)
+    work.log_weights[0] = np.log(merged) + beta * log_likelihood
+    counters[4] += 1
+    chosen = _draw_index(work.log_weights, found, rng)
+    if chosen == 0:
+        return log_likelihood
+    counters[5] += 1
+    lower = work.places[chosen]
+    upper, t = tree.twin[lower], tree.length[lower]
+    link(first, second, merged, tree)
+    _turn_path(upper, first, second, data, tree, work)
+    if uniform(rng) < 0.5:
+        port_1, port_2 = port_2, port_1
+    link(port_1, upper, work.positions[chosen] * t, tree)
+    link(port_2, lower, (1.0 - work.positions[chosen]) * t, tree)
+    turn_node(tree.twin[h], data, tree)
+    return work.values[chosen]

@@ -1,0 +1,278 @@
+"""Partial likelihoods of one tree as seen from one edge, under JC69, for a Markov chain that walks over the
+edges.
+
+The chain stands on an edge, its *focus*. Every internal node keeps one partial, that of the subtree on the
+side away from the focus. A step to a neighbouring edge turns one node round, so it costs one partial,
+whatever the size of the tree; and a change at the focus is evaluated from the partials around it, with
+nothing stored before it is accepted.
+
+Layout
+    nodes        0 ... n-1 taxa, n ... 2n-3 internal, in no order
+    half-edges   internal node v has 3(v-n), 3(v-n)+1, 3(v-n)+2; taxon k has 3(n-2)+k. twin int64 [H] is the
+                 other half of the edge, length float64 [H] its length (the same on both halves), H = 4n-6
+    partial      float64 [(n-2) * 4 * P], of each internal node P/8 vectors of 8 patterns for each of 4
+                 states; P counts the padding
+    log_scale    float64 [2n-2] sum over patterns of weight times the logarithm of what the partial was
+                 divided by, over the whole subtree; 0 at taxa
+    rows         float64 [4 * P], for the focus edge: likelihoods are exp(-4t/3) rows[0] + (1 - exp(-4t/3))
+                 rows[1 + k] for arrangement k of the four subtrees around it
+
+Counts, codes and weights are those of kernels/likelihood.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vbpi_mix.accelerate import inline_kernel, kernel
+from vbpi_mix.kernels.simd import (
+    LANES,
+    LOG_TWO,
+    binary_exponent,
+    inverse_power_of_two,
+    splat,
+    vload,
+    vlog,
+    vmax,
+    vstore,
+    vsum,
+    where_bit,
+)
+from vbpi_mix.phylo.models.kernels.jukes_cantor import BLOCK, VECTORS
+
+
+class Data(NamedTuple):
+    """Packed site patterns (kernels/likelihood.py): counts float64, codes uint8, weights float64 [P]."""
+
+    n: int
+    counts: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray
+
+
+class Tree(NamedTuple):
+    """A tree and its partials (head of this file)."""
+
+    twin: np.ndarray
+    length: np.ndarray
+    partial: np.ndarray
+    log_scale: np.ndarray
+
+
+_A, _C, _G, _T = (np.uint8(x) for x in (1, 2, 4, 8))
+_STATES = 4
+_NODE_VECTOR = _STATES * LANES
+
+
+@inline_kernel
+def node_of(h, n):
+    """The node at which a half-edge is."""
+    return n + h // 3 if h < 3 * (n - 2) else h - 3 * (n - 2)
+
+
+@inline_kernel
+def next_port(h):
+    """The next half-edge around an internal node."""
+    return h + 1 if h % 3 < 2 else h - 2
+
+
+@kernel
+def decay(t):
+    """exp(-4t/3) and (1 - exp(-4t/3)) / 4: P(t) = decay I + shared J."""
+    change = np.expm1(-4.0 / 3.0 * t)
+    return 1.0 + change, -0.25 * change
+
+
+@inline_kernel
+def _place(v, j, data):
+    """Where vector j of the partial of an internal node begins."""
+    return (v - data.n) * _STATES * data.weights.shape[0] + j * _NODE_VECTOR
+
+
+@kernel
+def _partial(v, j, data, partial):
+    """Vector j of the partial of a node: one vector for each state."""
+    if v < data.n:
+        code = vload(data.codes, ((j // VECTORS) * data.n + v) * BLOCK + (j % VECTORS) * LANES)
+        one, zero = splat(1.0), splat(0.0)
+        x0, x1 = where_bit(code, _A, one, zero), where_bit(code, _C, one, zero)
+        x2, x3 = where_bit(code, _G, one, zero), where_bit(code, _T, one, zero)
+    else:
+        at = _place(v, j, data)
+        x0, x1 = vload(partial, at), vload(partial, at + LANES)
+        x2, x3 = vload(partial, at + 2 * LANES), vload(partial, at + 3 * LANES)
+    return x0, x1, x2, x3
+
+
+@kernel
+def _message(v, j, data, partial, e, shared):
+    """P(t) applied to vector j of the partial of a node."""
+    if v < data.n:
+        at = ((j // VECTORS) * data.n + v) * BLOCK + (j % VECTORS) * LANES
+        no = shared * vload(data.counts, at)
+        yes = no + e
+        code = vload(data.codes, at)
+        m0, m1 = where_bit(code, _A, yes, no), where_bit(code, _C, yes, no)
+        m2, m3 = where_bit(code, _G, yes, no), where_bit(code, _T, yes, no)
+    else:
+        at = _place(v, j, data)
+        x0, x1 = vload(partial, at), vload(partial, at + LANES)
+        x2, x3 = vload(partial, at + 2 * LANES), vload(partial, at + 3 * LANES)
+        no = shared * ((x0 + x1) + (x2 + x3))
+        m0, m1, m2, m3 = no + e * x0, no + e * x1, no + e * x2, no + e * x3
+    return m0, m1, m2, m3
+
+
+@inline_kernel
+def _store(target, at, x0, x1, x2, x3):
+    vstore(target, at, x0)
+    vstore(target, at + LANES, x1)
+    vstore(target, at + 2 * LANES, x2)
+    vstore(target, at + 3 * LANES, x3)
+
+
+@kernel
+def turn_node(h, data, tree):
+    """Partial of the internal node at half-edge h, of all that lies away from h's edge."""
+    g1 = next_port(h)
+    g2 = next_port(g1)
+    v, a, b = node_of(h, data.n), node_of(tree.twin[g1], data.n), node_of(tree.twin[g2], data.n)
+    decay_a, shared_a = decay(tree.length[g1])
+    decay_b, shared_b = decay(tree.length[g2])
+    ea, sa, eb, sb = splat(decay_a), splat(shared_a), splat(decay_b), splat(shared_b)
+    removed = splat(0.0)
+    for j in range(data.weights.shape[0] // LANES):
+        a0, a1, a2, a3 = _message(a, j, data, tree.partial, ea, sa)
+        b0, b1, b2, b3 = _message(b, j, data, tree.partial, eb, sb)
+        x0, x1, x2, x3 = a0 * b0, a1 * b1, a2 * b2, a3 * b3
+        largest = vmax(vmax(x0, x1), vmax(x2, x3))
+        factor = inverse_power_of_two(largest)
+        removed = removed + vload(data.weights, j * LANES) * binary_exponent(largest)
+        _store(tree.partial, _place(v, j, data), x0 * factor, x1 * factor, x2 * factor, x3 * factor)
+    tree.log_scale[v] = tree.log_scale[a] + tree.log_scale[b] + LOG_TWO * vsum(removed)
+
+
+@kernel
+def copy_partial(v, to, data, tree, down):
+    """Write the partial of any node to the place of internal node `to` in another array."""
+    for j in range(data.weights.shape[0] // LANES):
+        x0, x1, x2, x3 = _partial(v, j, data, tree.partial)
+        _store(down, _place(to, j, data), x0, x1, x2, x3)
+
+
+@kernel
+def store_message(v, t, data, tree, stem):
+    """Write P(t) applied to the partial of a node to `stem` float64 [4 * P]."""
+    decay_v, shared_v = decay(t)
+    e, s = splat(decay_v), splat(shared_v)
+    for j in range(data.weights.shape[0] // LANES):
+        x0, x1, x2, x3 = _message(v, j, data, tree.partial, e, s)
+        _store(stem, j * _NODE_VECTOR, x0, x1, x2, x3)
+
+
+@kernel
+def fill_two_rows(u, v, data, tree, rows):
+    """Rows 0 and 1 of the edge between u and v."""
+    width = data.weights.shape[0]
+    for j in range(width // LANES):
+        u0, u1, u2, u3 = _partial(u, j, data, tree.partial)
+        v0, v1, v2, v3 = _partial(v, j, data, tree.partial)
+        sums = ((u0 + u1) + (u2 + u3)) * ((v0 + v1) + (v2 + v3))
+        vstore(rows, j * LANES, splat(0.25) * ((u0 * v0 + u1 * v1) + (u2 * v2 + u3 * v3)))
+        vstore(rows, width + j * LANES, splat(0.0625) * sums)
+
+
+@kernel
+def fill_four_rows(h, data, tree, rows):
+    """Rows of an internal edge: of the arrangement there is (ab|cd), and of (ac|bd) and (ad|cb).
+
+    h: a half of the edge; a, b are the neighbours of its node, in the order of the ports after h, and c, d
+    those at the other end. Under JC69 the three differ in one sum only. Returns the scale of the four
+    together.
+    """
+    width, n = data.weights.shape[0], data.n
+    ha, hc = next_port(h), next_port(tree.twin[h])
+    hb, hd = next_port(ha), next_port(hc)
+    a, b = node_of(tree.twin[ha], n), node_of(tree.twin[hb], n)
+    c, d = node_of(tree.twin[hc], n), node_of(tree.twin[hd], n)
+    decay_a, shared_a = decay(tree.length[ha])
+    decay_b, shared_b = decay(tree.length[hb])
+    decay_c, shared_c = decay(tree.length[hc])
+    decay_d, shared_d = decay(tree.length[hd])
+    ea, sa, eb, sb = splat(decay_a), splat(shared_a), splat(decay_b), splat(shared_b)
+    ec, sc, ed, sd = splat(decay_c), splat(shared_c), splat(decay_d), splat(shared_d)
+    sixteenth = splat(0.0625)
+    for j in range(width // LANES):
+        a0, a1, a2, a3 = _message(a, j, data, tree.partial, ea, sa)
+        b0, b1, b2, b3 = _message(b, j, data, tree.partial, eb, sb)
+        c0, c1, c2, c3 = _message(c, j, data, tree.partial, ec, sc)
+        d0, d1, d2, d3 = _message(d, j, data, tree.partial, ed, sd)
+        p0, p1, p2, p3 = a0 * b0, a1 * b1, a2 * b2, a3 * b3
+        q0, q1, q2, q3 = c0 * d0, c1 * d1, c2 * d2, c3 * d3
+        at = j * LANES
+        vstore(rows, at, splat(0.25) * ((p0 * q0 + p1 * q1) + (p2 * q2 + p3 * q3)))
+        sums = ((p0 + p1) + (p2 + p3)) * ((q0 + q1) + (q2 + q3))
+        vstore(rows, width + at, sixteenth * sums)
+        left = (a0 * c0 + a1 * c1) + (a2 * c2 + a3 * c3)
+        right = (b0 * d0 + b1 * d1) + (b2 * d2 + b3 * d3)
+        vstore(rows, 2 * width + at, sixteenth * (left * right))
+        left = (a0 * d0 + a1 * d1) + (a2 * d2 + a3 * d3)
+        right = (b0 * c0 + b1 * c1) + (b2 * c2 + b3 * c3)
+        vstore(rows, 3 * width + at, sixteenth * (left * right))
+    return tree.log_scale[a] + tree.log_scale[b] + tree.log_scale[c] + tree.log_scale[d]
+
+
+@kernel
+def edge_log_likelihood(rows, arrangement, t, weights):
+    """Log-likelihood, but for the scale, with length t at the focus and one of the arrangements around it."""
+    width = weights.shape[0]
+    decay_t, shared_t = decay(t)
+    e, s = splat(decay_t), splat(4.0 * shared_t)
+    other = (1 + arrangement) * width
+    total = splat(0.0)
+    for j in range(width // LANES):
+        at = j * LANES
+        likelihood = e * vload(rows, at) + s * vload(rows, other + at)
+        total = total + vload(weights, at) * vlog(likelihood)
+    return vsum(total)
+
+
+@kernel
+def graft_log_likelihood(
+    x, y, sister, store, t_y, t_sister, t_upper, t_lower, data, tree, down, down_scale, stem
+):
+    """Log-likelihood, but for the scale of the grafted subtree, with the stem joined to the edge above x.
+
+    y: the node above x; `down`: the partial of all that lies above y, seen from y's parent, t_y away; sister:
+    the other node below y. t_upper, t_lower: the two parts of the edge above x. Where `store`, the partial of
+    all that lies above x, seen from y, goes to the place of x in `down`; its scale goes to down_scale[x] in
+    any case.
+    """
+    decay_y, shared_y = decay(t_y)
+    decay_z, shared_z = decay(t_sister)
+    decay_u, shared_u = decay(t_upper)
+    decay_l, shared_l = decay(t_lower)
+    ey, sy, ez, sz = splat(decay_y), splat(shared_y), splat(decay_z), splat(shared_z)
+    eu, su, el, sl = splat(decay_u), splat(shared_u), splat(decay_l), splat(shared_l)
+    total, removed = splat(0.0), splat(0.0)
+    for j in range(data.weights.shape[0] // LANES):
+        y0, y1, y2, y3 = _message(y, j, data, down, ey, sy)
+        z0, z1, z2, z3 = _message(sister, j, data, tree.partial, ez, sz)
+        x0, x1, x2, x3 = y0 * z0, y1 * z1, y2 * z2, y3 * z3
+        largest = vmax(vmax(x0, x1), vmax(x2, x3))
+        factor = inverse_power_of_two(largest)
+        weight = vload(data.weights, j * LANES)
+        removed = removed + weight * binary_exponent(largest)
+        x0, x1, x2, x3 = x0 * factor, x1 * factor, x2 * factor, x3 * factor
+        if store:
+            _store(down, _place(x, j, data), x0, x1, x2, x3)
+        no = su * ((x0 + x1) + (x2 + x3))
+        l0, l1, l2, l3 = _message(x, j, data, tree.partial, el, sl)
+        s0, s1, s2, s3 = _partial(data.n, j, data, stem)
+        there = (no + eu * x0) * l0 * s0 + (no + eu * x1) * l1 * s1
+        there = there + ((no + eu * x2) * l2 * s2 + (no + eu * x3) * l3 * s3)
+        total = total + weight * vlog(splat(0.25) * there)
+    down_scale[x] = down_scale[y] + tree.log_scale[sister] + LOG_TWO * vsum(removed)
+    return vsum(total) + down_scale[x] + tree.log_scale[x]

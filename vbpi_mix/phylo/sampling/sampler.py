@@ -1,0 +1,264 @@
+"""A tree sample by Markov chain Monte Carlo: several independent runs on the target that fits use.
+
+Each run holds chains of several temperatures (Geyer 1991; Altekar et al. 2004, "Parallel Metropolis coupled
+Markov chain Monte Carlo for Bayesian phylogenetic inference"); the coldest samples the posterior, and trees
+of the warmer ones count with the weight likelihood^(1 - beta), which makes them samples of the posterior too.
+Runs start from independent random trees and are compared by the average standard deviation of split
+frequencies (ASDSF). The moves, and why they keep the target: kernels/mcmc_moves.py; choices and measurements:
+docs/tree-samples.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.sampling.chains import Chains, Kept
+from vbpi_mix.phylo.sbn.coverage import coverage
+from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
+
+# Walks around the tree that are given to setting the sizes of steps; their trees are not kept.
+TUNING_WALKS = 40
+# Share of the kept trees, from the front, that is cut as burn-in.
+BURN_IN = 0.25
+_FIRST_CHECK = 400
+_CHECK_GROWTH = 1.4
+_WANTED_ACCEPTANCE = 0.4
+
+
+@dataclass(frozen=True)
+class McmcOptions:
+    """How long, how many, from which seed.
+
+    seconds: wall-clock budget, None for none. generations: of each chain; given, exactly these are made
+    (rounded up to whole rounds) and nothing else ends the runs. asdsf, agreement: else they end when the
+    ASDSF is at most this and the agreement at least this; an asdsf of None never ends them. runs: independent
+    runs. temperatures: chains of each; chain k has the likelihood to the power 1 / (1 + heating k).
+    regraft_share: of the generations that try a regraft. steps: generations between exchanges, at which trees
+    are kept. keep: trees kept of each run, at most.
+    """
+
+    seconds: float | None = 60.0
+    generations: int | None = None
+    asdsf: float | None = 0.01
+    agreement: float = 0.98
+    runs: int = 2
+    temperatures: int = 5
+    heating: float = 0.15
+    regraft_share: float = 0.03
+    steps: int = 25
+    keep: int = 30_000
+    seed: int = 0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what makes no sense."""
+        if self.seconds is None and self.generations is None:
+            raise ConfigError("neither seconds nor generations are given; one of them must end the sampler")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ConfigError(f"seconds={self.seconds}: the time to sample must be above 0")
+        if self.generations is not None and self.generations < 1:
+            raise ConfigError(f"generations={self.generations}: at least 1 is needed")
+        if self.asdsf is not None and not 0 < self.asdsf < 1:
+            raise ConfigError(f"asdsf={self.asdsf}: the ASDSF to reach lies between 0 and 1")
+        if self.runs < 1 or self.temperatures < 1 or self.steps < 1 or self.keep < 16 * self.temperatures:
+            raise ConfigError(
+                f"runs={self.runs}, temperatures={self.temperatures}, steps={self.steps}, keep={self.keep}: "
+                "at least one of each, and 16 trees kept of every chain"
+            )
+        if not self.heating >= 0 or not 0 <= self.regraft_share <= 1:
+            raise ConfigError(
+                f"heating={self.heating}, regraft_share={self.regraft_share}: heating is at least 0, "
+                "the share at least 0 and at most 1"
+            )
+
+
+@dataclass(frozen=True)
+class McmcReport:
+    """Where a sampler is: generations of each chain, seconds, the last ASDSF and agreement (NaN before the
+    first).
+
+    The first one, of 0 generations, comes before the kernels are compiled. share_done: of the generations or
+    the seconds that are allowed, whichever is further.
+    """
+
+    generations: int
+    seconds: float
+    asdsf: float
+    agreement: float
+    share_done: float
+    finished: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class McmcResult:
+    """The sample of all runs without their burn-in, and how it came about.
+
+    asdsf: of the runs at the end; agreement: share of a run's trees that a support of the other runs' trees
+    holds, on average; both NaN for a single run. agreed: whether they reached what was asked. acceptance:
+    share of proposals accepted by the coldest chains, and of exchanges.
+    """
+
+    sample: TreeSample
+    generations: int
+    seconds: float
+    asdsf: float
+    agreement: float
+    agreed: bool
+    acceptance: dict[str, float]
+
+
+def sample_trees(
+    target: PhyloTarget,
+    taxa: tuple[str, ...],
+    options: McmcOptions | None = None,
+    progress: Callable[[McmcReport], None] | None = None,
+) -> McmcResult:
+    """Run the chains and return their trees, with branch lengths.
+
+    taxa: names in the order of the target's patterns. With `generations` the result depends on the options
+    alone; with a budget of seconds it depends on how far the machine comes, and repeating it with the
+    generations of the result gives it again. The budget starts when the kernels are compiled. An interruption
+    (KeyboardInterrupt) leaves nothing behind.
+    """
+    options = options or McmcOptions()
+    threads = min(options.runs, options.threads or numba.get_num_threads())
+    with ThreadPoolExecutor(threads) as pool:
+        return _sample(target, tuple(taxa), options, progress or (lambda report: None), pool)
+
+
+def _sample(
+    target: PhyloTarget,
+    taxa: tuple[str, ...],
+    options: McmcOptions,
+    progress: Callable[[McmcReport], None],
+    pool: Executor,
+) -> McmcResult:
+    chains = Chains(
+        target,
+        options.runs,
+        options.temperatures,
+        options.heating,
+        options.regraft_share,
+        options.steps,
+        options.seed,
+    )
+    kept = Kept(chains, max(16, options.keep // options.temperatures))
+    progress(McmcReport(0, 0.0, float("nan"), float("nan"), 0.0))
+    _compile(chains, kept, pool)
+    start = time.perf_counter()
+    _tune(chains, kept, pool)
+    known, check_at = (float("nan"), float("nan")), _FIRST_CHECK
+    rounds = 0
+    while True:
+        kept.make_room()
+        chains.advance(kept.every, kept, pool)
+        rounds += kept.every
+        seconds = time.perf_counter() - start
+        ended = _is_over(chains.generations, seconds, kept.count, options)
+        if ended or rounds >= check_at:
+            known = _compare(_topologies(kept), None if ended else options.asdsf)
+            check_at = int(check_at * _CHECK_GROWTH) + 1
+        agreed = _agrees(known, options)
+        if ended or (agreed and options.generations is None):
+            break
+        progress(McmcReport(chains.generations, seconds, *known, _share_done(chains.generations, seconds, options)))
+    sample = _tree_sample(kept, taxa, options)
+    seconds = time.perf_counter() - start
+    progress(McmcReport(chains.generations, seconds, *known, share_done=1.0, finished=True))
+    return McmcResult(sample, chains.generations, seconds, *known, agreed, chains.acceptance())
+
+
+def _compile(chains: Chains, kept: Kept, pool: Executor) -> None:
+    """Have everything compiled that the sampler calls, so that no time is lost in the budget."""
+    chains.advance(0, kept, pool)
+    some = random_topologies(chains.n_taxa, 2, np.random.default_rng(0))
+    _compare([(unique_topologies(some)[0], np.ones(2)), (some, np.ones(2))], None)
+
+
+def _tune(chains: Chains, kept: Kept, pool: Executor) -> None:
+    """Set the windows of length proposals so that a fixed share is accepted; part of the generations."""
+    rounds = -(-TUNING_WALKS * (4 * chains.n_taxa - 6) // chains.steps)
+    for k in range(rounds):
+        chains.advance(1, kept, pool, keep=False)
+        accepted = chains.length_acceptance()
+        gain = 2.0 / (1.0 + k) ** 0.5
+        chains.window *= np.exp(gain * (accepted - _WANTED_ACCEPTANCE))
+        np.clip(chains.window, 1e-3, 20.0, out=chains.window)
+        chains.counters[:] = 0
+    chains.exchanges[:] = 0
+
+
+def _is_over(generations: int, seconds: float, count: int, options: McmcOptions) -> bool:
+    if count < 8:
+        return False
+    if options.generations is not None:
+        return generations >= options.generations
+    return options.seconds is not None and seconds >= options.seconds
+
+
+def _share_done(generations: int, seconds: float, options: McmcOptions) -> float:
+    if options.generations is not None:
+        return generations / options.generations
+    return seconds / options.seconds if options.seconds is not None else 0.0
+
+
+def _topologies(kept: Kept) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Distinct topologies of each run without its burn-in, and their weights."""
+    found = []
+    for children, weights, _ in zip(*kept.of_runs(BURN_IN), strict=True):
+        topologies, index = unique_topologies(children)
+        found.append((topologies, np.bincount(index, weights, topologies.shape[0])))
+    return found
+
+
+def _compare(runs: list[tuple[np.ndarray, np.ndarray]], asdsf: float | None) -> tuple[float, float]:
+    """ASDSF and agreement of the runs, NaN for a single one; of those above `asdsf` no agreement is worked
+    out."""
+    if len(runs) < 2:
+        return float("nan"), float("nan")
+    found = average_standard_deviation(unite(*(split_frequencies(*run) for run in runs)))
+    if asdsf is not None and found > asdsf:
+        return found, float("nan")
+    shares = []
+    for r, (children, weights) in enumerate(runs):
+        others = np.concatenate([run[0] for other, run in enumerate(runs) if other != r])
+        shares.append(coverage(build_support(others), children, weights))
+    return found, float(np.mean(shares))
+
+
+def _agrees(known: tuple[float, float], options: McmcOptions) -> bool:
+    if options.asdsf is None:
+        return False
+    return known[0] <= options.asdsf and known[1] >= options.agreement
+
+
+def _tree_sample(kept: Kept, taxa: tuple[str, ...], options: McmcOptions) -> TreeSample:
+    """All runs as one sample; each weighs the same."""
+    children, weights, lengths = kept.of_runs(BURN_IN)
+    flat = children.reshape(-1, *children.shape[2:])
+    topologies, index = unique_topologies(flat)
+    tree_weights = weights.ravel() / weights.sum()
+    mass = np.bincount(index, tree_weights, topologies.shape[0])
+    order = np.argsort(-mass, kind="stable")
+    rank = np.empty(order.size, dtype=np.int32)
+    rank[order] = np.arange(order.size, dtype=np.int32)
+    return TreeSample(
+        taxa=taxa,
+        children=topologies[order],
+        weights=mass[order],
+        tree_topology=rank[index],
+        tree_weights=tree_weights,
+        lengths=lengths.reshape(flat.shape[0], -1),
+        sources=(f"mcmc seed {options.seed}",),
+    )

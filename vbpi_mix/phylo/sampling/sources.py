@@ -1,0 +1,130 @@
+"""A tree sample from nothing but an alignment: our own sampler, or another program, and which of them to
+take.
+
+`auto` takes our own sampler, which covered more of the golden runs in a minute than what a user may have
+installed (docs/tree-samples.md has the table), and is always there; the others are taken when asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vbpi_mix import __version__
+from vbpi_mix.errors import ConfigError, TreeError
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.site_patterns import compress
+from vbpi_mix.phylo.files import write_whole
+from vbpi_mix.phylo.models.likelihood import pack_patterns
+from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
+from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
+from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.phylo.trees.trprobs import trprobs
+
+SOURCES = ("auto", "mcmc", "mrbayes", "iqtree")
+DEFAULT_SECONDS = 60.0
+DEFAULT_CHAINS = 2
+DEFAULT_ASDSF = 0.01
+
+
+def obtain_tree_sample(
+    alignment: Alignment,
+    source: str = "auto",
+    *,
+    seconds: float | None = None,
+    generations: int | None = None,
+    chains: int = DEFAULT_CHAINS,
+    asdsf: float | None = DEFAULT_ASDSF,
+    replicates: int = UFBOOT_REPLICATES,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Callable[[McmcReport], None] | None = None,
+) -> tuple[TreeSample, dict[str, Any]]:
+    """Make a tree sample of an alignment.
+
+    source: one of SOURCES. seconds: what the samplers may take (60 unless generations are given), after which
+    their trees so far are used; for IQ-TREE a limit, after which it has failed (none by default).
+    generations: of each chain of mcmc or mrbayes, instead. chains: independent runs of mcmc or mrbayes;
+    asdsf: they end when theirs is at most this. replicates: bootstrap trees of iqtree. progress: called with
+    reports of mcmc.
+
+    Returns the sample and what made it, as plain data: `source`, `program`, `version`, `options`, `seconds`,
+    `trees`, `topologies`; of samplers also `generations`, `asdsf` and `agreed` where known. Raises
+    ConfigError for options out of range, ProgramError if a program is missing, fails or takes too long.
+    """
+    if source not in SOURCES:
+        raise ConfigError(f"trees from {source!r}: choose one of {', '.join(SOURCES)}, or give tree files")
+    if seconds is not None and not seconds > 0:
+        raise ConfigError(f"seconds={seconds}: the time to sample must be above 0")
+    made_by = "mcmc" if source == "auto" else source
+    options: dict[str, Any] = {"seed": seed}
+    started = time.perf_counter()
+    if made_by == "iqtree":
+        options |= {"replicates": replicates, "seconds": seconds}
+        run = run_iqtree(alignment, replicates=replicates, seed=seed, seconds=seconds)
+    else:
+        if seconds is None and generations is None:
+            seconds = DEFAULT_SECONDS
+        options |= {"chains": chains, "seconds": seconds, "generations": generations, "asdsf": asdsf}
+        if made_by == "mrbayes":
+            run = run_mrbayes(alignment, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds)
+            if asdsf is not None and "asdsf" in run.facts:
+                run.facts["agreed"] = run.facts["asdsf"] <= asdsf
+        else:
+            run = _run_mcmc(alignment, McmcOptions(
+                seconds=seconds, generations=generations, asdsf=asdsf, runs=chains, seed=seed, threads=threads
+            ), progress)  # fmt: skip
+    facts = {
+        "source": made_by,
+        "asked_for": source,
+        "options": options,
+        "seconds": round(time.perf_counter() - started, 1),
+        "trees": int(run.sample.tree_topology.size),
+        "topologies": int(run.sample.weights.size),
+        **run.facts,
+    }
+    return run.sample, facts
+
+
+def describe_source(facts: dict[str, Any]) -> str:
+    """One line on how a sample was made, and whether its chains agreed."""
+    text = f"{facts['source']} ({facts['version']}), seed {facts['options']['seed']}"
+    if "generations" in facts:
+        text += f", {facts['generations']:,} generations"
+    if facts.get("asdsf") is not None:
+        text += f", ASDSF {facts['asdsf']:.4f}"
+    if facts.get("agreed") is False and facts["options"]["asdsf"] is not None:
+        text += "; the budget ended before the chains agreed: give more --seconds"
+    return text
+
+
+def write_trprobs(sample: TreeSample, path: str | os.PathLike[str], remark: str = "") -> None:
+    """Write topologies and their weights, whole or not at all. Raises TreeError if the file cannot be written."""
+    text = trprobs(sample.children, sample.weights, sample.taxa, f"vbpi-mix {__version__}; {remark}")
+    write_whole(Path(path), text, TreeError)
+
+
+def _run_mcmc(alignment: Alignment, options: McmcOptions, progress: Callable[[McmcReport], None] | None) -> ProgramRun:
+    target = PhyloTarget(pack_patterns(compress(alignment)))
+    result = sample_trees(target, alignment.taxa, options, progress)
+    return ProgramRun(result.sample, _mcmc_facts(result, options))
+
+
+def _mcmc_facts(result: McmcResult, options: McmcOptions) -> dict[str, Any]:
+    """Plain data; the options that are not those of obtain_tree_sample as well."""
+    settings = dataclasses.asdict(options)
+    known = {
+        "generations": result.generations,
+        "sampling_seconds": round(result.seconds, 1),
+        "agreed": result.agreed,
+        "acceptance": {name: round(share, 4) for name, share in result.acceptance.items()},
+        "settings": {name: settings[name] for name in ("temperatures", "heating", "regraft_share", "steps", "keep")},
+    }
+    if options.runs > 1:
+        known |= {"asdsf": result.asdsf, "agreement": result.agreement}
+    return {"program": "vbpi-mix", "version": f"vbpi-mix {__version__}", **known}

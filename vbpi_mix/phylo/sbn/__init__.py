@@ -1,0 +1,1 @@
+"""Subsplit supports and subsplit Bayesian networks."""

@@ -1,0 +1,1 @@
+"""Kernels over supports, encoded topologies and networks."""

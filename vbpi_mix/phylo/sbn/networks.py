@@ -1,0 +1,103 @@
+"""Subsplit Bayesian networks: their probabilities from logits, and fits to a weighted tree sample."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vbpi_mix.phylo.sbn.kernels import subsplits as kernels
+from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
+
+# Pseudo-count of EM, as a share of the least weight of a topology: no PCSP of the support ends at probability zero.
+EM_PSEUDO_COUNT = 1e-3
+
+
+def normalise(logits: np.ndarray, support: SubsplitSupport) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities and probabilities float64 [A, n_params] of logits, group by group."""
+    log_probabilities, probabilities = np.zeros(logits.shape), np.empty(logits.shape)
+    kernels.normalise_groups(logits, support.groups, log_probabilities, probabilities)
+    return log_probabilities, probabilities
+
+
+def log_probability(logits: np.ndarray, support: SubsplitSupport, encoded: EncodedTopologies) -> np.ndarray:
+    """log q_a(tau) float64 [T, A] of encoded topologies under logits [A, n_params]; -inf outside the support."""
+    log_probabilities, _ = normalise(logits, support)
+    return _log_q(log_probabilities, encoded)[0]
+
+
+def _log_q(log_probabilities: np.ndarray, encoded: EncodedTopologies) -> tuple[np.ndarray, np.ndarray]:
+    components = np.arange(log_probabilities.shape[0])
+    log_q = np.empty((len(encoded), components.size))
+    rooting = np.empty((len(encoded), components.size, encoded.splits.shape[1]))
+    kernels.log_q_forward(encoded.children, encoded.parameters, log_probabilities, components, log_q, rooting)
+    return log_q, rooting
+
+
+def draw_topologies(
+    probabilities: np.ndarray, support: SubsplitSupport, component: np.ndarray, uniforms: np.ndarray
+) -> EncodedTopologies:
+    """Topologies drawn from SBNs; tree t from component[t].
+
+    probabilities float64 [A, n_params]; component int64 [T]; uniforms float64 [T, n-1] in [0, 1).
+    """
+    encoded = EncodedTopologies.empty(component.size, support.n_taxa)
+    kernels.draw_topologies(
+        probabilities, component, uniforms, support.arrays, encoded.children, encoded.splits, encoded.tripartitions,
+        encoded.entries, encoded.parameters, encoded.rows,
+    )  # fmt: skip
+    return encoded
+
+
+def fit_simple_average(support: SubsplitSupport, encoded: EncodedTopologies, weights: np.ndarray) -> np.ndarray:
+    """Logits [n_params] of the simple average estimate: PCSP frequencies with every rooting equally likely.
+
+    weights float64 [U] of the topologies. Zhang and Matsen (2018), "Generalizing tree probability estimation via
+    Bayesian networks", section 3.3.
+    """
+    rooting = np.zeros(encoded.splits.shape)
+    rooting[:, 1:] = 1.0 / (encoded.splits.shape[1] - 1)
+    return _logits_of_counts(_expected_counts(support, encoded, rooting, weights), support)
+
+
+def fit_em(
+    support: SubsplitSupport,
+    encoded: EncodedTopologies,
+    weights: np.ndarray,
+    iterations: int = 100,
+    tolerance: float = 1e-6,
+) -> np.ndarray:
+    """Logits [n_params] of the maximum likelihood estimate by expectation maximisation over the root edge.
+
+    Starts from the simple average; stops when the mean log-likelihood of the sample rises by less than `tolerance`.
+    Zhang and Matsen (2018), section 3.3.
+    """
+    logits = fit_simple_average(support, encoded, weights)
+    pseudo_count = EM_PSEUDO_COUNT * weights[weights > 0].min()
+    previous = -np.inf
+    for _ in range(iterations):
+        log_probabilities, _ = normalise(logits[None], support)
+        log_q, rooting = _log_q(log_probabilities, encoded)
+        fit = float(weights @ log_q[:, 0] / weights.sum())
+        if fit - previous < tolerance:
+            break
+        previous = fit
+        counts = _expected_counts(support, encoded, np.ascontiguousarray(rooting[:, 0]), weights)
+        logits = _logits_of_counts(counts + pseudo_count, support)
+    return logits
+
+
+def _expected_counts(
+    support: SubsplitSupport, encoded: EncodedTopologies, rooting: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    counts = np.zeros(support.n_params)
+    kernels.expected_counts(encoded.children, encoded.parameters, rooting, weights, counts)
+    return counts
+
+
+def _logits_of_counts(counts: np.ndarray, support: SubsplitSupport) -> np.ndarray:
+    """log counts, centred in every group; a count of zero is taken as the smallest positive one."""
+    positive = counts > 0
+    logits = np.log(np.where(positive, counts, counts[positive].min()))
+    size = np.diff(support.group_start)
+    means = np.add.reduceat(logits, support.group_start[:-1]) / size
+    return logits - np.repeat(means, size)
+

@@ -1,0 +1,1 @@
+"""Tree shapes, their files and samples of them."""

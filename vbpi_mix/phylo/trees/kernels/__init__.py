@@ -1,0 +1,1 @@
+"""Kernels over topologies and Newick text."""

@@ -1,0 +1,201 @@
+"""Newick text to topologies and back, and what is wrong with a tree in words.
+
+`parse_newick` and `to_newick` are for single trees; files are read by `vbpi_mix.phylo.trees.files`, which
+shares the tables of labels and the messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vbpi_mix.errors import TreeError
+from vbpi_mix.phylo.trees.kernels import newick as kernels
+from vbpi_mix.phylo.trees.kernels.newick_tokens import LabelTable, fill_table
+
+_NAMED_AT_MOST = 5
+_MESSAGES = {
+    kernels.TRUNCATED: "the tree is cut short; no ';' ends it",
+    kernels.UNBALANCED: "the parentheses are unbalanced",
+    kernels.MULTIFURCATION: "a node has more than two children; only fully resolved trees can be used",
+    kernels.SINGLE_CHILD: "a node has a single child; remove the node",
+    kernels.REPEATED_TAXON: "taxon {taxon!r} is in the tree twice",
+    kernels.BAD_LENGTH: "a branch length is no finite number, at {here!r}",
+    kernels.NEGATIVE_LENGTH: "a branch length is negative, at {here!r}",
+    kernels.SOME_LENGTHS: "some branches have lengths and others have none; give all or none",
+    kernels.SYNTAX: "this is not Newick, at {here!r}",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedTrees:
+    """N trees as read: children int32 [N, n-2, 2], canonical; lengths float64 [N, E], or None."""
+
+    children: np.ndarray
+    lengths: np.ndarray | None
+
+
+class LabelReader:
+    """How labels of a file name the taxa of the alignment.
+
+    taxa: names in the order of the alignment. tokens: further labels, from a NEXUS translate block or list of
+    taxa, and the names they stand for; they take precedence over names. A label is tried as written, then
+    without its quotes, then with underscores read as blanks; where that fits two taxa, it fits none.
+    """
+
+    def __init__(self, taxa: Sequence[str], tokens: Mapping[str, str] | None = None) -> None:
+        self.taxa = tuple(taxa)
+        self.tokens = dict(tokens or {})
+        named = {name: number for number, name in enumerate(self.taxa)}
+        spaced = _without_clashes((name.replace("_", " "), number) for name, number in named.items())
+        exact = dict(named)
+        self._spaced = spaced
+        loose = dict(spaced)
+        for token, name in self.tokens.items():
+            number = named.get(name, spaced.get(name.replace("_", " "), -1))
+            exact[token] = number
+            loose[token.replace("_", " ")] = number
+        self.exact = _table(exact)
+        self.loose = _table(loose)
+
+    def parse(self, text: np.ndarray, starts: np.ndarray, stops: np.ndarray, where: str) -> ParsedTrees:
+        """Trees at starts[i]:stops[i] (int64 [N]) of text (uint8).
+
+        Raises TreeError at the first tree that is no fully resolved tree on exactly the taxa; it names
+        `where`, the line and the fault.
+        """
+        n_taxa = len(self.taxa)
+        children = np.empty((starts.size, n_taxa - 2, 2), dtype=np.int32)
+        lengths = np.empty((starts.size, 2 * n_taxa - 3))
+        absent = np.empty(starts.size, dtype=np.int32)
+        fault = np.zeros(2, dtype=np.int64)
+        code, tree = kernels.parse_trees(
+            text, starts, stops, self.exact, self.loose, children, lengths, absent, fault
+        )
+        if code != kernels.PARSED:
+            line = 1 + int(np.count_nonzero(text[: fault[0]] == ord("\n")))
+            problem = self._describe(code, text, int(starts[tree]), int(stops[tree]), fault)
+            raise TreeError(f"{where}, line {line}, tree {tree + 1}: {problem}")
+        return ParsedTrees(children, None if absent.any() else lengths)
+
+    def _describe(self, code: int, text: np.ndarray, start: int, stop: int, fault: np.ndarray) -> str:
+        if code in (kernels.UNKNOWN_TAXON, kernels.MISSING_TAXON):
+            return self._describe_taxa(text[start:stop].tobytes().decode("utf-8", "replace"))
+        here = text[fault[0] : fault[0] + 20].tobytes().decode("utf-8", "replace").split("\n")[0]
+        return _MESSAGES[code].format(taxon=self.taxa[max(int(fault[1]), 0)], here=here)
+
+    def _describe_taxa(self, tree: str) -> str:
+        """Which taxa of the alignment the tree lacks, and which it has that the alignment lacks."""
+        extra, found = [], set()
+        for label in leaf_labels(tree):
+            bare = unquote(label)
+            name = self.tokens.get(label, self.tokens.get(bare, label if label in self.taxa else bare))
+            number = self._spaced.get(name.replace("_", " "))
+            if name not in self.taxa and number is not None:
+                name = self.taxa[number]
+            found.add(name)
+            if name not in self.taxa:
+                extra.append(name)
+        missing = [name for name in self.taxa if name not in found]
+        parts = []
+        if extra:
+            parts.append(f"not in the alignment: {_some(extra)}")
+        if missing:
+            parts.append(f"not in the tree: {_some(missing)}")
+        return "its taxa are not those of the alignment; " + "; ".join(parts)
+
+
+def parse_newick(text: str, taxa: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """One tree: children int32 [n-2, 2], canonical, and lengths float64 [E].
+
+    Lengths are in expected substitutions per site, None if the tree has none. The root, if it is bifurcating,
+    is forgotten, and its two branches become one. Raises TreeError if this is not one fully resolved tree on
+    exactly the n >= 3 taxa.
+    """
+    if len(taxa) < 3:
+        raise TreeError(f"Newick text: {len(taxa)} taxa given; an unrooted topology needs at least 3")
+    data = byte_array(text.encode())
+    ends = np.array([data.size + (not text.rstrip().endswith(";"))])
+    parsed = LabelReader(taxa).parse(data, np.zeros(1, dtype=np.int64), ends, "Newick text")
+    lengths = None if parsed.lengths is None else parsed.lengths[0]
+    return parsed.children[0], lengths
+
+
+def to_newick(
+    children: np.ndarray,
+    taxa: Sequence[str],
+    lengths: np.ndarray | None = None,
+    labels: Sequence[str] | None = None,
+) -> str:
+    """One topology as `(taxon0,left,right);`, unrooted, the children of the top beside taxon 0.
+
+    children: int [n-2, 2]; lengths: float [E], by the edge above each node, written in full precision;
+    labels: n-2 strings, by internal node, of which empty ones are left out. Names are quoted where they must
+    be.
+    """
+    n_taxa = len(taxa)
+    marks = [""] * (2 * n_taxa - 2)
+    if lengths is not None:
+        marks[1:] = [f":{float(length)!r}" for length in lengths]
+    names = [newick_word(label) if label else "" for label in labels or [""] * (n_taxa - 2)]
+    parts = [newick_word(name) + mark for name, mark in zip(taxa, marks, strict=False)]
+    for k in range(n_taxa - 3):
+        left, right = children[k]
+        parts.append(f"({parts[left]},{parts[right]}){names[k]}{marks[n_taxa + k]}")
+        # A long caterpillar would otherwise keep a copy of every clade's text.
+        parts[left] = parts[right] = ""
+    left, right = children[n_taxa - 3]
+    # The edge above the top is the pendant edge of taxon 0.
+    return f"({parts[0]}{marks[2 * n_taxa - 3]},{parts[left]},{parts[right]}){names[n_taxa - 3]};"
+
+
+def newick_word(name: str) -> str:
+    """The name as a Newick label: quoted if it holds blanks, quotes or punctuation of the format."""
+    if name and not re.search(r"[\s()\[\]{}:;,='\"]", name):
+        return name
+    return "'" + name.replace("'", "''") + "'"
+
+
+def byte_array(data: bytes) -> np.ndarray:
+    """The bytes as uint8 [at least 1], writable, since kernels compile anew for arrays that are not."""
+    return np.frombuffer(bytearray(data or b" "), dtype=np.uint8)
+
+
+def unquote(label: str) -> str:
+    """The label without the quotes around it; a doubled quote in it is one."""
+    if len(label) > 1 and label[0] in "'\"" and label[-1] == label[0]:
+        return label[1:-1].replace(label[0] * 2, label[0])
+    return label
+
+
+def leaf_labels(tree: str) -> list[str]:
+    """Labels that follow a parenthesis or comma, as written. Slow; for messages only."""
+    bare = re.sub(r"\[[^\]]*\]", "", tree)
+    return re.findall(r"[(,]\s*('(?:[^']|'')*'|\"[^\"]*\"|[^\s()\[\],:;]+)", bare)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_NAMED_AT_MOST])
+    return shown if len(names) <= _NAMED_AT_MOST else f"{shown} and {len(names) - _NAMED_AT_MOST} more"
+
+
+def _without_clashes(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    merged: dict[str, int] = {}
+    clashes = set()
+    for name, number in pairs:
+        if merged.setdefault(name, number) != number:
+            clashes.add(name)
+    return {name: number for name, number in merged.items() if name not in clashes}
+
+
+def _table(numbers: Mapping[str, int]) -> LabelTable:
+    words = [word.encode() for word in numbers]
+    ends = np.cumsum([0] + [len(word) for word in words], dtype=np.int64)
+    slots = np.full(1 << (2 * len(words) + 2).bit_length(), -1, dtype=np.int32)
+    letters = byte_array(b"".join(words))
+    table = LabelTable(slots, ends, letters, np.array(list(numbers.values()), dtype=np.int32))
+    fill_table(table)
+    return table
