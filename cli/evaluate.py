@@ -47,7 +47,7 @@ def command(
     import torch
 
     from vbpi_mix.evaluation import evaluate
-    from vbpi_mix.phylo.assess.divergence import normalised_perplexity, pareto_k
+    from vbpi_mix.pareto import normalised_perplexity, pareto_k
     from vbpi_mix.training.provenance import available_cores, use_threads
     from vbpi_mix.training.run_directory import RunDirectory, find_newest
     from vbpi_mix_cli.console import CountProgress, describe_elbo

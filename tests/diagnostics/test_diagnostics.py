@@ -1,18 +1,12 @@
-"""Divergence over topologies, credible sets, and the tail of importance weights."""
+"""Divergence over topologies, and credible sets."""
 
 import math
 
 import numpy as np
 import pytest
-import reference_diagnostics as reference
-import torch
-from scipy import stats
 
-from vbpi_mix.evaluation import effective_sample_size
 from vbpi_mix.phylo.assess.divergence import (
     divergence,
-    normalised_perplexity,
-    pareto_k,
     topologies_for,
 )
 
@@ -109,68 +103,3 @@ def test_estimated_number_is_near_the_true_one():
     found = topologies_for(0.5, counts / 20_000, log(p[drawn]))
     assert found.estimated
     assert found.count == pytest.approx(exact, rel=0.05)
-
-
-# Importance weights
-
-
-def test_equal_weights_are_the_best():
-    weights = np.full(400, -7000.0)
-    assert effective_sample_size(torch.from_numpy(weights)) == pytest.approx(400)
-    assert normalised_perplexity(weights) == pytest.approx(1)
-    assert pareto_k(weights) == -math.inf
-
-
-def test_one_weight_alone_is_the_worst():
-    weights = np.full(400, -np.inf)
-    weights[7] = -7000.0
-    assert effective_sample_size(torch.from_numpy(weights)) == pytest.approx(1)
-    assert normalised_perplexity(weights) == pytest.approx(1 / 400)
-    assert math.isnan(pareto_k(weights))
-
-
-def test_weights_by_hand():
-    weights = log([3.0, 1.0, 0.0]) - 5000
-    assert effective_sample_size(torch.from_numpy(weights)) == pytest.approx(16 / 10)
-    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert normalised_perplexity(weights) == pytest.approx(math.exp(entropy) / 3)
-
-
-def test_no_weight_at_all():
-    weights = np.full(100, -np.inf)
-    assert math.isnan(effective_sample_size(torch.from_numpy(weights)))
-    assert math.isnan(normalised_perplexity(weights))
-    assert math.isnan(pareto_k(weights))
-
-
-@pytest.mark.parametrize("draws", [25, 100, 1000, 4001])
-@pytest.mark.parametrize("spread", [0.1, 1.0, 3.0])
-def test_pareto_k_against_the_formulas(draws, spread):
-    weights = np.random.default_rng(draws).normal(-7000, spread, draws)
-    assert pareto_k(weights) == pytest.approx(reference.pareto_k(weights.tolist()), rel=1e-9)
-
-
-@pytest.mark.parametrize(("spread", "expected"), [(0.5, 0.12394293891455), (2.0, 0.65392776201939)])
-def test_pareto_k_of_arviz(spread, expected):
-    """Golden: arviz 0.22.0, `arviz.psislw(weights)[1]` of the same draws."""
-    weights = np.random.default_rng(5).normal(-7000, spread, 1000)
-    assert pareto_k(weights) == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize("shape", [-0.3, 0.2, 0.5, 0.7, 1.0, 1.5])
-def test_pareto_k_finds_the_shape(shape):
-    """Weights that are generalised Pareto have the tail of one; the mean over repeats is near its shape."""
-    rng = np.random.default_rng(11)
-    weights = stats.genpareto.rvs(shape, size=(20, 100_000), random_state=rng)
-    found = [pareto_k(np.log(each)) for each in weights]
-    assert np.mean(found) == pytest.approx(shape, abs=0.05)
-
-
-def test_pareto_k_does_not_depend_on_scale_or_order():
-    rng = np.random.default_rng(12)
-    weights = rng.normal(0, 2, 2000)
-    assert pareto_k(weights[rng.permutation(2000)] - 9000) == pytest.approx(pareto_k(weights), rel=1e-9)
-
-
-def test_few_draws_have_no_tail():
-    assert math.isnan(pareto_k(np.random.default_rng(1).normal(size=20)))

@@ -1,4 +1,4 @@
-"""How good a fit is: its divergence from a sample of topologies, and the tail of its importance weights."""
+"""How good a fit is: its divergence from a sample of topologies."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Pareto k-hat: shares and counts of Vehtari et al. (2024), and of Zhang and Stephens (2009).
-_TAIL_SHARE, _TAIL_FACTOR, _TAIL_AT_LEAST = 0.2, 3.0, 5
-_GRID_AT_LEAST, _GRID_SPREAD = 30, 3.0
-_PRIOR_DRAWS, _PRIOR_SHAPE = 10.0, 0.5
 _ROUNDING = 1e-12
 
 
@@ -71,60 +67,3 @@ def topologies_for(share: float, weights: np.ndarray, log_p: np.ndarray) -> Topo
     drawn = np.cumsum(weights[order]) >= share - _ROUNDING
     above = order[: int(np.argmax(drawn)) + 1]
     return TopologyCount(round(float(np.sum(weights[above] * np.exp(-log_p[above])))), True)
-
-
-def normalised_perplexity(log_weights: np.ndarray) -> float:
-    """exp(entropy of normalised weights) / N, given log weights [N]: 1/N if one has all, 1 if equal."""
-    weights = _scaled(log_weights)
-    if not weights.any():
-        return math.nan
-    shares = weights[weights > 0] / weights.sum()
-    return float(np.exp(-(shares @ np.log(shares))) / log_weights.size)
-
-
-def pareto_k(log_weights: np.ndarray) -> float:
-    """Pareto k-hat of importance weights, given their logarithms [N] (-inf: a weight of zero).
-
-    The shape of a generalised Pareto distribution fitted to the largest M = min(N/5, 3 sqrt N) weights, less
-    the largest that is not among them. Up to 0.5 their variance is finite; up to 0.7 estimates by importance
-    sampling can be relied on; above 1 not even their mean is finite. nan with fewer than 25 draws or 5
-    weights above the cutoff, and -inf if all weights of the tail are equal, which is as good as can be.
-    Vehtari, Simpson, Gelman, Yao and Gabry (2024), "Pareto smoothed importance sampling", section 3.
-    """
-    weights = np.sort(_scaled(log_weights))
-    tail = math.ceil(min(_TAIL_SHARE * weights.size, _TAIL_FACTOR * math.sqrt(weights.size)))
-    if tail < _TAIL_AT_LEAST or not weights.any():
-        return math.nan
-    cutoff = weights[-tail - 1]
-    if weights[-1] == cutoff:
-        return -math.inf
-    exceedances = weights[-tail:] - cutoff
-    exceedances = exceedances[exceedances > 0]
-    return _generalised_pareto_shape(exceedances) if exceedances.size >= _TAIL_AT_LEAST else math.nan
-
-
-def _generalised_pareto_shape(x: np.ndarray) -> float:
-    """Shape of a generalised Pareto distribution of which float64 [N], ascending and positive, is a sample.
-
-    Zhang and Stephens (2009), "A new and efficient estimation method for the generalized Pareto
-    distribution": the mean of theta over a grid, weighted by the profile likelihood, and the shape that goes
-    with it; positive is heavy here. Then a weak prior: 10 draws of shape 0.5 more (Vehtari et al. 2024,
-    appendix).
-    """
-    size = x.size
-    points = _GRID_AT_LEAST + int(math.sqrt(size))
-    quartile = x[int(size / 4 + 0.5) - 1]
-    steps = 1 - np.sqrt(points / (np.arange(1, points + 1) - 0.5))
-    theta = 1 / x[-1] + steps / (_GRID_SPREAD * quartile)
-    shapes = np.log1p(-theta[:, None] * x).mean(axis=1)
-    profile = size * (np.log(-theta / shapes) - shapes - 1)
-    posterior = np.exp(profile - profile.max())
-    mean = float(posterior @ theta / posterior.sum())
-    shape = float(np.log1p(-mean * x).mean())
-    return (size * shape + _PRIOR_DRAWS * _PRIOR_SHAPE) / (size + _PRIOR_DRAWS)
-
-
-def _scaled(log_weights: np.ndarray) -> np.ndarray:
-    """Weights with the largest as 1; all zero if the largest is."""
-    largest = log_weights.max(initial=-np.inf)
-    return np.exp(log_weights - largest) if largest > -np.inf else np.zeros(log_weights.shape)

@@ -8,11 +8,10 @@ import numpy as np
 import torch
 
 from vbpi_mix.phylo.mixture import ComponentSelection, PhyloMixture
+from vbpi_mix.phylo.report.consensus import majority_rule_newick
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
-from vbpi_mix.phylo.trees.newick import newick_word
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
-MAJORITY = 0.5
 TREES_AT_ONCE = 2_000
 
 
@@ -61,36 +60,4 @@ def consensus_newick(trees: PosteriorTrees, support: SubsplitSupport, taxa: tupl
     count = np.bincount(flat, minlength=support.n_splits)
     mean = np.bincount(flat, lengths, minlength=support.n_splits) / np.maximum(count, 1)
     frequency = count / trees.splits.shape[0]
-    kept = [s for s in range(support.n_splits) if frequency[s] > MAJORITY]
-    members = {s: _members(support.split_bits[s]) for s in kept}
-    # Splits are sorted by size, so the first larger clade that holds a clade is its parent; the last is everything
-    # but taxon 0.
-    below: dict[int, list[int]] = {s: [] for s in kept}
-    for i, s in enumerate(kept[:-1]):
-        parent = next(larger for larger in kept[i + 1 :] if members[s] < members[larger])
-        below[parent].append(s)
-    top = kept[-1]
-    inner = ",".join(_clade(s, below, members, mean, frequency, taxa) for s in below[top])
-    return f"({newick_word(taxa[0])}:{mean[top]:.8g},{inner});\n"
-
-
-def _clade(
-    split: int,
-    below: dict[int, list[int]],
-    members: dict[int, frozenset[int]],
-    mean: np.ndarray,
-    frequency: np.ndarray,
-    taxa: tuple[str, ...],
-) -> str:
-    if len(members[split]) == 1:
-        return f"{newick_word(taxa[min(members[split])])}:{mean[split]:.8g}"
-    inner = ",".join(_clade(s, below, members, mean, frequency, taxa) for s in below[split])
-    return f"({inner}){frequency[split]:.4g}:{mean[split]:.8g}"
-
-
-def _members(bits: np.ndarray) -> frozenset[int]:
-    return frozenset(
-        64 * word + bit for word, value in enumerate(bits) for bit in range(64) if int(value) >> bit & 1
-    )
-
-
+    return majority_rule_newick(support.split_bits, frequency, mean, taxa)
