@@ -9,6 +9,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DOMAINS = {"estimators", "phylo", "toy", "image"}
+KERNEL_POLICIES = {"kernel", "inline_kernel", "parallel_kernel"}
+MOST_ARGUMENTS = 10
+# Kernels that still take more arguments, mended in a later commit.
+TOO_MANY_ARGUMENTS = {
+    "phylo/kernels/particles.py: component_gradient",
+    "phylo/models/kernels/jukes_cantor.py: _block",
+    "phylo/models/kernels/jukes_cantor.py: _downward",
+    "phylo/models/kernels/jukes_cantor.py: _turn",
+    "phylo/models/kernels/jukes_cantor.py: _upward",
+    "phylo/sampling/kernels/chains.py: advance",
+    "phylo/sampling/kernels/chains.py: run_chain",
+    "phylo/sampling/kernels/partials.py: graft_log_likelihood",
+}
 
 
 def imported(path):
@@ -81,6 +94,53 @@ def test_imports_are_acyclic():
 
     for name in sorted(graph):
         visit(name)
+
+
+def sources():
+    """Every file of the library: its name, its syntax tree and whether it defines kernels."""
+    for path in sorted((ROOT / "vbpi_mix").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+        has_kernels = any(KERNEL_POLICIES & {ast.unparse(d) for d in node.decorator_list} for node in functions)
+        yield path.relative_to(ROOT / "vbpi_mix"), tree, has_kernels
+
+
+def test_no_function_beside_kernels_takes_more_than_ten_arguments():
+    """In every file of a kernels room, and in every other file that defines kernels."""
+    found = set()
+    for name, tree, has_kernels in sources():
+        if not has_kernels and "kernels" not in name.parts:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                given = node.args
+                count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
+                if count > MOST_ARGUMENTS:
+                    found.add(f"{name.as_posix()}: {getattr(node, 'name', 'lambda')}")
+    assert found == TOO_MANY_ARGUMENTS
+
+
+def test_kernels_outside_their_rooms_call_none_of_another_file():
+    """The name of the cache's folder follows the kernels rooms; numba itself sees a change of the file that is cached."""
+    for name, tree, has_kernels in sources():
+        if has_kernels and "kernels" not in name.parts:
+            names = imported(ROOT / "vbpi_mix" / name)
+            assert not any(".kernels" in other for other in names), name
+            brought = {
+                alias.asname or alias.name
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vbpi_mix")
+                for alias in node.names
+            }
+            assert brought <= KERNEL_POLICIES | {"set_threads"}, (name, brought)
+
+
+def test_vectors_have_the_same_functions_with_the_compiler_and_without():
+    tree = ast.parse((ROOT / "vbpi_mix" / "kernels" / "simd.py").read_text(encoding="utf-8"))
+    (choice,) = (node for node in tree.body if isinstance(node, ast.If))
+    plain = {node.name for node in choice.body if isinstance(node, ast.FunctionDef)}
+    compiled = {node.name for node in choice.orelse if isinstance(node, ast.FunctionDef) and node.decorator_list}
+    assert plain == compiled
 
 
 def test_every_documented_command_exists_and_has_a_row():

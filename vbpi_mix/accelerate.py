@@ -5,8 +5,8 @@ components). Reassociation and contraction are allowed because sums over pattern
 their meaning, since a log-probability of minus infinity is an ordinary value here.
 
 numba notices a change of the file that defines a cached kernel, but not of the files whose kernels it calls. So the
-cache is a folder of its own for every state of the kernel sources, in the user's cache; NUMBA_CACHE_DIR, where it is
-set, is left alone.
+cache is a folder of its own for every state of the `kernels` rooms, in the user's cache; NUMBA_CACHE_DIR, where it is
+set, is left alone. A kernel that stands elsewhere calls none of another file (tests/test_architecture.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 
 
 def _source_digest() -> str:
-    """Digest of this file and of every kernel file."""
+    """Digest of this file and of every file of a `kernels` room."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for source in [Path(__file__), *sorted(package.glob("**/kernels/*.py"))]:

@@ -34,7 +34,7 @@ def test_support_is_that_of_every_rooting(n_taxa, count):
 
 def logits_by_name(support, topologies, logits):
     """The same logits keyed by frozensets, found by following each topology's own parameter numbers."""
-    from vbpi_mix.phylo.sbn.kernels import subsplits as kernels
+    from vbpi_mix.phylo.sbn.kernels import encoding as kernels
 
     encoded = support.encode(topologies)
     everyone = frozenset(range(support.n_taxa))

@@ -1,6 +1,6 @@
 """One pass over the particles of a training step, and one over the components for its gradient.
 
-The parts are in subsplits.py and branches.py; here they are put together, so that a step enters parallel code once on
+The parts are in sbn/kernels and branches/kernels; here they are put together, so that a step enters parallel code once on
 the way forward and once on the way back, and not at all where the work is less than waking a thread. Each particle, and
 each component of the gradient, is worked on by one thread in one order: the number of threads changes no digit.
 """
@@ -14,7 +14,10 @@ from numba import prange
 
 from vbpi_mix.accelerate import kernel, parallel_kernel
 from vbpi_mix.phylo.branches.kernels.lognormal import base_gradient, base_tree
-from vbpi_mix.phylo.sbn.kernels.subsplits import draw_tree, log_q_gradient, log_q_tree, number_parameters
+from vbpi_mix.phylo.sbn.kernels.counts import log_q_gradient
+from vbpi_mix.phylo.sbn.kernels.draw import draw_tree
+from vbpi_mix.phylo.sbn.kernels.encoding import number_parameters
+from vbpi_mix.phylo.sbn.kernels.log_probability import log_q_tree
 
 
 class Particles(NamedTuple):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbpi_mix.phylo.sbn.kernels import subsplits as kernels
+from vbpi_mix.phylo.sbn.kernels import counts, draw
+from vbpi_mix.phylo.sbn.kernels.log_probability import log_q_forward
+from vbpi_mix.phylo.sbn.kernels.normalise import normalise_groups
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
 # Pseudo-count of EM, as a share of the least weight of a topology: no PCSP of the support ends at probability zero.
@@ -14,7 +16,7 @@ EM_PSEUDO_COUNT = 1e-3
 def normalise(logits: np.ndarray, support: SubsplitSupport) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities and probabilities float64 [A, n_params] of logits, group by group."""
     log_probabilities, probabilities = np.zeros(logits.shape), np.empty(logits.shape)
-    kernels.normalise_groups(logits, support.groups, log_probabilities, probabilities)
+    normalise_groups(logits, support.groups, log_probabilities, probabilities)
     return log_probabilities, probabilities
 
 
@@ -28,7 +30,7 @@ def _log_q(log_probabilities: np.ndarray, encoded: EncodedTopologies) -> tuple[n
     components = np.arange(log_probabilities.shape[0])
     log_q = np.empty((len(encoded), components.size))
     rooting = np.empty((len(encoded), components.size, encoded.splits.shape[1]))
-    kernels.log_q_forward(encoded.children, encoded.parameters, log_probabilities, components, log_q, rooting)
+    log_q_forward(encoded.children, encoded.parameters, log_probabilities, components, log_q, rooting)
     return log_q, rooting
 
 
@@ -40,10 +42,7 @@ def draw_topologies(
     probabilities float64 [A, n_params]; component int64 [T]; uniforms float64 [T, n-1] in [0, 1).
     """
     encoded = EncodedTopologies.empty(component.size, support.n_taxa)
-    kernels.draw_topologies(
-        probabilities, component, uniforms, support.arrays, encoded.children, encoded.splits, encoded.tripartitions,
-        encoded.entries, encoded.parameters, encoded.rows,
-    )  # fmt: skip
+    draw.draw_topologies(probabilities, component, uniforms, support.arrays, encoded.arrays)
     return encoded
 
 
@@ -80,23 +79,23 @@ def fit_em(
         if fit - previous < tolerance:
             break
         previous = fit
-        counts = _expected_counts(support, encoded, np.ascontiguousarray(rooting[:, 0]), weights)
-        logits = _logits_of_counts(counts + pseudo_count, support)
+        expected = _expected_counts(support, encoded, np.ascontiguousarray(rooting[:, 0]), weights)
+        logits = _logits_of_counts(expected + pseudo_count, support)
     return logits
 
 
 def _expected_counts(
     support: SubsplitSupport, encoded: EncodedTopologies, rooting: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    counts = np.zeros(support.n_params)
-    kernels.expected_counts(encoded.children, encoded.parameters, rooting, weights, counts)
-    return counts
+    expected = np.zeros(support.n_params)
+    counts.expected_counts(encoded.children, encoded.parameters, rooting, weights, expected)
+    return expected
 
 
-def _logits_of_counts(counts: np.ndarray, support: SubsplitSupport) -> np.ndarray:
-    """log counts, centred in every group; a count of zero is taken as the smallest positive one."""
-    positive = counts > 0
-    logits = np.log(np.where(positive, counts, counts[positive].min()))
+def _logits_of_counts(expected: np.ndarray, support: SubsplitSupport) -> np.ndarray:
+    """Logarithms of expected counts, centred in every group; a count of zero is taken as the smallest positive one."""
+    positive = expected > 0
+    logits = np.log(np.where(positive, expected, expected[positive].min()))
     size = np.diff(support.group_start)
     means = np.add.reduceat(logits, support.group_start[:-1]) / size
     return logits - np.repeat(means, size)

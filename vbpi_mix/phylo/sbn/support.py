@@ -29,7 +29,7 @@ Parameters (one logit each, in this order; a *group* is a run that is normalised
 
 Encoded topologies (T trees): children int32 [T, n-2, 2] with the children of a node in the order of its legs 1 and 2;
 splits, tripartitions, entries int32 [T, 2n-2] of each node and the edge above it (entry: from the parent's port down to
-the node); parameters int32 [T, 2n-2, 7], the columns of kernels/subsplits.py; rows int32 [T, E, 3], the features of each
+the node); parameters int32 [T, 2n-2, 7], the columns of kernels/encoding.py; rows int32 [T, E, 3], the features of each
 edge: its split, and the primary subsplit pairs at its lower and upper end (n_splits + subsplit). -1: none.
 """
 
@@ -41,7 +41,7 @@ from functools import cached_property
 import numpy as np
 
 from vbpi_mix.errors import SupportError
-from vbpi_mix.phylo.sbn.kernels import subsplits as kernels
+from vbpi_mix.phylo.sbn.kernels.encoding import COLUMNS, Encoding, SupportArrays, number_batch
 from vbpi_mix.phylo.trees.topology import clade_bitsets
 
 
@@ -65,9 +65,14 @@ class EncodedTopologies:
             splits=np.empty((n_trees, nodes), np.int32),
             tripartitions=np.empty((n_trees, nodes), np.int32),
             entries=np.empty((n_trees, nodes), np.int32),
-            parameters=np.empty((n_trees, nodes, kernels.COLUMNS), np.int32),
+            parameters=np.empty((n_trees, nodes, COLUMNS), np.int32),
             rows=np.empty((n_trees, nodes - 1, 3), np.int32),
         )
+
+    @property
+    def arrays(self) -> Encoding:
+        """What the kernels read and fill."""
+        return Encoding(self.children, self.splits, self.tripartitions, self.entries, self.parameters, self.rows)
 
     def __len__(self) -> int:
         return self.children.shape[0]
@@ -92,9 +97,9 @@ class SubsplitSupport:
     alone: np.ndarray
 
     @cached_property
-    def arrays(self) -> kernels.SupportArrays:
+    def arrays(self) -> SupportArrays:
         """What the kernels read."""
-        return kernels.SupportArrays(
+        return SupportArrays(
             split_size=self.split_size,
             legs=self.legs,
             clade_start=self.clade_start,
@@ -165,10 +170,7 @@ class SubsplitSupport:
 
     def number_parameters(self, encoded: EncodedTopologies) -> None:
         """Fill the parameter and feature numbers of topologies whose other arrays are set."""
-        kernels.number_batch(
-            encoded.children, encoded.splits, encoded.tripartitions, encoded.entries, self.arrays, encoded.parameters,
-            encoded.rows,
-        )  # fmt: skip
+        number_batch(self.arrays, encoded.arrays)
 
 
 def build_support(children: np.ndarray) -> SubsplitSupport:
