@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix_cli.outputs import check_outputs_free, write_outputs
+from vbpi_mix.files import check_free, write_whole
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.assess.comparison import Comparison, TopologyDistribution
@@ -81,7 +81,7 @@ def command(
     """
     from vbpi_mix.phylo.assess.comparison import compare
 
-    check_outputs_free([json_file if json_file != "-" else None, table_file, *_plot_files(plot)], force)
+    check_free([json_file if json_file != "-" else None, table_file, *_plot_files(plot)], force)
     first, second = _read_sides(run, samples, alignment, burn_in, draws, seed)
     result = compare(first, second)
     contents: dict[str, bytes] = {}
@@ -91,7 +91,8 @@ def command(
         contents[table_file] = _csv(result).encode()
     if plot is not None:
         contents |= dict(zip(_plot_files(plot), _plots(result), strict=True))
-    write_outputs(contents)
+    for name, content in contents.items():
+        write_whole(name, content)
     click.echo(_json(result) if json_file == "-" else _text(result), nl=json_file != "-")
 
 

@@ -66,6 +66,7 @@ def command(
 
     What it holds is what `fit` can find: see `vbpi-mix fit --trees FILE`.
     """
+    from vbpi_mix.files import check_free
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.benchmarks import find_benchmark
     from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
@@ -73,7 +74,7 @@ def command(
 
     path = find_benchmark(alignment, offline=offline) or Path(alignment)
     place = out or Path(path.name.removesuffix(".gz")).with_suffix(".trprobs")
-    _check_place(place, force)
+    check_free([place], force)
     read = read_alignment(path)
     with SamplerProgress(quiet) as progress:
         sample, facts = obtain_tree_sample(read, threads=threads or available_cores(), progress=progress, **options)
@@ -154,14 +155,3 @@ def _summary(read: Alignment, children: Any, facts: dict[str, Any], remark: str,
         share = facts["agreement"]
         lines.insert(2, f"agreement     {share:.1%} of each chain's trees lie inside the support of the others")
     return lines
-
-
-def _check_place(place: Path, force: bool) -> None:
-    from vbpi_mix.errors import TreeError
-
-    if place.is_dir():
-        raise TreeError(f"{place} is a folder: name a file with --out")
-    if place.exists() and not force:
-        raise TreeError(f"{place} exists: replace it with --force, or choose another place with --out")
-    if not place.absolute().parent.is_dir():
-        raise TreeError(f"{place} cannot be written: the folder {place.parent} does not exist")

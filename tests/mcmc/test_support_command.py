@@ -59,7 +59,7 @@ def test_a_file_is_replaced_only_on_request(folder, capsys):
     (folder / "some.trprobs").write_text("mine")
     assert run("some.fasta", *FAST) == 2
     assert capsys.readouterr().err == (
-        "error: some.trprobs exists: replace it with --force, or choose another place with --out\n"
+        "error: some.trprobs exists; choose another name, or replace it with --force\n"
     )
     assert (folder / "some.trprobs").read_text() == "mine"
     assert run("some.fasta", *FAST, "--force", "--quiet") == 0

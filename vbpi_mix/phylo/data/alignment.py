@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from vbpi_mix.errors import AlignmentError
-from vbpi_mix.phylo.files import read_bytes, write_whole
+from vbpi_mix.files import read_bytes, write_whole
 
 MISSING = 15
 _IUPAC = {

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.files import read_bytes
+from vbpi_mix.files import read_bytes
 from vbpi_mix.phylo.trees.kernels import newick_tokens as kernels
 from vbpi_mix.phylo.trees.newick import LabelReader, byte_array, unquote
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.files import read_bytes
+from vbpi_mix.files import read_bytes
 from vbpi_mix.phylo.trees.newick import leaf_labels, unquote
 
 _TREE = re.compile(r"(?i)(?<![\w.])u?tree\s+(?:\[[^\]]*\]|[^;=\[])*=\s*((?:\[[^\]]*\]\s*)*\(.*?;)", re.DOTALL)
