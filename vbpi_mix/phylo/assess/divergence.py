@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vbpi_mix.phylo.trees.credible import count_to_hold
+
 # Pareto k-hat: shares and counts of Vehtari et al. (2024), and of Zhang and Stephens (2009).
 _TAIL_SHARE, _TAIL_FACTOR, _TAIL_AT_LEAST = 0.2, 3.0, 5
 _GRID_AT_LEAST, _GRID_SPREAD = 30, 3.0
 _PRIOR_DRAWS, _PRIOR_SHAPE = 10.0, 0.5
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,10 @@ def topologies_for(share: float, weights: np.ndarray, log_p: np.ndarray) -> Topo
     the draws above the quantile, which is unbiased however few topologies were drawn.
     """
     order = np.argsort(-log_p, kind="stable")
-    reached = np.cumsum(np.exp(log_p[order])) >= share - _ROUNDING
-    if reached.any():
-        return TopologyCount(int(np.argmax(reached)) + 1, False)
-    drawn = np.cumsum(weights[order]) >= share - _ROUNDING
-    above = order[: int(np.argmax(drawn)) + 1]
+    count = count_to_hold(np.exp(log_p[order]), share)
+    if count <= log_p.size:
+        return TopologyCount(count, False)
+    above = order[: count_to_hold(weights[order], share)]
     return TopologyCount(round(float(np.sum(weights[above] * np.exp(-log_p[above])))), True)
 
 
