@@ -139,8 +139,8 @@ def _taxa(loaded: Any, alignment: str | None, run: str) -> tuple[str, ...]:
     """The names that number the taxa: of the run, else of the alignment, else of the first tree file."""
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.benchmarks import find_benchmark
+    from vbpi_mix.phylo.trees.files import read_tree_taxa
     from vbpi_mix.phylo.trees.sample import expand_paths
-    from vbpi_mix.phylo.trees.taxa import read_tree_taxa
 
     if loaded is not None:
         if alignment is not None:

@@ -321,7 +321,7 @@ def _export(problem: PhyloProblem, run: RunDirectory, seed: int) -> dict[str, fl
     from vbpi_mix.estimators import Estimator, draw_components
     from vbpi_mix.evaluation import evaluate
     from vbpi_mix.phylo.report.summaries import consensus_newick, draw_trees, topology_probabilities
-    from vbpi_mix.phylo.trees.trprobs import trprobs
+    from vbpi_mix.phylo.trees.nexus import trprobs
 
     mixture = problem.trees
     generator = torch.Generator().manual_seed(seed)

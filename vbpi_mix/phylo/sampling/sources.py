@@ -23,8 +23,8 @@ from vbpi_mix.phylo.models.likelihood import pack_patterns
 from vbpi_mix.phylo.models.posterior import PhyloTarget
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
+from vbpi_mix.phylo.trees.nexus import trprobs
 from vbpi_mix.phylo.trees.sample import TreeSample
-from vbpi_mix.phylo.trees.trprobs import trprobs
 
 SOURCES = ("auto", "mcmc", "mrbayes", "iqtree")
 DEFAULT_SECONDS = 60.0

@@ -17,7 +17,8 @@ import numpy as np
 
 from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.trees.credible import credible_set
-from vbpi_mix.phylo.trees.files import TreeFile, expand_paths, find_tree_samples, read_tree_file
+from vbpi_mix.phylo.trees.files import TreeFile, read_tree_file
+from vbpi_mix.phylo.trees.find import expand_paths, find_tree_samples
 from vbpi_mix.phylo.trees.topology import unique_topologies
 
 __all__ = ["TreeSample", "expand_paths", "find_tree_samples", "read_tree_sample"]
