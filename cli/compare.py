@@ -12,6 +12,7 @@ import click
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.files import check_free, write_whole
+from vbpi_mix_cli import options
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.assess.comparison import Comparison, TopologyDistribution
@@ -24,16 +25,6 @@ Examples:
   vbpi-mix compare run1.trprobs run2.trprobs --table splits.csv
 
 A pattern in quotes is one sample, its files averaged. What each figure means: docs/compare.md."""
-
-
-def _burn_in(context: click.Context, parameter: click.Parameter, value: str) -> float | int:
-    """A whole number of trees or a fraction."""
-    try:
-        return int(value) if value.isdigit() else float(value)
-    except ValueError:
-        raise ConfigError(
-            f"--burn-in {value}: give a fraction in [0, 1) or a whole number of trees"
-        ) from None
 
 
 @click.command("compare", epilog=_EPILOG)
@@ -53,7 +44,7 @@ def _burn_in(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option(
     "--burn-in",
     default="0",
-    callback=_burn_in,
+    callback=options.burn_in,
     metavar="N",
     help="Drop N trees, or this fraction, of each file.",
 )

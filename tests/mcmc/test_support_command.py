@@ -12,7 +12,7 @@ import pytest
 from vbpi_mix.phylo.sampling.sampler import McmcReport
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 from vbpi_mix_cli.main import main
-from vbpi_mix_cli.support import SamplerProgress
+from vbpi_mix_cli.progress import SamplerProgress
 
 TAXA = ("a", "b", "c", "d", "e", "f")
 FAST = ("--generations", "3000", "--threads", "1")
