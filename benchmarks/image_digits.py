@@ -24,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from vbpi_mix.training.files import write_bytes, write_text
+from vbpi_mix.files import write_bytes, write_text
 from vbpi_mix_cli.main import main as main_of_vbpi_mix
 
 # name: (A, S, estimator)

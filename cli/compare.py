@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix_cli.outputs import check_outputs_free, write_outputs
+from vbpi_mix.files import check_free, write_whole
+from vbpi_mix_cli import options
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.assess.comparison import Comparison, TopologyDistribution
@@ -24,16 +25,6 @@ Examples:
   vbpi-mix compare run1.trprobs run2.trprobs --table splits.csv
 
 A pattern in quotes is one sample, its files averaged. What each figure means: docs/compare.md."""
-
-
-def _burn_in(context: click.Context, parameter: click.Parameter, value: str) -> float | int:
-    """A whole number of trees or a fraction."""
-    try:
-        return int(value) if value.isdigit() else float(value)
-    except ValueError:
-        raise ConfigError(
-            f"--burn-in {value}: give a fraction in [0, 1) or a whole number of trees"
-        ) from None
 
 
 @click.command("compare", epilog=_EPILOG)
@@ -53,7 +44,7 @@ def _burn_in(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.option(
     "--burn-in",
     default="0",
-    callback=_burn_in,
+    callback=options.burn_in,
     metavar="N",
     help="Drop N trees, or this fraction, of each file.",
 )
@@ -81,7 +72,7 @@ def command(
     """
     from vbpi_mix.phylo.assess.comparison import compare
 
-    check_outputs_free([json_file if json_file != "-" else None, table_file, *_plot_files(plot)], force)
+    check_free([json_file if json_file != "-" else None, table_file, *_plot_files(plot)], force)
     first, second = _read_sides(run, samples, alignment, burn_in, draws, seed)
     result = compare(first, second)
     contents: dict[str, bytes] = {}
@@ -91,7 +82,8 @@ def command(
         contents[table_file] = _csv(result).encode()
     if plot is not None:
         contents |= dict(zip(_plot_files(plot), _plots(result), strict=True))
-    write_outputs(contents)
+    for name, content in contents.items():
+        write_whole(name, content)
     click.echo(_json(result) if json_file == "-" else _text(result), nl=json_file != "-")
 
 
@@ -138,8 +130,8 @@ def _taxa(loaded: Any, alignment: str | None, run: str) -> tuple[str, ...]:
     """The names that number the taxa: of the run, else of the alignment, else of the first tree file."""
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.benchmarks import find_benchmark
+    from vbpi_mix.phylo.trees.files import read_tree_taxa
     from vbpi_mix.phylo.trees.sample import expand_paths
-    from vbpi_mix.phylo.trees.taxa import read_tree_taxa
 
     if loaded is not None:
         if alignment is not None:

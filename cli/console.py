@@ -1,144 +1,23 @@
-"""What a training run shows on standard error: a bar on a terminal, else plain lines, or nothing (quiet)."""
+"""What commands share in speaking to a user: training shown, paths and figures in words, options that a resumed run refuses."""
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Collection
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix_cli.progress import Progress
 
 if TYPE_CHECKING:
     from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.problem import Problem
-    from vbpi_mix.training.reports import TrainingReport, TrainingResult
+    from vbpi_mix.training.reports import TrainingResult
     from vbpi_mix.training.run_directory import RunDirectory
     from vbpi_mix.training.trainer import Trainer
-
-LINE_EVERY_SECONDS = 10.0
-
-
-class Progress:
-    """A trainer's progress callback; as a context manager it leaves the terminal tidy on any exit.
-
-    On a terminal: one tqdm bar with bound, rate and time left. Piped: a line every `line_every` seconds of
-    training and one at the end. `quiet`: nothing. `note`: what is said beside the numbers, if anything.
-    """
-
-    def __init__(
-        self,
-        quiet: bool = False,
-        stream: TextIO | None = None,
-        line_every: float = LINE_EVERY_SECONDS,
-        note: str = "",
-    ) -> None:
-        self._note = note
-        self._stream = stream if stream is not None else sys.stderr
-        self._quiet = quiet
-        self._line_every = line_every
-        self._on_terminal = self._stream.isatty()
-        self._bar: Any = None
-        self._next_line: float | None = None
-        self._last: tuple[int, float] | None = None
-        self._rate = math.nan
-
-    def __call__(self, report: TrainingReport) -> None:
-        """Show a report, if it is time to."""
-        if self._quiet:
-            return
-        self._note_rate(report)
-        if self._on_terminal:
-            self._show_bar(report)
-        else:
-            self._show_line(report)
-
-    def close(self) -> None:
-        """Leave the bar as it is and go to the next line."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _note_rate(self, report: TrainingReport) -> None:
-        """Iterations per second since the report before this one (from the start, for the first)."""
-        iteration, seconds = self._last if self._last is not None else (0, 0.0)
-        if report.iteration > iteration and report.seconds > seconds:
-            self._rate = (report.iteration - iteration) / (report.seconds - seconds)
-        self._last = (report.iteration, report.seconds)
-
-    def _show_line(self, report: TrainingReport) -> None:
-        if self._next_line is None:
-            self._next_line = report.seconds - report.seconds % self._line_every + self._line_every
-        if report.finished or report.seconds >= self._next_line:
-            self._next_line = report.seconds + self._line_every
-            print(describe(report, self._rate, self._note), file=self._stream, flush=True)
-
-    def _show_bar(self, report: TrainingReport) -> None:
-        if self._bar is None:
-            self._bar = self._new_bar(report)
-        self._bar.n = report.iteration
-        self._bar.set_postfix_str(_state(report, self._rate, self._note), refresh=False)
-        self._bar.refresh()
-        if report.finished:
-            self.close()
-
-    def _new_bar(self, report: TrainingReport) -> Any:
-        from tqdm import tqdm
-
-        form = "{n:,}/{total:,} |{bar}| {postfix}" if report.iterations else "iteration {n:,}  {postfix}"
-        return tqdm(
-            total=report.iterations,
-            file=self._stream,
-            bar_format=form,
-            dynamic_ncols=True,
-            mininterval=0.0,
-        )
-
-
-def describe(report: TrainingReport, rate: float, note: str = "") -> str:
-    """One plain line on a report, `rate` being iterations per second."""
-    return f"iteration {report.iteration:,}  {_state(report, rate, note)}"
-
-
-def _state(report: TrainingReport, rate: float, note: str) -> str:
-    parts = [f"bound {report.bound:.2f}"]
-    parts.extend(f"{name} {value:.2f}" for name, value in report.metrics.items())
-    if note:
-        parts.append(f"({note})")
-    if math.isfinite(rate):
-        parts.append(f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s")
-    parts.append(f"lr {report.learning_rate:.3g}")
-    if report.beta < 1.0:
-        parts.append(f"beta {report.beta:.3f}")
-    if report.finished:
-        parts.append(f"took {clock_time(report.seconds)}")
-    elif report.seconds_left is not None:
-        parts.append(f"left {clock_time(report.seconds_left)}")
-    return "  ".join(parts)
-
-
-def clock_time(seconds: float) -> str:
-    """1:20 for 80 seconds, 2:03:04 above an hour."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
-
 
 def describe_elbo(elbo: float, standard_error: float) -> str:
     """The single-sample bound for a reader: it says little where a few draws carry it."""
@@ -205,29 +84,3 @@ def check_only_resume(allowed: Collection[str]) -> None:
         name = parameter.name or ""
         if name not in allowed and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise ConfigError(f"{parameter.opts[0]} cannot be given with --resume: the run has fixed it")
-
-
-class CountProgress:
-    """Progress of something counted, told (done, total): a tqdm bar on a terminal, nothing when piped or quiet."""
-
-    def __init__(self, what: str, quiet: bool = False) -> None:
-        self._what = what
-        self._shown = not quiet and sys.stderr.isatty()
-        self._bar: Any = None
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show how far it is."""
-        if not self._shown:
-            return
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, desc=self._what, leave=False)
-        self._bar.update(done - self._bar.n)
-
-    def __enter__(self) -> CountProgress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.close()

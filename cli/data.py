@@ -129,8 +129,8 @@ def _no_copy(name: str) -> Exception:
 
 def _copy(known: Benchmark, folder: Path, force: bool) -> Path:
     """Copy both formats into the folder, or neither; the path of the NEXUS file, or of the only one."""
+    from vbpi_mix.files import write_bytes
     from vbpi_mix.phylo.data.benchmarks import BenchmarkError, locate
-    from vbpi_mix.training.files import write_bytes
 
     found = {path for path in (locate(known.name), locate(known.name, as_fasta=True)) if path is not None}
     contents = {folder / path.name: path.read_bytes() for path in sorted(found)}

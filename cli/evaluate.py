@@ -50,8 +50,9 @@ def command(
     from vbpi_mix.pareto import normalised_perplexity, pareto_k
     from vbpi_mix.training.provenance import available_cores, use_threads
     from vbpi_mix.training.run_directory import RunDirectory, find_newest
-    from vbpi_mix_cli.console import CountProgress, describe_elbo
+    from vbpi_mix_cli.console import describe_elbo
     from vbpi_mix_cli.phylo_runs import load_run
+    from vbpi_mix_cli.progress import CountProgress
 
     directory = find_newest(command="fit") if run is None else RunDirectory.open(run)
     if run is None and not quiet:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vbpi_mix_cli.options import burn_in
+
 if TYPE_CHECKING:
     from vbpi_mix.phylo.data.alignment import Alignment
     from vbpi_mix.phylo.trees.sample import TreeSample
@@ -25,14 +27,6 @@ Examples:
 """
 
 
-def _number_or_fraction(context: click.Context, parameter: click.Parameter, value: str) -> float | int:
-    """A whole number of trees, or a fraction below 1."""
-    try:
-        return int(value) if value.isdigit() and value != "0" else float(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is neither a fraction like 0.25 nor a number of trees") from error
-
-
 @click.command("fit", epilog=EPILOG)
 @click.argument("alignment", required=False)
 @click.option("--trees", multiple=True, metavar="FILES", help="Tree sample: files or quoted globs; may be repeated.")
@@ -41,7 +35,7 @@ def _number_or_fraction(context: click.Context, parameter: click.Parameter, valu
 @click.option("--trees-seconds", type=float, default=None, help="Time for making trees.  [default: 60]")
 @click.option("--widen", type=click.Choice(["none", "nni"]), default="none", show_default=True,
               help="nni: also hold the NNI neighbours of the most frequent topologies.")
-@click.option("--burn-in", default="0", callback=_number_or_fraction, show_default=True,
+@click.option("--burn-in", default="0", callback=burn_in, show_default=True,
               help="Trees dropped from the front of each file of unweighted trees: a fraction or a number.")
 @click.option("--hpd", default=1.0, show_default=True,
               help="Share of each file kept, by its most frequent topologies (published: 0.95).")
@@ -210,7 +204,7 @@ def _read(
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample
     from vbpi_mix.phylo.trees.sample import expand_paths, find_tree_samples, read_tree_sample
-    from vbpi_mix_cli.support import SamplerProgress
+    from vbpi_mix_cli.progress import SamplerProgress
 
     alignment = read_alignment(path)
     maker = options["trees_from"]
@@ -321,7 +315,7 @@ def _export(problem: PhyloProblem, run: RunDirectory, seed: int) -> dict[str, fl
     from vbpi_mix.estimators import Estimator, draw_components
     from vbpi_mix.evaluation import evaluate
     from vbpi_mix.phylo.report.summaries import consensus_newick, draw_trees, topology_probabilities
-    from vbpi_mix.phylo.trees.trprobs import trprobs
+    from vbpi_mix.phylo.trees.nexus import trprobs
 
     mixture = problem.trees
     generator = torch.Generator().manual_seed(seed)

@@ -25,9 +25,9 @@ def command(runs: tuple[Path, ...], out: Path | None, force: bool) -> None:
     of the same A are averaged, and bars span them.
     """
     from vbpi_mix.errors import ConfigError
-    from vbpi_mix_cli.outputs import check_outputs_free, write_outputs
+    from vbpi_mix.files import check_free, write_whole
 
-    check_outputs_free([None if out is None else str(out)], force)
+    check_free([out], force)
     rows = [_row(path) for path in runs]
     if len({row["data"] for row in rows}) > 1:
         raise ConfigError(
@@ -37,7 +37,7 @@ def command(runs: tuple[Path, ...], out: Path | None, force: bool) -> None:
     for warning in _warnings([row for row in rows if row["images"] is not None]):
         click.echo(f"warning: {warning}", err=True)
     if out is not None:
-        write_outputs({str(out): _picture(rows)})
+        write_whole(out, _picture(rows))
         click.echo(f"wrote {out}")
 
 

@@ -97,7 +97,8 @@ def command(run: Path | None, device: str, threads: int | None, data: Path | Non
 def _evaluate(loaded: LoadedRun, test_images: Tensor, plan: EvaluationPlan, quiet: bool) -> ImageResults:
     """The results of the plan, kept in the run as they come."""
     from vbpi_mix.image.evaluation import evaluate_images
-    from vbpi_mix_cli.console import CountProgress, shown_path
+    from vbpi_mix_cli.console import shown_path
+    from vbpi_mix_cli.progress import CountProgress
 
     place = loaded.directory.path.absolute()
     kept = place / plan.file_name

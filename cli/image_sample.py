@@ -51,8 +51,9 @@ def command(
     from vbpi_mix.image.sampling import draw_panels
     from vbpi_mix.training.provenance import available_cores
     from vbpi_mix.training.run_directory import find_newest
-    from vbpi_mix_cli.console import CountProgress, shown_path
+    from vbpi_mix_cli.console import shown_path
     from vbpi_mix_cli.image_runs import KIND, check_device, likelihood_note, load_run
+    from vbpi_mix_cli.progress import CountProgress
     from vbpi_mix_cli.torchrun import check_one_process
 
     for option, value in (("count", count), ("originals", originals), ("components", components), ("threads", threads)):

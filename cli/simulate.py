@@ -21,17 +21,14 @@ Example:
 @click.option("--force", is_flag=True, help="Overwrite.")
 def command(taxa: int, sites: int, mean_length: float, seed: int, out: Path, force: bool) -> None:
     """Simulate an alignment under JC69 on a random tree."""
-    from vbpi_mix.errors import ConfigError
+    from vbpi_mix.files import check_free, write_whole
     from vbpi_mix.phylo.data.alignment import write_nexus
     from vbpi_mix.phylo.models.simulate import simulate_alignment
     from vbpi_mix.phylo.trees.topology import to_newick
-    from vbpi_mix.training.files import write_text
 
     tree = out.with_suffix(".nwk")
-    for place in (out, tree):
-        if place.exists() and not force:
-            raise ConfigError(f"{place} exists: choose another --out, or overwrite it with --force")
+    check_free((out, tree), force)
     alignment, children, lengths = simulate_alignment(taxa, sites, seed, mean_length)
     write_nexus(alignment, out)
-    write_text(tree, to_newick(children, alignment.taxa, lengths) + "\n")
+    write_whole(tree, to_newick(children, alignment.taxa, lengths) + "\n")
     click.echo(f"wrote {out} and {tree}")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.data.alignment import Alignment
-    from vbpi_mix.phylo.sampling.sampler import McmcReport
 
 _EPILOG = """\b
 Examples:
@@ -22,7 +19,6 @@ Examples:
 The sampler (mcmc) ends when its chains agree or when --seconds are over, whichever is first; how far it
 comes in that time depends on the machine. With --generations it gives the same trees for the same seed,
 whatever the machine's speed and the number of threads."""
-_LINE_EVERY_SECONDS = 10.0
 
 
 @click.command("support", epilog=_EPILOG, short_help="Make a tree sample of an alignment.")
@@ -66,77 +62,22 @@ def command(
 
     What it holds is what `fit` can find: see `vbpi-mix fit --trees FILE`.
     """
+    from vbpi_mix.files import check_free
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.benchmarks import find_benchmark
     from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
     from vbpi_mix.training.provenance import available_cores
+    from vbpi_mix_cli.progress import SamplerProgress
 
     path = find_benchmark(alignment, offline=offline) or Path(alignment)
     place = out or Path(path.name.removesuffix(".gz")).with_suffix(".trprobs")
-    _check_place(place, force)
+    check_free([place], force)
     read = read_alignment(path)
     with SamplerProgress(quiet) as progress:
         sample, facts = obtain_tree_sample(read, threads=threads or available_cores(), progress=progress, **options)
     remark = describe_source(facts)
     write_trprobs(sample, place, remark)
     click.echo("\n".join(_summary(read, sample.children, facts, remark, place)))
-
-
-class SamplerProgress:
-    """Progress of the sampler on standard error: a bar on a terminal, else a line every ten seconds."""
-
-    def __init__(self, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self._stream = stream if stream is not None else sys.stderr
-        self._quiet = quiet
-        self._next_line = _LINE_EVERY_SECONDS
-        self._next_refresh = 0.0
-        self._bar: Any = None
-
-    def __enter__(self) -> SamplerProgress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, report: McmcReport) -> None:
-        """Show a report, if it is time to."""
-        if self._quiet:
-            return
-        if self._stream.isatty():
-            self._show_bar(report)
-        elif report.finished or not report.generations or report.seconds >= self._next_line:
-            self._next_line = report.seconds + _LINE_EVERY_SECONDS
-            print(_describe(report), file=self._stream, flush=True)
-
-    def _show_bar(self, report: McmcReport) -> None:
-        if self._bar is None:
-            from tqdm import tqdm
-
-            self._bar = tqdm(
-                total=1.0,
-                file=self._stream,
-                bar_format="|{bar}| {postfix}",
-                dynamic_ncols=True,
-                mininterval=0.0,
-                leave=True,
-            )
-        if report.finished or report.seconds >= self._next_refresh:
-            self._next_refresh = report.seconds + 0.2
-            self._bar.n = min(1.0, report.share_done)
-            self._bar.set_postfix_str(_describe(report), refresh=False)
-            self._bar.refresh()
-
-
-def _describe(report: McmcReport) -> str:
-    from vbpi_mix_cli.console import clock_time
-
-    if report.generations == 0:
-        return "starting the sampler (the first time, its kernels are compiled)"
-    text = f"generation {report.generations:,}  {clock_time(report.seconds)}"
-    for name, value, digits in (("ASDSF", report.asdsf, 4), ("agreement", report.agreement, 3)):
-        text += "" if math.isnan(value) else f"  {name} {value:.{digits}f}"
-    return text
 
 
 def _summary(read: Alignment, children: Any, facts: dict[str, Any], remark: str, place: Path) -> list[str]:
@@ -154,14 +95,3 @@ def _summary(read: Alignment, children: Any, facts: dict[str, Any], remark: str,
         share = facts["agreement"]
         lines.insert(2, f"agreement     {share:.1%} of each chain's trees lie inside the support of the others")
     return lines
-
-
-def _check_place(place: Path, force: bool) -> None:
-    from vbpi_mix.errors import TreeError
-
-    if place.is_dir():
-        raise TreeError(f"{place} is a folder: name a file with --out")
-    if place.exists() and not force:
-        raise TreeError(f"{place} exists: replace it with --force, or choose another place with --out")
-    if not place.absolute().parent.is_dir():
-        raise TreeError(f"{place} cannot be written: the folder {place.parent} does not exist")

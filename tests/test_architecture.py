@@ -143,6 +143,20 @@ def test_vectors_have_the_same_functions_with_the_compiler_and_without():
     assert plain == compiled
 
 
+@pytest.mark.parametrize("room", ["trees", "data", "models", "sbn", "branches", "sampling", "assess", "report"])
+def test_rooms_of_phylo_import_what_they_say(room):
+    """The last line of a room's docstring names the rooms and modules of phylo that it may import."""
+    said = ast.get_docstring(ast.parse((ROOT / "vbpi_mix" / "phylo" / room / "__init__.py").read_text("utf-8")))
+    last = said.splitlines()[-1].removesuffix(".")
+    allowed = {room, *last.removeprefix("May import of phylo: ").split(", ")}
+    assert last.startswith("May import of phylo: ") or last == "Imports no other room of phylo"
+    for parts, names in modules():
+        if parts[:2] == ("phylo", room):
+            for name in names:
+                inner = name.split(".")[1:3]
+                assert inner[:1] != ["phylo"] or inner[1:] == [] or inner[1] in allowed, f"{'/'.join(parts)}: {name}"
+
+
 def test_every_documented_command_exists_and_has_a_row():
     from vbpi_mix_cli.main import COMMANDS
 

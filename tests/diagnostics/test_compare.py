@@ -14,8 +14,8 @@ from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.assess.comparison import compare, of_mixture, of_sample
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.files import read_tree_taxa
 from vbpi_mix.phylo.trees.sample import read_tree_sample
-from vbpi_mix.phylo.trees.taxa import read_tree_taxa
 from vbpi_mix.phylo.trees.topology import enumerate_topologies, to_newick
 from vbpi_mix_cli.main import main
 

@@ -12,7 +12,7 @@ import pytest
 from vbpi_mix.phylo.sampling.sampler import McmcReport
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 from vbpi_mix_cli.main import main
-from vbpi_mix_cli.support import SamplerProgress
+from vbpi_mix_cli.progress import SamplerProgress
 
 TAXA = ("a", "b", "c", "d", "e", "f")
 FAST = ("--generations", "3000", "--threads", "1")
@@ -59,7 +59,7 @@ def test_a_file_is_replaced_only_on_request(folder, capsys):
     (folder / "some.trprobs").write_text("mine")
     assert run("some.fasta", *FAST) == 2
     assert capsys.readouterr().err == (
-        "error: some.trprobs exists: replace it with --force, or choose another place with --out\n"
+        "error: some.trprobs exists; choose another name, or replace it with --force\n"
     )
     assert (folder / "some.trprobs").read_text() == "mine"
     assert run("some.fasta", *FAST, "--force", "--quiet") == 0

@@ -135,7 +135,7 @@ def errors_of(strata, spread, truth, q, repeats=150, draws=1000):
         squares.append((found - truth) ** 2)
         reported.append(variance)
         of_evidence = evidence(by)
-        evidences.append(((of_evidence.value + 7000) / of_evidence.error))
+        evidences.append((of_evidence.value + 7000) / of_evidence.error)
     return math.sqrt(np.mean(squares)), np.mean(reported) / np.mean(squares), np.std(evidences)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
 from vbpi_mix.training.reports import TrainingReport
-from vbpi_mix_cli.console import Progress, clock_time
+from vbpi_mix_cli.progress import CountProgress, Progress, clock_time
 
 
 class Terminal(io.StringIO):
@@ -76,3 +77,21 @@ def test_a_terminal_gets_a_bar(iterations):
 )
 def test_clock_time(seconds, text):
     assert clock_time(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("stream", "quiet", "shown"),
+    [(Terminal(), False, True), (Terminal(), True, False), (io.StringIO(), False, False)],
+)
+def test_a_count_is_a_bar_on_a_terminal_or_nothing(stream, quiet, shown):
+    with CountProgress("images", quiet, stream) as progress:
+        progress(1, 3)
+        progress(3, 3)
+    assert ("images:" in stream.getvalue()) == shown
+    assert ("/3" in stream.getvalue()) == shown
+    assert bool(stream.getvalue()) == shown
+
+
+def test_bars_are_drawn_in_one_module_of_the_command_line():
+    folder = Path(__file__).resolve().parents[2] / "cli"
+    assert [path.name for path in folder.glob("*.py") if "import tqdm" in path.read_text("utf-8")] == ["progress.py"]

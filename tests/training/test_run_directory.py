@@ -8,7 +8,7 @@ import os
 import pytest
 
 from vbpi_mix.errors import RunDirectoryError
-from vbpi_mix.training.files import atomic_write, write_text
+from vbpi_mix.files import atomic_write, write_text
 from vbpi_mix.training.provenance import environment, versions
 from vbpi_mix.training.run_directory import RunDirectory, find_newest, is_run
 from vbpi_mix.training.trace import TraceWriter

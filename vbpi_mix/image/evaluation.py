@@ -24,12 +24,12 @@ import torch
 from torch import Tensor
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix.files import write_text
 from vbpi_mix.image.mixture import gaussian_log_density, standard_normal_log_density
 from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import Gaussians
 from vbpi_mix.image.spec import VALID
 from vbpi_mix.parallel import ranks, sum_over_ranks
-from vbpi_mix.training.files import write_text
 
 IMAGES_AT_ONCE = 100
 # Most entries of [components at once, samples, A, B, d], what the densities of one step need.

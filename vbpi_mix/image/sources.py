@@ -20,8 +20,9 @@ from typing import Any
 import yaml
 
 from vbpi_mix import data_files
-from vbpi_mix.data_files import DATA_VARIABLE, sha256_of
+from vbpi_mix.data_files import DATA_VARIABLE
 from vbpi_mix.download import OFFLINE_VARIABLE, DownloadError, download, is_offline
+from vbpi_mix.files import sha256_of
 from vbpi_mix.image.formats import DatasetError
 
 DESCRIPTION = "images.yaml"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from vbpi_mix.errors import CheckpointError
-from vbpi_mix.training.files import atomic_write
+from vbpi_mix.files import atomic_write
 
 FORMAT = "vbpi-mix checkpoint"
 VERSION = 1

@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
+from vbpi_mix import files
 from vbpi_mix.errors import RunDirectoryError
-from vbpi_mix.training import files
 
 FORMAT = "vbpi-mix run"
 VERSION = 1
@@ -56,8 +56,7 @@ class RunDirectory:
         """
         place = Path(path)
         if not place.is_symlink() and not place.exists():
-            if not place.absolute().parent.is_dir():
-                raise RunDirectoryError(f"{place} cannot be made: the folder {place.parent} does not exist")
+            files.check_folder(place, RunDirectoryError)
             return
         if place.is_symlink() or not place.is_dir():
             raise RunDirectoryError(f"{place} exists and is not a folder: choose another place with --out")

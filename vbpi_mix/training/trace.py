@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vbpi_mix.errors import RunDirectoryError
-from vbpi_mix.training.files import write_text
+from vbpi_mix.files import write_text
 
 COLUMNS = ("iteration", "seconds", "bound", "beta", "learning_rate")
 

@@ -11,12 +11,12 @@ from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.sampling.widen import widen
 from vbpi_mix.phylo.sbn.coverage import coverage
 from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.credible import ROUNDING, credible_set
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import unique_topologies
 
 ENOUGH = 0.95
 FOLDS = 5
-_ROUNDING = 1e-12
 # Less than the weight of a tree, more than what summing the weights of a file gets wrong.
 _BETWEEN_FILES = 1e-9
 _MOST_TREES = 1_000_000
@@ -125,7 +125,7 @@ def _split_by_file(topology: np.ndarray, weights: np.ndarray, n_files: int) -> l
 
 def _single_trees(topology: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The topology of each tree of a file; a weighted one comes as often as its weight holds the smallest."""
-    if np.ptp(weights) > _ROUNDING * weights.max():
+    if np.ptp(weights) > ROUNDING * weights.max():
         positive = weights > 0
         counts = np.rint(weights[positive] / weights[positive].min())
         if counts.sum() > _MOST_TREES:
@@ -158,10 +158,8 @@ class _Builder:
     def _topologies(self, by_file: np.ndarray) -> np.ndarray:
         used = np.zeros(self.children.shape[0], dtype=bool)
         for weights in by_file:
-            order = np.argsort(-weights, kind="stable")
-            reached = np.cumsum(weights[order]) >= self.hpd * weights.sum() * (1 - _ROUNDING)
-            chosen = order[: int(np.argmax(reached)) + 1]
-            used[chosen[weights[chosen] > _ROUNDING]] = True
+            chosen = credible_set(weights, self.hpd)
+            used[chosen[weights[chosen] > ROUNDING]] = True
         if self.widen_topologies is None:
             return self.children[used]
         new = widen(self.children[used], by_file.sum(axis=0)[used], self.widen_topologies or None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_ROUNDING = 1e-12
+from vbpi_mix.phylo.trees.credible import count_to_hold
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,8 @@ def topologies_for(share: float, weights: np.ndarray, log_p: np.ndarray) -> Topo
     the draws above the quantile, which is unbiased however few topologies were drawn.
     """
     order = np.argsort(-log_p, kind="stable")
-    reached = np.cumsum(np.exp(log_p[order])) >= share - _ROUNDING
-    if reached.any():
-        return TopologyCount(int(np.argmax(reached)) + 1, False)
-    drawn = np.cumsum(weights[order]) >= share - _ROUNDING
-    above = order[: int(np.argmax(drawn)) + 1]
+    count = count_to_hold(np.exp(log_p[order]), share)
+    if count <= log_p.size:
+        return TopologyCount(count, False)
+    above = order[: count_to_hold(weights[order], share)]
     return TopologyCount(round(float(np.sum(weights[above] * np.exp(-log_p[above])))), True)

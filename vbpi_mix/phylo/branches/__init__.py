@@ -1,1 +1,6 @@
-"""Densities of branch lengths: features, base densities and flows."""
+"""Densities of branch lengths: features of an edge, base densities, and the flow on top.
+
+lognormal: the base density. flows: planar and RealNVP, shared by the components.
+
+May import of phylo: sbn, models.
+"""

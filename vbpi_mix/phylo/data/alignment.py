@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from vbpi_mix.errors import AlignmentError
-from vbpi_mix.phylo.files import read_bytes, write_whole
+from vbpi_mix.files import read_bytes, write_whole
+from vbpi_mix.phylo.trees.nexus import nexus_word
 
 MISSING = 15
 _IUPAC = {
@@ -80,7 +81,7 @@ def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
     Raises AlignmentError if the file cannot be written.
     """
     n_taxa, n_sites = alignment.states.shape
-    names = [_nexus_word(name) for name in alignment.taxa]
+    names = [nexus_word(name) for name in alignment.taxa]
     width = max(len(name) for name in names)
     rows = zip(names, _sequences(alignment), strict=True)
     matrix = "".join(f"{name:<{width}}  {sequence}\n" for name, sequence in rows)
@@ -256,8 +257,3 @@ def _encode(records: _Records, path: Path) -> np.ndarray:
 def _sequences(alignment: Alignment) -> list[str]:
     letters = np.frombuffer(_LETTER_OF_STATE.encode(), dtype=np.uint8)
     return [row.tobytes().decode() for row in letters[alignment.states]]
-
-
-def _nexus_word(name: str) -> str:
-    """The name as a NEXUS token: quoted if it holds blanks or punctuation."""
-    return name if re.fullmatch(r"[\w.]+", name) else "'" + name.replace("'", "''") + "'"

@@ -22,12 +22,13 @@ import numpy as np
 import yaml
 
 from vbpi_mix import data_files
-from vbpi_mix.data_files import DATA_VARIABLE, sha256_of
+from vbpi_mix.data_files import DATA_VARIABLE
 from vbpi_mix.download import OFFLINE_VARIABLE, DownloadError, download, is_offline
 from vbpi_mix.errors import TreeError, VbpiMixError
+from vbpi_mix.files import sha256_of
 from vbpi_mix.phylo.data.alignment import read_alignment, write_nexus
 from vbpi_mix.phylo.data.site_patterns import compress
-from vbpi_mix.phylo.trees.files import expand_paths, find_tree_samples
+from vbpi_mix.phylo.trees.find import expand_paths, find_tree_samples
 
 _FASTA_SUFFIXES = (".fasta", ".fas", ".fa")
 _NEXUS_SUFFIXES = (".nex", ".nexus", ".nxs")

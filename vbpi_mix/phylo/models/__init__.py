@@ -1,1 +1,7 @@
-"""Models of substitution: likelihoods, priors and the posterior they make; data simulated under them."""
+"""Models of substitution: the likelihood, the posterior that it makes with the priors, and data drawn from it.
+
+likelihood: patterns packed for the kernels, and the log-likelihood. posterior: its unnormalised density and gradient.
+simulate: an alignment on a random tree.
+
+May import of phylo: trees, data, branches.
+"""

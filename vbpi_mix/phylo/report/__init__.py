@@ -1,1 +1,6 @@
-"""What a fit leaves for readers and other programs."""
+"""What a fit leaves for readers and other programs.
+
+summaries: trees drawn from a fit, their consensus and topologies. figures: pictures.
+
+May import of phylo: trees, sbn, mixture.
+"""

@@ -1,1 +1,7 @@
-"""Tree samples made from an alignment: our own sampler, and other programs."""
+"""Tree samples made from an alignment.
+
+sources: which maker, and what it says of itself. sampler: our own, of several chains; chains: their state. programs:
+IQ-TREE and MrBayes. widen: neighbours of the most frequent topologies.
+
+May import of phylo: trees, data, models, sbn.
+"""

@@ -16,15 +16,15 @@ from typing import Any
 
 from vbpi_mix import __version__
 from vbpi_mix.errors import ConfigError, TreeError
+from vbpi_mix.files import write_whole
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
-from vbpi_mix.phylo.files import write_whole
 from vbpi_mix.phylo.models.likelihood import pack_patterns
 from vbpi_mix.phylo.models.posterior import PhyloTarget
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
+from vbpi_mix.phylo.trees.nexus import trprobs
 from vbpi_mix.phylo.trees.sample import TreeSample
-from vbpi_mix.phylo.trees.trprobs import trprobs
 
 SOURCES = ("auto", "mcmc", "mrbayes", "iqtree")
 DEFAULT_SECONDS = 60.0

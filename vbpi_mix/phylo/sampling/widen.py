@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from vbpi_mix.errors import TreeError
+from vbpi_mix.phylo.trees.credible import credible_set
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
@@ -14,7 +15,6 @@ from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 WIDENED_MASS = 0.95
 WIDENED_AT_MOST = 100
 ADDED_WEIGHT = 1e-3
-_ROUNDING = 1e-12
 
 
 def nni_neighbours(children: np.ndarray) -> np.ndarray:
@@ -50,11 +50,11 @@ def widen(children: np.ndarray, weights: np.ndarray, topologies: int | None = No
     """
     if topologies is not None and topologies < 1:
         raise TreeError(f"{topologies} topologies to widen; give at least 1")
-    order = np.argsort(-weights, kind="stable")
     if topologies is None:
-        reached = np.cumsum(weights[order]) >= WIDENED_MASS * weights.sum() * (1 - _ROUNDING)
-        topologies = min(int(np.argmax(reached)) + 1, WIDENED_AT_MOST)
-    neighbours = nni_neighbours(children[order[:topologies]])
+        widened = credible_set(weights, WIDENED_MASS)[:WIDENED_AT_MOST]
+    else:
+        widened = np.argsort(-weights, kind="stable")[:topologies]
+    neighbours = nni_neighbours(children[widened])
     everything, _ = unique_topologies(np.concatenate([children, neighbours.reshape(-1, *children.shape[1:])]))
     return everything[children.shape[0] :]
 

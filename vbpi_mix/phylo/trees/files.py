@@ -1,28 +1,23 @@
-"""Files of trees: Newick lists, and NEXUS as MrBayes, BEAST and PAUP* write it; and finding them.
+"""One tree file read: a Newick list, or NEXUS as MrBayes, BEAST and PAUP* write it; its trees, or its taxa.
 
-What a file is shows in its content: NEXUS begins with `#NEXUS`, anything else is a list of Newick trees.
+Which files to read `find` knows; several files as one sample are `sample`. What a file is shows in its content:
+NEXUS begins with `#NEXUS`, anything else is a list of Newick trees.
 """
 
 from __future__ import annotations
 
-import glob
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.files import read_bytes
+from vbpi_mix.files import read_bytes
 from vbpi_mix.phylo.trees.kernels import newick_tokens as kernels
-from vbpi_mix.phylo.trees.newick import LabelReader, byte_array, unquote
-
-_TOKEN = re.compile(r"\[[^\]]*\]|'(?:[^']|'')*'|\"[^\"]*\"|,|[^\s,\[]+")
-# Families of tree samples in order of preference; each ends the name of the alignment, with or without the
-# suffix of its format.
-_FAMILIES = (r"\.ufboot", "ufboot folder", r"\.trprobs", r"(\.run\d+)?\.t", r"\.trees", r"\.tre")
+from vbpi_mix.phylo.trees.newick import LabelReader, byte_array, leaf_labels, unquote
+from vbpi_mix.phylo.trees.nexus import NexusLabels, read_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +36,24 @@ class TreeFile:
 
 @dataclass(frozen=True, eq=False)
 class _Commands:
-    """The commands of a file, all [count]: kinds, weighted uint8; starts, stops int64; weights float64."""
+    """The commands of a file: its text uint8 [bytes], whether it is NEXUS, and what its commands say of its taxa.
 
+    All others are [count]: kinds, weighted uint8; starts, stops int64; weights float64.
+    """
+
+    text: np.ndarray
+    is_nexus: bool
+    labels: NexusLabels
     kinds: np.ndarray
     weighted: np.ndarray
     starts: np.ndarray
     stops: np.ndarray
     weights: np.ndarray
+
+    @property
+    def is_tree(self) -> np.ndarray:
+        """Which commands are trees, bool [count]."""
+        return np.asarray(self.kinds != kernels.OTHER)
 
 
 def read_tree_file(path: str | os.PathLike[str], taxa: Sequence[str]) -> TreeFile:
@@ -58,114 +64,58 @@ def read_tree_file(path: str | os.PathLike[str], taxa: Sequence[str]) -> TreeFil
     or holds a tree that is not fully resolved on exactly these taxa.
     """
     path = Path(path)
-    text = byte_array(read_bytes(path, "tree file", TreeError))
-    commands = _scan(text)
-    is_tree = commands.kinds != kernels.OTHER
-    others = [text[commands.starts[i] : commands.stops[i]].tobytes() for i in np.flatnonzero(~is_tree)]
-    tokens: dict[str, str] = {}
-    if text[:200].tobytes().lstrip()[:6].upper() == b"#NEXUS":
-        tokens = _nexus_tokens(others, path)
-    elif others:
-        line = _line(text, int(commands.starts[~is_tree][0]))
+    commands = _read_commands(path)
+    is_tree = commands.is_tree
+    if not commands.is_nexus and not is_tree.all():
+        line = _line(commands.text, int(commands.starts[~is_tree][0]))
         raise TreeError(f"{path}, line {line}: this is no tree; give a list of Newick trees or a NEXUS file")
     if not is_tree.any():
         raise TreeError(f"{path}: the file holds no tree; check that the run that wrote it was finished")
-    weights = _weights(text, commands, is_tree, path)
-    reader = LabelReader(taxa, tokens)
-    parsed = reader.parse(text, commands.starts[is_tree], commands.stops[is_tree], str(path))
+    weights = _weights(commands, path)
+    reader = LabelReader(taxa, commands.labels.tokens)
+    parsed = reader.parse(commands.text, commands.starts[is_tree], commands.stops[is_tree], str(path))
     return TreeFile(str(path), parsed.children, parsed.lengths, weights)
 
 
-def expand_paths(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files that paths and glob patterns (`*`, `?`, `[..]`, `**`) name, each once.
+def read_tree_taxa(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Names of the taxa of a tree file, plain or gzip-compressed, for when there is no alignment to say them.
 
-    Files of one pattern are in natural order: rep_2 before rep_10. Raises TreeError if a path or pattern
-    names no file.
+    In the order of the TRANSLATE command of a NEXUS file, else of its TAXLABELS, else sorted as they stand in
+    the first tree. Raises TreeError if the file cannot be read, its TRANSLATE is malformed, it tells fewer than
+    3 taxa, or one twice.
     """
-    found: dict[str, Path] = {}
-    for pattern in patterns:
-        name = os.path.expanduser(os.fspath(pattern))
-        names = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True), key=_natural)
-        if not names:
-            kind = "no file matches this pattern" if glob.has_magic(name) else "no such file"
-            raise TreeError(f"{pattern}: {kind}; check the path of the tree sample")
-        for each in names:
-            found.setdefault(os.path.realpath(each), Path(each))
-    return list(found.values())
+    path = Path(path)
+    commands = _read_commands(path)
+    taxa = commands.labels.names
+    if not taxa and commands.is_tree.any():
+        first = int(np.argmax(commands.is_tree))
+        tree = commands.text[commands.starts[first] : commands.stops[first]].tobytes().decode("utf-8", "replace")
+        taxa = tuple(sorted(unquote(label) for label in leaf_labels(tree)))
+    if len(taxa) < 3:
+        raise TreeError(f"{path}: no taxa can be told from it; check that it is a tree file, or give --alignment")
+    if len(set(taxa)) < len(taxa):
+        raise TreeError(f"{path}: a taxon is named twice in its first tree or its list of taxa; correct the file")
+    return taxa
 
 
-def find_tree_samples(alignment_path: str | os.PathLike[str]) -> list[Path]:
-    """Files beside an alignment that are plainly a tree sample of it; an empty list if there are none.
-
-    They are named like the alignment, with or without the suffix of its format, plain or .gz. Only one family
-    is taken, the first of: NAME.ufboot; the folder `ufboot` with files *.ufboot; NAME.trprobs; NAME.t and
-    NAME.run1.t, NAME.run2.t ...; NAME.trees; NAME.tre. A file that is there both plain and compressed counts
-    once.
-    """
-    alignment = Path(alignment_path)
-    bare = alignment.name.removesuffix(".gz")
-    stems = "|".join(re.escape(stem) for stem in {bare, Path(bare).stem})
-    for family in _FAMILIES:
-        folder, name = alignment.parent, rf"({stems}){family}(\.gz)?"
-        if family == "ufboot folder":
-            folder, name = folder / "ufboot", r".+\.ufboot(\.gz)?"
-        entries = sorted(folder.iterdir()) if folder.is_dir() else []
-        matches = {e.name.removesuffix(".gz"): e for e in reversed(entries) if re.fullmatch(name, e.name)}
-        if matches:
-            return [matches[key] for key in sorted(matches, key=_natural)]
-    return []
-
-
-def _scan(text: np.ndarray) -> _Commands:
+def _read_commands(path: Path) -> _Commands:
+    text = byte_array(read_bytes(path, "tree file", TreeError))
+    is_nexus = text[:200].tobytes().lstrip()[:6].upper() == b"#NEXUS"
     room = int(np.count_nonzero(text == kernels.SEMICOLON)) + 1
     kinds = np.zeros((2, room), dtype=np.uint8)
     starts, stops = np.empty((2, room), dtype=np.int64)
     weights = np.ones(room)
     count = kernels.scan_commands(text, kinds, starts, stops, weights)
-    return _Commands(kinds[0, :count], kinds[1, :count], starts[:count], stops[:count], weights[:count])
+    others = [text[starts[i] : stops[i]].tobytes() for i in np.flatnonzero(kinds[0, :count] == kernels.OTHER)]
+    labels = read_labels(others if is_nexus else [], path)
+    return _Commands(
+        text, is_nexus, labels, kinds[0, :count], kinds[1, :count], starts[:count], stops[:count], weights[:count]
+    )
 
 
-def _nexus_tokens(commands: Sequence[bytes], path: Path) -> dict[str, str]:
-    """Labels that stand for names: of the TRANSLATE command, or else the numbers of the TAXLABELS.
-
-    Raises TreeError if TRANSLATE is malformed or comes twice and differs.
-    """
-    translate: dict[str, str] = {}
-    numbered: dict[str, str] = {}
-    for command in commands:
-        word = command[:9].lower()
-        if word not in (b"translate", b"taxlabels"):
-            continue
-        body = command[9:].decode("utf-8", "replace").removesuffix(";")
-        tokens = [token for token in _TOKEN.findall(body) if not token.startswith("[")]
-        if word == b"taxlabels":
-            names = [unquote(token) for token in tokens]
-            numbered = {str(k): name for k, name in enumerate(names, start=1) if str(k) not in names}
-            continue
-        table = _translation(tokens, path)
-        if translate not in ({}, table):
-            raise TreeError(f"{path}: two TRANSLATE commands that differ; split the file into one for each")
-        translate = table
-    return translate or numbered
-
-
-def _translation(tokens: Sequence[str], path: Path) -> dict[str, str]:
-    table: dict[str, str] = {}
-    entry: list[str] = []
-    for token in [*tokens, ","]:
-        if token != ",":
-            entry.append(token)
-            continue
-        if entry and (len(entry) != 2 or unquote(entry[0]) in table):
-            raise TreeError(f"{path}: TRANSLATE is malformed at {' '.join(entry)!r}; write 'number name,'")
-        if entry:
-            table[unquote(entry[0])] = unquote(entry[1])
-        entry = []
-    return table
-
-
-def _weights(text: np.ndarray, commands: _Commands, is_tree: np.ndarray, path: Path) -> np.ndarray | None:
+def _weights(commands: _Commands, path: Path) -> np.ndarray | None:
     """Weights float64 [N] of the trees; where some have one, the others weigh 1, as NEXUS has it."""
+    is_tree = commands.is_tree
     weighted = commands.weighted[is_tree]
     weights = commands.weights[is_tree]
     if not weighted.any():
@@ -174,16 +124,10 @@ def _weights(text: np.ndarray, commands: _Commands, is_tree: np.ndarray, path: P
     wrong = (weighted == kernels.BAD_WEIGHT) | ~np.isfinite(weights) | (weights < 0)
     if wrong.any():
         tree = int(np.argmax(wrong))
-        line = _line(text, int(commands.starts[is_tree][tree]))
+        line = _line(commands.text, int(commands.starts[is_tree][tree]))
         raise TreeError(f"{path}, line {line}, tree {tree + 1}: the weight [&W ..] is no finite number >= 0")
     return weights
 
 
 def _line(text: np.ndarray, position: int) -> int:
     return 1 + int(np.count_nonzero(text[:position] == ord("\n")))
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Sort key that orders runs of digits by their value."""
-    parts = re.split(r"(\d+)", name)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

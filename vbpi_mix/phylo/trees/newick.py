@@ -156,6 +156,11 @@ def newick_word(name: str) -> str:
     """The name as a Newick label: quoted if it holds blanks, quotes or punctuation of the format."""
     if name and not re.search(r"[\s()\[\]{}:;,='\"]", name):
         return name
+    return quoted(name)
+
+
+def quoted(name: str) -> str:
+    """The name in single quotes, those within it doubled; `unquote` gives it again. NEXUS quotes alike."""
     return "'" + name.replace("'", "''") + "'"
 
 

@@ -16,13 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.trees.files import TreeFile, expand_paths, find_tree_samples, read_tree_file
+from vbpi_mix.phylo.trees.credible import credible_set
+from vbpi_mix.phylo.trees.files import TreeFile, read_tree_file
+from vbpi_mix.phylo.trees.find import expand_paths, find_tree_samples
 from vbpi_mix.phylo.trees.topology import unique_topologies
 
 __all__ = ["TreeSample", "expand_paths", "find_tree_samples", "read_tree_sample"]
-
-# Sums of weights that should be equal differ in their last bits.
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +115,8 @@ def _most_frequent(children: np.ndarray, weights: np.ndarray, share: float) -> n
     """Which trees are of the fewest topologies that hold `share` of the weight: bool [N]."""
     _, index = unique_topologies(children)
     mass = np.bincount(index, weights)
-    order = np.argsort(-mass, kind="stable")
-    reached = np.cumsum(mass[order]) >= share * mass.sum() * (1 - _ROUNDING)
     chosen = np.zeros(mass.size, dtype=bool)
-    chosen[order[: np.argmax(reached) + 1]] = True
+    chosen[credible_set(mass, share)] = True
     return chosen[index]
 
 

@@ -1,0 +1,18 @@
+"""Values of options that several commands take, read from what a user writes."""
+
+from __future__ import annotations
+
+import click
+
+from vbpi_mix.errors import ConfigError
+
+
+def burn_in(context: click.Context, parameter: click.Parameter, value: str) -> float | int:
+    """Callback of --burn-in: a whole number of trees, or else a fraction. ConfigError if it is no number.
+
+    Whether it is in range is for those to say who read the trees. 0 is the fraction.
+    """
+    try:
+        return int(value) if value.isdigit() and value != "0" else float(value)
+    except ValueError:
+        raise ConfigError(f"--burn-in {value}: give a fraction in [0, 1) or a whole number of trees") from None
