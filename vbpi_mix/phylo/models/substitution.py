@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vbpi_mix.errors import CheckpointError, ConfigError
-
 import numpy as np
+
+from vbpi_mix.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
