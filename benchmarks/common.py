@@ -32,13 +32,12 @@ def data_folder() -> Path:
 
 
 def patterns_of(name: str) -> Any:
-    """Packed site patterns of a benchmark alignment, and its taxa."""
+    """Site patterns of a benchmark alignment, and its taxa."""
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.site_patterns import compress
-    from vbpi_mix.phylo.models.likelihood import pack_patterns
 
     alignment = read_alignment(data_folder() / name / f"{name}.fasta")
-    return pack_patterns(compress(alignment)), alignment.taxa
+    return compress(alignment), alignment.taxa
 
 
 def support_of(name: str, files: int = 2) -> Any:

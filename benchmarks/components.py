@@ -16,7 +16,7 @@ from common import median_seconds, patterns_of, support_of
 from step import make_step
 
 from vbpi_mix.phylo.branches.flows import FLOWS
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.training.provenance import use_threads
 
 COMPONENTS = (1, 2, 4, 8, 16, 32, 64)
@@ -26,7 +26,7 @@ COLUMNS = ("data", "flow", "threads", "estimator", "S", "A", "likelihoods", "mil
 
 def measure(data: str, flow: str, threads: int, repeats: int) -> list[dict[str, object]]:
     """One row for each curve and A."""
-    packed, _ = patterns_of(data)
+    patterns, _ = patterns_of(data)
     support, logits = support_of(data)
     rows: list[dict[str, object]] = []
     for estimator, sampled in CURVES:
@@ -34,7 +34,7 @@ def measure(data: str, flow: str, threads: int, repeats: int) -> list[dict[str, 
             if sampled > a:
                 continue
             s = sampled or a
-            step = make_step(PhyloTarget(packed), support, logits, (a, s, estimator), flow)
+            step = make_step(Posterior(patterns), support, logits, (a, s, estimator), flow)
             milliseconds = 1e3 * median_seconds(step, repeats if s < 16 else repeats // 3, 5)
             values = (data, flow, threads, estimator, sampled or "A", a, 10 * s, round(milliseconds, 3))
             rows.append(dict(zip(COLUMNS, values, strict=True)))

@@ -20,7 +20,7 @@ from vbpi_mix.estimators import Estimator
 from vbpi_mix.evaluation import evaluate
 from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.start import warm_start
@@ -77,10 +77,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     use_threads(options.threads, torch_threads=1)
-    packed, taxa = patterns_of("DS1")
+    patterns, taxa = patterns_of("DS1")
     paths = [data_folder() / "DS1" / "ufboot" / f"rep_{k}.ufboot.gz" for k in (1, 2)]
     sample = read_tree_sample(paths, taxa)
-    support, target = build_support(sample.children), PhyloTarget(packed)
+    support, target = build_support(sample.children), Posterior(patterns)
     encoded = support.encode(sample.children)
     start = warm_start(support, encoded, sample.weights, target, np.random.default_rng(1))
     logits = sbn.fit_em(support, encoded, start.weights)

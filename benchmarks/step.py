@@ -17,7 +17,7 @@ from common import median_seconds, patterns_of, support_of
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.training.adam import make_adam
 from vbpi_mix.training.mixture_problem import MixtureProblem
@@ -27,7 +27,7 @@ CASES = ((1, 1, "a2a"), (4, 2, "s2a"), (4, 4, "a2a"), (4, 2, "s2s"))
 
 
 def make_step(
-    target: PhyloTarget,
+    target: Posterior,
     support: SubsplitSupport,
     logits: object,
     case: tuple[int, int, str],
@@ -63,14 +63,14 @@ def make_step(
 def main() -> None:
     """Print milliseconds per iteration, direct and through torch's graph."""
     threads = use_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2, torch_threads=1)
-    packed, _ = patterns_of("DS1")
+    patterns, _ = patterns_of("DS1")
     support, logits = support_of("DS1")
     print(f"DS1, {support.n_params:,} support elements, K = 10, {threads} threads; milliseconds per iteration")
     print("flow     A S estimator   direct   graph   ratio")
     for flow in FLOWS:
         for case in CASES:
             direct, graph = (
-                1e3 * median_seconds(make_step(PhyloTarget(packed), support, logits, case, flow, way), 100)
+                1e3 * median_seconds(make_step(Posterior(patterns), support, logits, case, flow, way), 100)
                 for way in (True, False)
             )
             print(f"{flow:8s} {case[0]} {case[1]} {case[2]:9s} {direct:8.2f} {graph:7.2f} {graph / direct:7.2f}")

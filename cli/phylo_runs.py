@@ -20,8 +20,7 @@ from vbpi_mix.estimators import Estimator
 from vbpi_mix.phylo.branches.flows import FLOWS, BranchFlow, make_flow
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.models.likelihood import pack_patterns
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.training.checkpoint import load_checkpoint
 from vbpi_mix.training.mixture_problem import MixtureProblem
@@ -56,7 +55,7 @@ class PhyloProblem(MixtureProblem):
         particles: int,
     ) -> None:
         super().__init__(
-            KIND, PhyloTarget(pack_patterns(patterns)), mixture, estimator=estimator, sampled=sampled, particles=particles
+            KIND, Posterior(patterns), mixture, estimator=estimator, sampled=sampled, particles=particles
         )
         self.taxa = taxa
         self.patterns = patterns
@@ -84,7 +83,7 @@ class LoadedRun:
     patterns: SitePatterns
     support: SubsplitSupport
     mixture: PhyloMixture
-    target: PhyloTarget
+    target: Posterior
 
 
 def load_run(path: str | Path) -> LoadedRun:
@@ -116,7 +115,7 @@ def load_run(path: str | Path) -> LoadedRun:
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{directory.checkpoint} lacks {error}: it is not a whole run of trees") from error
     mixture.load_state_dict(state)
-    return LoadedRun(directory, config, taxa, patterns, support, mixture, PhyloTarget(pack_patterns(patterns)))
+    return LoadedRun(directory, config, taxa, patterns, support, mixture, Posterior(patterns))
 
 
 def flow_of(model: Mapping[str, Any], support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:

@@ -12,8 +12,7 @@ from vbpi_mix.estimators import Estimator
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.models.likelihood import pack_patterns
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.start import warm_start
@@ -64,7 +63,7 @@ def build_problem(alignment: Alignment, sample: TreeSample, model: dict[str, Any
         encoded, weights = support.encode(sample.children), sample.weights
         if model["init"] == "warm":
             start = warm_start(
-                support, encoded, weights, PhyloTarget(pack_patterns(patterns)), np.random.default_rng(seed),
+                support, encoded, weights, Posterior(patterns), np.random.default_rng(seed),
                 split_only=model["branch"] == "split",
             )  # fmt: skip
             weights, features = start.weights, start.features

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
-from vbpi_mix.phylo.models.likelihood import log_likelihoods, pack_patterns
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.likelihood import log_likelihoods
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains
 from vbpi_mix.phylo.sampling.kernels import chains as kernels
 from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS
@@ -26,7 +26,7 @@ def missing_patterns(n_taxa):
 
 
 def target_of(patterns):
-    return PhyloTarget(pack_patterns(patterns))
+    return Posterior(patterns)
 
 
 class SingleChain:

@@ -11,8 +11,7 @@ from vbpi_mix.estimators import Estimator, draw_components, log_importance_weigh
 from vbpi_mix.evaluation import draw_log_weights, evaluate
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.models.likelihood import pack_patterns
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.simulate import simulate_states
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.topology import canonicalise, enumerate_topologies
@@ -34,7 +33,7 @@ def fitted(n_taxa, patterns, estimator, n_components, sampled):
     mixture = PhyloMixture(
         build_support(enumerate_topologies(n_taxa)), n_components, generator=torch.Generator().manual_seed(1)
     )
-    target = PhyloTarget(pack_patterns(patterns))
+    target = Posterior(patterns)
     problem = MixtureProblem(
         "phylo", target, mixture, estimator=Estimator.parse(estimator), sampled=sampled, particles=10
     )
@@ -103,6 +102,6 @@ def test_draw_log_weights_has_all_components_and_samples():
     mixture = PhyloMixture(
         build_support(enumerate_topologies(4)), 3, generator=torch.Generator().manual_seed(1)
     )
-    log_w = draw_log_weights(mixture, PhyloTarget(pack_patterns(patterns)), 1001, torch.Generator().manual_seed(2))
+    log_w = draw_log_weights(mixture, Posterior(patterns), 1001, torch.Generator().manual_seed(2))
     assert log_w.shape == (3, 1001)
     assert torch.isfinite(log_w).all()

@@ -12,7 +12,8 @@ from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.phylo.branches.flows import make_flow
 from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.models.posterior import PhyloTarget, log_topology_prior
+from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.models.priors import ExponentialLengths, log_topology_prior
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.topology import enumerate_topologies, random_topologies
 
@@ -148,10 +149,9 @@ def test_target_is_likelihood_and_prior_written_out():
     from reference import jukes_cantor
 
     from vbpi_mix.phylo.data.site_patterns import SitePatterns
-    from vbpi_mix.phylo.models.likelihood import pack_patterns
 
     states = np.array([[1, 2], [1, 4], [2, 4], [8, 15], [1, 1]], np.uint8)
-    target = PhyloTarget(pack_patterns(SitePatterns(states, np.array([2.0, 1.0]))), branch_length_rate=7.0)
+    target = Posterior(SitePatterns(states, np.array([2.0, 1.0])), branch_prior=ExponentialLengths(7.0))
     mixture = make_mixture(5, 1)
     _, draws = sample(mixture, particles=3)
     likelihood, prior = target.log_likelihood(draws), target.log_prior(draws)
@@ -168,10 +168,9 @@ def test_target_is_likelihood_and_prior_written_out():
 
 def test_target_gradients_equal_differences():
     from vbpi_mix.phylo.data.site_patterns import SitePatterns
-    from vbpi_mix.phylo.models.likelihood import pack_patterns
 
     states = np.random.default_rng(4).choice(np.array([1, 2, 4, 8], np.uint8), (6, 12))
-    target = PhyloTarget(pack_patterns(SitePatterns(states, np.ones(12))))
+    target = Posterior(SitePatterns(states, np.ones(12)))
     _, draws = sample(make_mixture(), particles=2)
     x = draws.log_lengths.detach().clone().requires_grad_()
     weights = torch.tensor([[0.3, -1.2], [0.5, 2.0], [1.0, 0.1]], dtype=torch.float64)
@@ -215,10 +214,9 @@ def test_direct_objective_equals_the_one_that_is_differentiated(estimator, sampl
     """The training step carries gradients back without a graph: same bound, same gradients as torch finds."""
     from vbpi_mix.estimators import direct_vimco_objective, log_importance_weights, vimco_objective
     from vbpi_mix.phylo.data.site_patterns import SitePatterns
-    from vbpi_mix.phylo.models.likelihood import pack_patterns
 
     states = np.random.default_rng(4).choice(np.array([1, 2, 4, 8], np.uint8), (6, 12))
-    target = PhyloTarget(pack_patterns(SitePatterns(states, np.ones(12))))
+    target = Posterior(SitePatterns(states, np.ones(12)))
     mixture = make_mixture(flow=flow)
     _, draws = sample(mixture, estimator, sampled)
     log_w = log_importance_weights(target.log_likelihood(draws), target.log_prior(draws), draws.log_q, beta=beta)

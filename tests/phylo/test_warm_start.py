@@ -9,8 +9,7 @@ from vbpi_mix.phylo import start
 from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
-from vbpi_mix.phylo.models.likelihood import pack_patterns
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.simulate import simulate_states
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support
@@ -22,21 +21,21 @@ def small_data(n_taxa, sites):
         enumerate_topologies(n_taxa)[1], np.full(2 * n_taxa - 3, 0.2), sites, np.random.default_rng(n_taxa)
     )
     patterns = compress(Alignment(tuple(f"t{k}" for k in range(n_taxa)), states))
-    return patterns, PhyloTarget(pack_patterns(patterns))
+    return patterns, Posterior(patterns)
 
 
 def test_modes_are_flat_and_precisions_are_second_differences():
     topologies = enumerate_topologies(6)[:7]
     _, target = small_data(6, 400)
     found = start.approximate(topologies, target, np.random.default_rng(1))
-    _, slope = start._log_joint(topologies, found.mode, target)
+    slope = target.log_joint_slopes(topologies, found.mode)
     sd = found.shape**-0.5
     assert np.abs(slope * sd).max() < 0.1  # less than a tenth of an sd from the mode
     exact = np.empty_like(sd)
     for e in range(9):
         h = np.zeros(9)
         h[e] = 1e-3
-        above, here, below = (start._values(topologies, found.mode + k * h, target) for k in (1, 0, -1))
+        above, here, below = (target.log_joint(topologies, found.mode + k * h) for k in (1, 0, -1))
         exact[:, e] = np.maximum((2 * here - above - below) / 1e-6, start.LEAST_SHAPE) ** -0.5
     # Random signs: what an edge's neighbours add to its curvature averages out, but not altogether.
     error = np.abs(np.log(sd / exact))
@@ -62,7 +61,7 @@ def test_log_weights_are_those_of_gamma_densities():
     (found,) = start._log_weights(topologies, mode, shape, target, np.random.default_rng(7), 1)
     x = np.log(np.random.default_rng(7).standard_gamma(shape) / shape) + mode
     log_q = stats.loggamma.logpdf(x, shape, loc=mode - np.log(shape)).sum(1)
-    np.testing.assert_allclose(found, start._values(topologies, x, target) - log_q, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found, target.log_joint(topologies, x) - log_q, rtol=0, atol=1e-9)
 
 
 def test_the_nearest_normal_has_the_least_divergence():

@@ -135,13 +135,13 @@ def direct_vimco_objective(
     microsecond each a graph costs more than the problem: trees take this way, and a test holds it to the other.
     """
     with torch.no_grad():
-        log_likelihood, log_prior, to_points = target.evaluate(draws)
+        evaluated = target.evaluate(draws)
         log_q = draws.log_q
         if log_q.shape[2] == 1:
             log_mixture = log_q.select(2, 0)
         else:
             log_mixture = torch.logsumexp(log_q, 2).sub_(math.log(log_q.shape[2]))
-        log_w = torch.add(log_prior - log_mixture, log_likelihood, alpha=beta)
+        log_w = torch.add(evaluated.log_prior - log_mixture, evaluated.log_likelihood, alpha=beta)
         bounds, signal = _bounds_and_signal(log_w)
         slope, signal = _coefficients(log_w, signal, None)
 
@@ -150,8 +150,8 @@ def direct_vimco_objective(
             shares = -slope.unsqueeze(2)
             if log_q.shape[2] > 1:
                 shares = torch.softmax(log_q, 2).mul_(shares)
-            points = to_points(slope if beta == 1.0 else slope * beta, slope)
-            mixture.pull_back(draws, shares, signal, points)
+            found = evaluated.pull_back(slope if beta == 1.0 else slope * beta, slope)
+            mixture.pull_back(draws, shares, signal, found.points)
 
     return DirectObjective(combine_components(bounds, None), pull_back)
 

@@ -8,7 +8,6 @@ Shapes: A components, S sampled, R evaluated, K particles of each sampled compon
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -77,9 +76,10 @@ class VariationalMixture(Protocol[Z_co]):
 class DirectTarget(Protocol[Z_contra]):
     """A target that carries gradients from its densities to the draws itself."""
 
-    def evaluate(self, draws: Z_contra) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Any]]:
-        """Log-likelihood and log-prior [S, K], and a function of the gradients with respect to these two that gives
-        the gradient with respect to the continuous part of the draws, in whatever form the mixture takes it.
+    def evaluate(self, draws: Z_contra) -> Any:
+        """A value with `log_likelihood` and `log_prior` [S, K], and `pull_back`, which takes the gradients with respect to
+        these two and returns those of the continuous part of the draws (`points`, in whatever form the mixture takes it)
+        and of the target's own parameters (`parameters`, by name).
         """
         ...
 

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 
 from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
-from vbpi_mix.phylo.models.likelihood import log_likelihoods, log_likelihoods_and_gradients
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
 MAX_TOPOLOGIES = 3_000
@@ -77,7 +76,7 @@ def warm_start(
     support: SubsplitSupport,
     encoded: EncodedTopologies,
     weights: np.ndarray,
-    target: PhyloTarget,
+    posterior: Posterior,
     rng: np.random.Generator,
     split_only: bool = False,
     max_topologies: int = MAX_TOPOLOGIES,
@@ -91,7 +90,7 @@ def warm_start(
     children, rows = encoded.children[chosen], encoded.rows[chosen]
     if split_only:
         rows = np.where(np.arange(3) > 0, -1, rows)
-    found = _approximate_all(children, rows, support, target, rng)
+    found = _approximate_all(children, rows, support, posterior, rng)
     shares = np.exp(found.log_marginal - np.logaddexp.reduce(found.log_marginal))
     rare = chosen[chosen.size // 2 :]
     before = weights[rare].sum()
@@ -108,23 +107,23 @@ def warm_start(
 
 
 def _approximate_all(
-    children: np.ndarray, rows: np.ndarray, support: SubsplitSupport, target: PhyloTarget, rng: np.random.Generator
+    children: np.ndarray, rows: np.ndarray, support: SubsplitSupport, posterior: Posterior, rng: np.random.Generator
 ) -> GammaApproximations:
     """Of topologies [T, n-2, 2] whose edges have features rows [T, E, 3]."""
-    pilots = approximate(children[:PILOTS], target, rng)
+    pilots = approximate(children[:PILOTS], posterior, rng)
     if children.shape[0] <= PILOTS:
         return pilots
     values = np.stack([pilots.mode, np.log(pilots.shape)], axis=2)
     features = _regress(rows[:PILOTS], values, np.ones(PILOTS), support)
     guess = np.where(rows[PILOTS:, :, :, None] >= 0, features[rows[PILOTS:]], 0.0).sum(axis=2)
-    others = approximate(children[PILOTS:], target, rng, guess[:, :, 0], np.exp(guess[:, :, 1]))
+    others = approximate(children[PILOTS:], posterior, rng, guess[:, :, 0], np.exp(guess[:, :, 1]))
     joined = (np.concatenate(pair) for pair in zip(pilots.parts(), others.parts(), strict=True))
     return GammaApproximations(*joined)
 
 
 def approximate(
     children: np.ndarray,
-    target: PhyloTarget,
+    posterior: Posterior,
     rng: np.random.Generator,
     mode: np.ndarray | None = None,
     shape: np.ndarray | None = None,
@@ -134,20 +133,20 @@ def approximate(
     mode, shape: [T, E], guesses to start from.
     """
     if mode is None or shape is None:
-        mode = _climb(children, target)
-        shape = _precisions(children, mode, target, rng)
+        mode = _climb(children, posterior)
+        shape = _precisions(children, mode, posterior, rng)
     mode = mode.copy()
     for _ in range(NEWTON_STEPS):
-        _, slope = _log_joint(children, mode, target)
+        slope = posterior.log_joint_slopes(children, mode)
         mode += np.clip(slope / shape, -FIRST_STEP, FIRST_STEP)
     # In log-lengths the curvature of a gamma at its mode is its shape.
-    shape = _precisions(children, mode, target, rng)
-    log_w = _log_weights(children, mode, shape, target, rng, DRAWS)
+    shape = _precisions(children, mode, posterior, rng)
+    log_w = _log_weights(children, mode, shape, posterior, rng, DRAWS)
     return GammaApproximations(mode, shape, np.logaddexp.reduce(log_w, axis=0) - np.log(DRAWS))
 
 
 def _log_weights(
-    children: np.ndarray, mode: np.ndarray, shape: np.ndarray, target: PhyloTarget, rng: np.random.Generator, draws: int
+    children: np.ndarray, mode: np.ndarray, shape: np.ndarray, posterior: Posterior, rng: np.random.Generator, draws: int
 ) -> np.ndarray:
     """Log importance weights [draws, T] of draws from the gammas of each topology."""
     log_w = np.empty((draws, shape.shape[0]))
@@ -155,49 +154,35 @@ def _log_weights(
     for row in log_w:
         unit = rng.standard_gamma(shape)
         log_q = (shape * np.log(unit) - unit - log_gamma).sum(1)
-        row[:] = _values(children, np.log(unit / shape) + mode, target) - log_q
+        row[:] = posterior.log_joint(children, np.log(unit / shape) + mode) - log_q
     return log_w
 
 
-def _values(children: np.ndarray, x: np.ndarray, target: PhyloTarget) -> np.ndarray:
-    """Log joint density [T] at log-lengths [T, E], but for a constant."""
-    lengths = np.exp(x)
-    return log_likelihoods(children, lengths, target.patterns) + (x - target.branch_length_rate * lengths).sum(1)
-
-
-def _log_joint(children: np.ndarray, x: np.ndarray, target: PhyloTarget) -> tuple[np.ndarray, np.ndarray]:
-    """The same with its derivatives [T, E] in the log-lengths."""
-    lengths = np.exp(x)
-    value, slope = log_likelihoods_and_gradients(children, lengths, target.patterns)
-    rate = target.branch_length_rate
-    return value + (x - rate * lengths).sum(1), (slope - rate) * lengths + 1.0
-
-
-def _climb(children: np.ndarray, target: PhyloTarget) -> np.ndarray:
+def _climb(children: np.ndarray, posterior: Posterior) -> np.ndarray:
     """Near the modes [T, E] of the log-lengths."""
     edges = 2 * children.shape[1] + 1
     x = np.full((children.shape[0], edges), START)
     step = np.full_like(x, FIRST_STEP)
     before = np.zeros_like(x)
     for _ in range(CLIMBING_STEPS):
-        sign = np.sign(_log_joint(children, x, target)[1])
+        sign = np.sign(posterior.log_joint_slopes(children, x))
         step = np.clip(np.where(sign * before < 0, 0.5, 1.2) * step, 0.0, LARGEST_STEP)
         x += sign * step
         before = sign
     return x
 
 
-def _precisions(children: np.ndarray, x: np.ndarray, target: PhyloTarget, rng: np.random.Generator) -> np.ndarray:
+def _precisions(children: np.ndarray, x: np.ndarray, posterior: Posterior, rng: np.random.Generator) -> np.ndarray:
     """Minus the second derivatives [T, E] along each log-length, at least LEAST_SHAPE.
 
     Means of v * (slope difference along v) over random signs v (Bekas, Kokiopoulou and Saad 2007), which needs no
     evaluation for each edge: distant edges hardly interact, and what neighbours add averages out.
     """
-    _, here = _log_joint(children, x, target)
+    here = posterior.log_joint_slopes(children, x)
     found = np.zeros_like(x)
     for _ in range(PROBES):
         signs = rng.choice([-1.0, 1.0], size=x.shape)
-        _, there = _log_joint(children, x + DIFFERENCE * signs, target)
+        there = posterior.log_joint_slopes(children, x + DIFFERENCE * signs)
         found += signs * (here - there) / (DIFFERENCE * PROBES)
     return np.maximum(found, LEAST_SHAPE)
 

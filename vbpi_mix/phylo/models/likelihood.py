@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -10,22 +9,13 @@ import numpy as np
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.kernels import jukes_cantor as kernels
+from vbpi_mix.phylo.models.kernels.jukes_cantor import PackedPatterns
 
 MISSING = 15
 
 
-@dataclass(frozen=True, eq=False)
-class PackedPatterns:
-    """Site patterns in blocks (layout: head of kernels/likelihood.py), padded with missing data of weight 0."""
-
-    n_taxa: int
-    codes: np.ndarray
-    counts: np.ndarray
-    weights: np.ndarray
-
-
 def pack_patterns(patterns: SitePatterns) -> PackedPatterns:
-    """Arrange states uint8 [n, P] and weights [P] in blocks of patterns."""
+    """Arrange states uint8 [n, P] and weights [P] in blocks of patterns (layout: head of kernels/jukes_cantor.py)."""
     n_taxa, n_patterns = patterns.states.shape
     blocks = -(-n_patterns // kernels.BLOCK)
     states = np.full((n_taxa, blocks * kernels.BLOCK), MISSING, np.uint8)
@@ -36,7 +26,7 @@ def pack_patterns(patterns: SitePatterns) -> PackedPatterns:
     counts[:] = np.bitwise_count(codes)
     weights = aligned((blocks * kernels.BLOCK,), np.dtype(np.float64))
     weights[:n_patterns] = patterns.weights
-    return PackedPatterns(n_taxa=n_taxa, codes=codes.ravel(), counts=counts.ravel(), weights=weights)
+    return PackedPatterns(n_taxa=n_taxa, counts=counts.ravel(), codes=codes.ravel(), weights=weights)
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
@@ -65,7 +55,5 @@ def _run(
     values = np.empty(children.shape[0])
     gradients = np.empty(lengths.shape if gradient else (0, 0))
     chunks = min(numba.get_num_threads(), children.shape[0])
-    kernels.log_likelihood_batch(
-        children, lengths, patterns.counts, patterns.codes, patterns.weights, chunks, gradient, values, gradients
-    )
+    kernels.log_likelihood_batch(children, lengths, patterns, chunks, gradient, values, gradients)
     return values, gradients

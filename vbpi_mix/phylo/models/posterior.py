@@ -1,28 +1,27 @@
-"""The posterior that is approximated: JC69 likelihood, uniform topologies, exponential branch lengths.
+"""The posterior that is approximated: a model's likelihood, a prior of branch lengths, uniform topologies.
 
-Densities of branch lengths are with respect to their logarithms x = log b, so that they and the variational densities
-are of one point: log p(x) = log rate - rate b + x for each edge.
+Shapes: S components, K particles of each, T = S K trees, E = 2n-3 edges. Points are log branch lengths, and densities are
+with respect to them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vbpi_mix.phylo.branches.kernels.lognormal import log_prior as log_prior_kernel
-from vbpi_mix.phylo.branches.kernels.lognormal import pull_back_to_log_lengths
-from vbpi_mix.phylo.models.likelihood import PackedPatterns, log_likelihoods, log_likelihoods_and_gradients
-
-BRANCH_LENGTH_RATE = 10.0
+from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models.kernels import priors as kernels
+from vbpi_mix.phylo.models.priors import ExponentialLengths, log_topology_prior
+from vbpi_mix.phylo.models.substitution import Likelihoods, SubstitutionModel, substitution_model
 
 
 class TreeDraws(Protocol):
-    """What the target reads of draws (mixture.PhyloDraws has it)."""
+    """What the posterior reads of draws (mixture.PhyloDraws has it)."""
 
     @property
     def topologies(self) -> Any:
@@ -35,80 +34,141 @@ class TreeDraws(Protocol):
         ...
 
 
-def log_topology_prior(n_taxa: int) -> float:
-    """log of 1 / (2n-5)!!, the probability of each unrooted binary topology."""
-    return -sum(math.log(k) for k in range(3, 2 * n_taxa - 4, 2))
+@dataclass(frozen=True, eq=False)
+class TargetGradients:
+    """points: with respect to the log-lengths, float64 [T, E]. parameters: with respect to the model's, by name."""
+
+    points: np.ndarray
+    parameters: Mapping[str, Tensor]
 
 
-class PhyloTarget:
-    """log p(Y | tau, b) and log p(tau) p(log b), with Exp(rate) branch lengths (rate per substitution per site)."""
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """Both factors of the posterior at draws, [S, K], and what their gradients are made of."""
 
-    def __init__(self, patterns: PackedPatterns, branch_length_rate: float = BRANCH_LENGTH_RATE) -> None:
-        self.patterns = patterns
-        self.branch_length_rate = branch_length_rate
-        edges = 2 * patterns.n_taxa - 3
-        self._constant = log_topology_prior(patterns.n_taxa) + edges * math.log(branch_length_rate)
+    log_likelihood: Tensor
+    log_prior: Tensor
+    _lengths: np.ndarray
+    _likelihoods: Likelihoods
+    _branch_prior: ExponentialLengths
+
+    def pull_back(self, likelihood: Tensor, prior: Tensor) -> TargetGradients:
+        """Gradients, in arrays of their own, given those [S, K] with respect to log_likelihood and log_prior."""
+        of_likelihood, of_prior = likelihood.numpy().ravel(), prior.numpy().ravel()
+        points = np.empty_like(self._lengths)
+        kernels.pull_back_to_log_lengths(
+            self._likelihoods.length_slopes, self._lengths, self._branch_prior.kernel, of_likelihood, of_prior, points
+        )
+        return TargetGradients(points, _parameter_gradients(of_likelihood, self._likelihoods.parameter_slopes))
+
+
+class Posterior:
+    """log p(Y | tau, b) under a substitution model, and log p(tau) p(log b). Parameters are the model's.
+
+    patterns: as the model packs them.
+    """
+
+    def __init__(
+        self,
+        patterns: SitePatterns,
+        model: SubstitutionModel | None = None,
+        branch_prior: ExponentialLengths | None = None,
+    ) -> None:
+        self.model = model or substitution_model()
+        self.branch_prior = branch_prior or ExponentialLengths()
+        self.n_taxa = patterns.states.shape[0]
+        self.patterns = self.model.pack(patterns)
+        self._constant = log_topology_prior(self.n_taxa) + self.branch_prior.log_constant(2 * self.n_taxa - 3)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The model's parameters, as an optimiser takes them."""
+        parameters = self.model.parameters()
+        return [{"name": "model", "params": list(parameters.values())}] if parameters else []
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The model's parameters."""
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set the model's parameters. Raises CheckpointError if the state is of others."""
+        self.model.load_state_dict(state)
 
     def log_likelihood(self, draws: TreeDraws) -> Tensor:
-        """JC69 log-likelihood [S, K], differentiable in the log-lengths."""
-        value: Tensor = _LogLikelihood.apply(draws.log_lengths, draws.topologies.children, self.patterns)
+        """[S, K], differentiable in the log-lengths and the model's parameters."""
+        value: Tensor = _LogLikelihood.apply(
+            draws.log_lengths, draws.topologies.children, self, *self.model.parameters().values()
+        )
         return value
 
     def log_prior(self, draws: TreeDraws) -> Tensor:
         """log p(tau) + log p(log b), [S, K]."""
-        value: Tensor = _LogPrior.apply(draws.log_lengths, self._constant, self.branch_length_rate)
+        value: Tensor = _LogPrior.apply(draws.log_lengths, self._constant, self.branch_prior)
         return value
 
-    def evaluate(self, draws: TreeDraws) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], np.ndarray]]:
-        """Both at once, and what carries their gradients [S, K] back to the log-lengths, float64 [T, E]."""
+    def evaluate(self, draws: TreeDraws) -> Evaluated:
+        """Both at once, and their gradients without a graph."""
         children = draws.topologies.children
-        x = draws.log_lengths.numpy()
-        lengths = np.exp(x.reshape(children.shape[0], -1))
-        likelihoods, slopes = log_likelihoods_and_gradients(children, lengths, self.patterns)
+        x = draws.log_lengths.numpy().reshape(children.shape[0], -1)
+        lengths = np.exp(x)
+        likelihoods = self.model.evaluate(children, lengths, self.patterns)
         prior = np.empty(children.shape[0])
-        log_prior_kernel(x.reshape(lengths.shape), lengths, self.branch_length_rate, self._constant, prior)
-
-        def to_log_lengths(likelihood: Tensor, prior: Tensor) -> np.ndarray:
-            pull_back_to_log_lengths(
-                slopes, lengths, self.branch_length_rate, likelihood.numpy().ravel(), prior.numpy().ravel()
-            )
-            return slopes
-
+        kernels.log_densities(x, lengths, self.branch_prior.kernel, self._constant, prior)
         shape = draws.log_lengths.shape[:-1]
-        return torch.from_numpy(likelihoods).view(shape), torch.from_numpy(prior).view(shape), to_log_lengths
+        return Evaluated(
+            torch.from_numpy(likelihoods.values).view(shape), torch.from_numpy(prior).view(shape),
+            lengths, likelihoods, self.branch_prior,
+        )  # fmt: skip
+
+    def log_joint(self, children: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
+        """log p(Y, tau, log b) [T], but for the constant of the priors; log-lengths float64 [T, E]."""
+        lengths = np.exp(log_lengths)
+        values = self.model.log_likelihoods(children, lengths, self.patterns)
+        return values + self.branch_prior.log_density(log_lengths, lengths)
+
+    def log_joint_slopes(self, children: np.ndarray, log_lengths: np.ndarray) -> np.ndarray:
+        """Derivatives [T, E] of `log_joint` in the log-lengths."""
+        lengths = np.exp(log_lengths)
+        found = self.model.evaluate(children, lengths, self.patterns)
+        return self.branch_prior.add_slopes(found.length_slopes, lengths)
+
+
+def _parameter_gradients(upstream: np.ndarray, slopes: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Sums over trees of upstream [T] times slopes [T, *]."""
+    return {name: torch.as_tensor(np.tensordot(upstream, values, axes=1)) for name, values in slopes.items()}
 
 
 class _LogLikelihood(torch.autograd.Function):
-    """apply(log_lengths [S, K, E], children [T, n-2, 2], patterns) -> [S, K]; the gradient in the same pass."""
+    """apply(log_lengths [S, K, E], children [T, n-2, 2], posterior, *parameters) -> [S, K]; the gradient in the same
+    pass."""
 
     @staticmethod
-    def forward(ctx: Any, log_lengths: Tensor, children: np.ndarray, patterns: PackedPatterns) -> Tensor:
+    def forward(ctx: Any, log_lengths: Tensor, children: np.ndarray, posterior: Posterior, *parameters: Tensor) -> Tensor:
         lengths = np.exp(log_lengths.numpy().reshape(children.shape[0], -1))
-        if ctx.needs_input_grad[0]:
-            values, gradients = log_likelihoods_and_gradients(children, lengths, patterns)
-            gradients *= lengths
-            ctx.gradients = gradients
+        model = posterior.model
+        if any(ctx.needs_input_grad):
+            found = model.evaluate(children, lengths, posterior.patterns)
+            values, ctx.slopes = found.values, found.length_slopes * lengths
+            ctx.parameter_slopes = {name: found.parameter_slopes[name] for name in model.parameters()}
         else:
-            values = log_likelihoods(children, lengths, patterns)
+            values = model.log_likelihoods(children, lengths, posterior.patterns)
         return torch.from_numpy(values).view(log_lengths.shape[:-1])
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         slope = upstream[0].numpy()
-        gradients = ctx.gradients
-        gradients *= slope.reshape(-1, 1)
-        return torch.from_numpy(gradients).view(*slope.shape, -1), None, None
+        points = torch.from_numpy(ctx.slopes * slope.reshape(-1, 1)).view(*slope.shape, -1)
+        return points, None, None, *_parameter_gradients(slope.ravel(), ctx.parameter_slopes).values()
 
 
 class _LogPrior(torch.autograd.Function):
-    """apply(log_lengths [S, K, E], constant, rate) -> constant + sum of x - rate exp x over edges, [S, K]."""
+    """apply(log_lengths [S, K, E], constant, prior) -> constant + log density, [S, K]."""
 
     @staticmethod
-    def forward(ctx: Any, log_lengths: Tensor, constant: float, rate: float) -> Tensor:
+    def forward(ctx: Any, log_lengths: Tensor, constant: float, prior: ExponentialLengths) -> Tensor:
         x = log_lengths.numpy()
-        scaled = rate * np.exp(x)
-        ctx.slopes = 1.0 - scaled
-        return torch.from_numpy((x - scaled).sum(axis=-1) + constant)
+        lengths = np.exp(x)
+        ctx.slopes = prior.log_length_slopes(lengths)
+        return torch.from_numpy(prior.log_density(x, lengths) + constant)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 import numpy as np
 
 from vbpi_mix.phylo.models.likelihood import aligned
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.kernels import chains as kernels
 from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS, MODULUS_2
 from vbpi_mix.phylo.trees.topology import random_topologies
@@ -20,7 +20,7 @@ class Chains:
 
     def __init__(
         self,
-        target: PhyloTarget,
+        target: Posterior,
         runs: int,
         temperatures: int,
         heating: float,
@@ -29,7 +29,7 @@ class Chains:
         seed: int,
     ) -> None:
         self.patterns = target.patterns
-        self.rate = target.branch_length_rate
+        self.rate = target.branch_prior.rate
         self.n_taxa = n = target.patterns.n_taxa
         self.steps, self.regraft_share, self.generations = steps, regraft_share, 0
         count, half_edges, width = runs * temperatures, 4 * n - 6, target.patterns.weights.size

@@ -22,7 +22,7 @@ from typing import Any
 
 from vbpi_mix.errors import VbpiMixError
 from vbpi_mix.phylo.data.alignment import Alignment, write_fasta, write_nexus
-from vbpi_mix.phylo.models.posterior import BRANCH_LENGTH_RATE
+from vbpi_mix.phylo.models.priors import BRANCH_LENGTH_RATE
 from vbpi_mix.phylo.trees.sample import TreeSample, read_tree_sample
 
 IQTREE_NAMES = ("iqtree2", "iqtree3", "iqtree")

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
 from vbpi_mix.phylo.sbn.coverage import coverage
 from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
@@ -119,7 +119,7 @@ class McmcResult:
 
 
 def sample_trees(
-    target: PhyloTarget,
+    target: Posterior,
     taxa: tuple[str, ...],
     options: McmcOptions | None = None,
     progress: Callable[[McmcReport], None] | None = None,
@@ -138,7 +138,7 @@ def sample_trees(
 
 
 def _sample(
-    target: PhyloTarget,
+    target: Posterior,
     taxa: tuple[str, ...],
     options: McmcOptions,
     progress: Callable[[McmcReport], None],

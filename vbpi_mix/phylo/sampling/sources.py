@@ -19,8 +19,7 @@ from vbpi_mix.errors import ConfigError, TreeError
 from vbpi_mix.files import write_whole
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
-from vbpi_mix.phylo.models.likelihood import pack_patterns
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
 from vbpi_mix.phylo.trees.nexus import trprobs
@@ -110,7 +109,7 @@ def write_trprobs(sample: TreeSample, path: str | os.PathLike[str], remark: str 
 
 
 def _run_mcmc(alignment: Alignment, options: McmcOptions, progress: Callable[[McmcReport], None] | None) -> ProgramRun:
-    target = PhyloTarget(pack_patterns(compress(alignment)))
+    target = Posterior(compress(alignment))
     result = sample_trees(target, alignment.taxa, options, progress)
     return ProgramRun(result.sample, _mcmc_facts(result, options))
 

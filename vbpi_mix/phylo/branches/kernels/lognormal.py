@@ -85,24 +85,3 @@ def base_gradient(rows, own, noise, draws, means, precisions, draw_upstream, log
                 if row >= 0:
                     table[row, 0] += mean
                     table[row, 1] += log_sd
-
-
-@kernel
-def log_prior(log_lengths, lengths, rate, constant, value):
-    """constant + sum over edges of x - rate exp x: x = log_lengths and exp x = lengths, both [T, E]; value [T]."""
-    for t in range(log_lengths.shape[0]):
-        total = constant
-        for e in range(log_lengths.shape[1]):
-            total += log_lengths[t, e] - rate * lengths[t, e]
-        value[t] = total
-
-
-@kernel
-def pull_back_to_log_lengths(slopes, lengths, rate, likelihood, prior):
-    """Turn slopes [T, E], of the log-likelihood in the lengths, into the gradient with respect to log-lengths.
-
-    likelihood and prior [T] are the gradients with respect to the log-likelihood and the log-prior.
-    """
-    for t in range(slopes.shape[0]):
-        for e in range(slopes.shape[1]):
-            slopes[t, e] = likelihood[t] * slopes[t, e] * lengths[t, e] + prior[t] * (1.0 - rate * lengths[t, e])

@@ -21,6 +21,8 @@ the gradient needs only the two sums, whatever the branch length (docs/derivatio
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import prange
 
@@ -39,6 +41,7 @@ from vbpi_mix.kernels.simd import (
     vsum,
     where_bit,
 )
+from vbpi_mix.phylo.models.kernels.transitions import transition
 
 VECTORS = 4
 BLOCK = VECTORS * LANES
@@ -50,6 +53,46 @@ _U = np.uint64
 _V, _B, _B2, _B3, _B4 = (_U(x) for x in (LANES, BLOCK, 2 * BLOCK, 3 * BLOCK, 4 * BLOCK))
 _ZERO, _ONE, _TWO, _THREE = (_U(x) for x in range(4))
 _A, _C, _G, _T = (np.uint8(x) for x in (1, 2, 4, 8))
+
+
+class PackedPatterns(NamedTuple):
+    """Site patterns in blocks (head of this file), padded with missing data of weight 0."""
+
+    n_taxa: int
+    counts: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray
+
+
+class _Block(NamedTuple):
+    """One block of patterns: number of taxa, where its taxa begin in counts and codes, and its own weights [B]."""
+
+    n: np.uint64
+    taxa_at: np.uint64
+    counts: np.ndarray
+    codes: np.ndarray
+    weights: np.ndarray
+
+
+class _Tree(NamedTuple):
+    """children [n-2, 2]; of the edge above each node: (1 - e) / 4 and e, [2n-2]; which nodes are rescaled."""
+
+    children: np.ndarray
+    off_diagonals: np.ndarray
+    es: np.ndarray
+    rescaled: np.ndarray
+
+
+class _Memory(NamedTuple):
+    """What one thread works on (head of this file). relative [B]: weight over likelihood of each pattern; sums, a row of
+    lanes for each node: row 0 gathers the log-likelihood, row v the gradient sum of the edge above v.
+    """
+
+    message: np.ndarray
+    below: np.ndarray
+    scale: np.ndarray
+    relative: np.ndarray
+    sums: np.ndarray
 
 
 @inline_kernel
@@ -87,8 +130,11 @@ def _store_propagated(message, offset, x0, x1, x2, x3, total, off_diagonal, e):
 
 
 @inline_kernel
-def _upward(v, a, b, n, taxa_at, off_diagonals, es, rescaled, counts, codes, weights, message, below, scale, sums):
+def _upward(v, a, b, block, tree, memory):
     """Partials of internal node v from its children a and b, and the message up the edge above v."""
+    n, taxa_at, counts, codes, weights = block
+    _, off_diagonals, es, rescaled = tree
+    message, below, scale, _, sums = memory
     off_a, e_a = splat(off_diagonals[a]), splat(es[a])
     off_b, e_b = splat(off_diagonals[b]), splat(es[b])
     off_v, e_v = splat(off_diagonals[v]), splat(es[v])
@@ -116,11 +162,14 @@ def _upward(v, a, b, n, taxa_at, off_diagonals, es, rescaled, counts, codes, wei
 
 
 @inline_kernel
-def _turn(n, top, taxa_at, off_diagonals, es, counts, codes, weights, message, below, relative, sums):
+def _turn(top, block, tree, memory):
     """Site likelihoods at taxon 0; relative = weight / site likelihood; the message down to the top node.
 
     sums lane rows: row 0 gathers the log-likelihood, row v the sum of relative * sum(u) * sum(l) of the edge above v.
     """
+    n, taxa_at, counts, codes, weights = block
+    _, off_diagonals, es, _ = tree
+    message, below, _, relative, sums = memory
     off_top, e_top = splat(off_diagonals[top]), splat(0.25 * es[top])
     quarter, one, zero = splat(0.25), splat(1.0), splat(0.0)
     at = (top - n) * _B4
@@ -146,8 +195,11 @@ def _turn(n, top, taxa_at, off_diagonals, es, counts, codes, weights, message, b
 
 
 @inline_kernel
-def _downward(v, a, b, n, taxa_at, off_diagonals, es, rescaled, counts, codes, message, below, scale, relative, sums):
+def _downward(v, a, b, block, tree, memory):
     """From the message down to v: the gradient sums of both child edges, and the messages down to both children."""
+    n, taxa_at, counts, codes, _ = block
+    _, off_diagonals, es, rescaled = tree
+    message, below, scale, relative, sums = memory
     off_a, e_a = splat(off_diagonals[a]), splat(es[a])
     off_b, e_b = splat(off_diagonals[b]), splat(es[b])
     gradient_a, gradient_b = vload(sums, a * _V), vload(sums, b * _V)
@@ -185,25 +237,21 @@ def _downward(v, a, b, n, taxa_at, off_diagonals, es, rescaled, counts, codes, m
 
 
 @kernel
-def _block(children, n, taxa_at, off_diagonals, es, rescaled, counts, codes, weights, scratch, sums, gradient):
-    """Add one block of patterns to `sums`."""
-    message, below, scale, relative = scratch
+def _add_block(block, tree, memory, gradient):
+    """Add one block of patterns to the sums."""
+    n, children = block.n, tree.children
     internal = n - _TWO
     top = n + internal - _ONE
     for k in range(internal):
         a, b = _U(children[k, 0]), _U(children[k, 1])
-        _upward(
-            n + k, a, b, n, taxa_at, off_diagonals, es, rescaled, counts, codes, weights, message, below, scale, sums
-        )
-    _turn(n, top, taxa_at, off_diagonals, es, counts, codes, weights, message, below, relative, sums)
+        _upward(n + k, a, b, block, tree, memory)
+    _turn(top, block, tree, memory)
     if not gradient:
         return
     for back in range(internal):
         k = internal - _ONE - back
         a, b = _U(children[k, 0]), _U(children[k, 1])
-        _downward(
-            n + k, a, b, n, taxa_at, off_diagonals, es, rescaled, counts, codes, message, below, scale, relative, sums
-        )
+        _downward(n + k, a, b, block, tree, memory)
 
 
 @kernel
@@ -225,28 +273,28 @@ def _mark_rescaled(children, n, pending, rescaled):
 
 
 @kernel
-def _trees(children, lengths, counts, codes, weights, first, last, gradient, log_likelihood, length_gradient):
+def _trees(children, lengths, patterns, first, last, gradient, log_likelihood, length_gradient):
     """Trees first ... last-1 of the batch, one after the other."""
+    _, counts, codes, weights = patterns
     n = children.shape[1] + 2
     nodes = 2 * n - 2
     blocks = weights.shape[0] // BLOCK
-    scratch = (_aligned((n - 2) * 4 * BLOCK), _aligned((n - 2) * BLOCK), _aligned((n - 2) * BLOCK), _aligned(BLOCK))
     sums = _aligned(nodes * LANES)
+    memory = _Memory(
+        _aligned((n - 2) * 4 * BLOCK), _aligned((n - 2) * BLOCK), _aligned((n - 2) * BLOCK), _aligned(BLOCK), sums
+    )
     off_diagonals, es = np.zeros(nodes), np.zeros(nodes)
     pending, rescaled = np.zeros(nodes, np.int64), np.zeros(nodes, np.bool_)
     total_weight = weights.sum()
     for t in range(first, last):
         for v in range(1, nodes):
-            es[v] = np.exp(-4.0 / 3.0 * lengths[t, v - 1])
-            off_diagonals[v] = -0.25 * np.expm1(-4.0 / 3.0 * lengths[t, v - 1])
+            es[v], off_diagonals[v] = transition(lengths[t, v - 1])
         _mark_rescaled(children[t], n, pending, rescaled)
         sums[:] = 0.0
-        for block in range(blocks):
-            at = weights[block * BLOCK : (block + 1) * BLOCK]
-            _block(
-                children[t], _U(n), _U(block * n * BLOCK), off_diagonals, es, rescaled, counts, codes, at, scratch, sums,
-                gradient,
-            )  # fmt: skip
+        tree = _Tree(children[t], off_diagonals, es, rescaled)
+        for k in range(blocks):
+            at = weights[k * BLOCK : (k + 1) * BLOCK]
+            _add_block(_Block(_U(n), _U(k * n * BLOCK), counts, codes, at), tree, memory, gradient)
         log_likelihood[t] = vsum(vload(sums, _ZERO))
         if gradient:
             for v in range(1, nodes):
@@ -254,10 +302,10 @@ def _trees(children, lengths, counts, codes, weights, first, last, gradient, log
 
 
 @parallel_kernel
-def log_likelihood_batch(children, lengths, counts, codes, weights, chunks, gradient, log_likelihood, length_gradient):
+def log_likelihood_batch(children, lengths, patterns, chunks, gradient, log_likelihood, length_gradient):
     """Log-likelihoods of a batch of trees, and where `gradient` their derivatives with respect to branch lengths.
 
-    children int32 [T, n-2, 2]; lengths float64 [T, E]; counts, codes, weights as packed (head of this file); `chunks`
+    children int32 [T, n-2, 2]; lengths float64 [T, E]; PackedPatterns; `chunks`
     runs of trees are worked on in parallel; results are written to log_likelihood [T] and length_gradient [T, E]
     (untouched where not `gradient`). Each tree is summed in one order, whatever the number of chunks.
     """
@@ -265,4 +313,4 @@ def log_likelihood_batch(children, lengths, counts, codes, weights, chunks, grad
     for chunk in prange(chunks):
         first = chunk * trees // chunks
         last = (chunk + 1) * trees // chunks
-        _trees(children, lengths, counts, codes, weights, first, last, gradient, log_likelihood, length_gradient)
+        _trees(children, lengths, patterns, first, last, gradient, log_likelihood, length_gradient)

@@ -1,0 +1,112 @@
+"""What a model of substitution is to the rest of the package, and the models there are, by name.
+
+Data, posterior, sampler, simulation and the programs that make tree samples ask a model for what they need, and know
+none by its mathematics. A new model is a file with a subclass and a line in SUBSTITUTION_MODELS: of
+`reversible.ReversibleModel` where a rate matrix says it all, of `SubstitutionModel` where it has kernels of its own. The
+built-in sampler has kernels of its own (sampling/chains.py), which a model may lack: its tree samples then come from files
+or from another program.
+
+Shapes: n taxa, T trees, E = 2n-3 edges; children int32 [T, n-2, 2] and lengths float64 [T, E], in substitutions per site.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from vbpi_mix.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vbpi_mix.phylo.data.site_patterns import SitePatterns
+
+# Where each model is; imported when it is asked for, so that a command line can list the names cheaply.
+SUBSTITUTION_MODELS = {"JC69": "vbpi_mix.phylo.models.jukes_cantor:JukesCantor"}
+DEFAULT_MODEL = "JC69"
+
+
+@dataclass(frozen=True, eq=False)
+class Likelihoods:
+    """Of T trees: log-likelihoods [T], their derivatives in the lengths [T, E], and in each parameter of the model, by
+    name, [T, *shape of the parameter].
+    """
+
+    values: np.ndarray
+    length_slopes: np.ndarray
+    parameter_slopes: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class SubstitutionModel(ABC):
+    """A model of how characters change along branches, and its parameters, of which there may be none.
+
+    name       as in SUBSTITUTION_MODELS
+    n_states   of a character
+    iqtree     the model in IQ-TREE's words, after -m
+    mrbayes    lines of a MrBayes block that set it
+    """
+
+    name: ClassVar[str]
+    n_states: ClassVar[int] = 4
+    iqtree: ClassVar[str]
+    mrbayes: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def pack(self, patterns: SitePatterns) -> Any:
+        """The site patterns as this model's likelihoods take them."""
+
+    @abstractmethod
+    def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, packed: Any) -> np.ndarray:
+        """Log-likelihoods [T]."""
+
+    @abstractmethod
+    def evaluate(self, children: np.ndarray, lengths: np.ndarray, packed: Any) -> Likelihoods:
+        """Log-likelihoods and all their derivatives, in arrays of the caller's own."""
+
+    @abstractmethod
+    def frequencies(self) -> np.ndarray:
+        """Of the states in equilibrium, [n_states]."""
+
+    @abstractmethod
+    def transition_matrices(self, lengths: np.ndarray) -> np.ndarray:
+        """P [..., n_states, n_states] of lengths [...]: rows are the state before, columns the state after."""
+
+    def draw_states(self, sites: int, rng: np.random.Generator) -> np.ndarray:
+        """States uint8 [sites] from the equilibrium."""
+        return rng.choice(self.n_states, sites, p=self.frequencies()).astype("uint8")
+
+    def evolve(self, states: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
+        """States uint8 [sites] at the far end of a branch that has `states` at its near end."""
+        cumulative = self.transition_matrices(np.array(length)).cumsum(axis=-1)[states]
+        wanted = rng.random(states.size)[:, None] * cumulative[:, -1:]
+        return (wanted >= cumulative).sum(axis=1).astype("uint8")
+
+    def parameters(self) -> Mapping[str, Tensor]:
+        """What is learned, by name; nothing, unless a model says otherwise."""
+        return {}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The parameters' values."""
+        return {name: tensor.detach().clone() for name, tensor in self.parameters().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set the parameters. Raises CheckpointError if the state is not of this model's parameters."""
+        own = self.parameters()
+        if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in state.items()}:
+            raise CheckpointError(f"the state holds {sorted(state)}: {self.name} has the parameters {sorted(own)}")
+        for name, tensor in own.items():
+            tensor.data.copy_(state[name])
+
+
+def substitution_model(name: str = DEFAULT_MODEL) -> SubstitutionModel:
+    """A model by its name. Raises ConfigError if there is none of this name."""
+    if name not in SUBSTITUTION_MODELS:
+        raise ConfigError(f"substitution model {name!r}: choose one of {', '.join(SUBSTITUTION_MODELS)}")
+    module, _, kind = SUBSTITUTION_MODELS[name].partition(":")
+    made: SubstitutionModel = getattr(importlib.import_module(module), kind)()
+    return made
