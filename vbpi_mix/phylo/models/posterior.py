@@ -80,6 +80,10 @@ class Posterior:
         self.patterns = self.model.pack(patterns)
         self._constant = log_topology_prior(self.n_taxa) + self.branch_prior.log_constant(2 * self.n_taxa - 3)
 
+    def parameters(self) -> Mapping[str, Tensor]:
+        """The model's parameters by name."""
+        return self.model.parameters()
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The model's parameters, as an optimiser takes them."""
         parameters = self.model.parameters()
