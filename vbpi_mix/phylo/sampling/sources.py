@@ -20,6 +20,7 @@ from vbpi_mix.files import write_whole
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.models.substitution import DEFAULT_MODEL, substitution_model
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
 from vbpi_mix.phylo.trees.nexus import trprobs
@@ -42,6 +43,7 @@ def obtain_tree_sample(
     replicates: int = UFBOOT_REPLICATES,
     seed: int = 0,
     threads: int = 1,
+    model: str = DEFAULT_MODEL,
     progress: Callable[[McmcReport], None] | None = None,
 ) -> tuple[TreeSample, dict[str, Any]]:
     """Make a tree sample of an alignment.
@@ -49,8 +51,8 @@ def obtain_tree_sample(
     source: one of SOURCES. seconds: what the samplers may take (60 unless generations are given), after which
     their trees so far are used; for IQ-TREE a limit, after which it has failed (none by default).
     generations: of each chain of mcmc or mrbayes, instead. chains: independent runs of mcmc or mrbayes;
-    asdsf: they end when theirs is at most this. replicates: bootstrap trees of iqtree. progress: called with
-    reports of mcmc.
+    asdsf: they end when theirs is at most this. replicates: bootstrap trees of iqtree. model: of substitution, by
+    name. progress: called with reports of mcmc.
 
     Returns the sample and what made it, as plain data: `source`, `program`, `version`, `options`, `seconds`,
     `trees`, `topologies`; of samplers also `generations`, `asdsf` and `agreed` where known. Raises
@@ -65,17 +67,22 @@ def obtain_tree_sample(
     started = time.perf_counter()
     if made_by == "iqtree":
         options |= {"replicates": replicates, "seconds": seconds}
-        run = run_iqtree(alignment, replicates=replicates, seed=seed, seconds=seconds)
+        run = run_iqtree(
+            alignment, replicates=replicates, seed=seed, seconds=seconds, model=substitution_model(model)
+        )
     else:
         if seconds is None and generations is None:
             seconds = DEFAULT_SECONDS
+        posterior = Posterior(compress(alignment), substitution_model(model))
         options |= {"chains": chains, "seconds": seconds, "generations": generations, "asdsf": asdsf}
         if made_by == "mrbayes":
-            run = run_mrbayes(alignment, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds)
+            run = run_mrbayes(
+                alignment, posterior, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds
+            )
             if asdsf is not None and "asdsf" in run.facts:
                 run.facts["agreed"] = run.facts["asdsf"] <= asdsf
         else:
-            run = _run_mcmc(alignment, McmcOptions(
+            run = _run_mcmc(posterior, alignment.taxa, McmcOptions(
                 seconds=seconds, generations=generations, asdsf=asdsf, runs=chains, seed=seed, threads=threads
             ), progress)  # fmt: skip
     facts = {
@@ -108,9 +115,13 @@ def write_trprobs(sample: TreeSample, path: str | os.PathLike[str], remark: str 
     write_whole(Path(path), text, TreeError)
 
 
-def _run_mcmc(alignment: Alignment, options: McmcOptions, progress: Callable[[McmcReport], None] | None) -> ProgramRun:
-    target = Posterior(compress(alignment))
-    result = sample_trees(target, alignment.taxa, options, progress)
+def _run_mcmc(
+    posterior: Posterior,
+    taxa: tuple[str, ...],
+    options: McmcOptions,
+    progress: Callable[[McmcReport], None] | None,
+) -> ProgramRun:
+    result = sample_trees(posterior, taxa, options, progress)
     return ProgramRun(result.sample, _mcmc_facts(result, options))
 
 
