@@ -20,7 +20,6 @@ from vbpi_mix.files import write_whole
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.models.substitution import DEFAULT_MODEL, substitution_model
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
 from vbpi_mix.phylo.trees.nexus import trprobs
@@ -43,7 +42,6 @@ def obtain_tree_sample(
     replicates: int = UFBOOT_REPLICATES,
     seed: int = 0,
     threads: int = 1,
-    model: str = DEFAULT_MODEL,
     progress: Callable[[McmcReport], None] | None = None,
 ) -> tuple[TreeSample, dict[str, Any]]:
     """Make a tree sample of an alignment.
@@ -51,8 +49,8 @@ def obtain_tree_sample(
     source: one of SOURCES. seconds: what the samplers may take (60 unless generations are given), after which
     their trees so far are used; for IQ-TREE a limit, after which it has failed (none by default).
     generations: of each chain of mcmc or mrbayes, instead. chains: independent runs of mcmc or mrbayes;
-    asdsf: they end when theirs is at most this. replicates: bootstrap trees of iqtree. model: of substitution, by
-    name. progress: called with reports of mcmc.
+    asdsf: they end when theirs is at most this. replicates: bootstrap trees of iqtree. progress: called with
+    reports of mcmc.
 
     Returns the sample and what made it, as plain data: `source`, `program`, `version`, `options`, `seconds`,
     `trees`, `topologies`; of samplers also `generations`, `asdsf` and `agreed` where known. Raises
@@ -64,16 +62,16 @@ def obtain_tree_sample(
         raise ConfigError(f"seconds={seconds}: the time to sample must be above 0")
     made_by = "mcmc" if source == "auto" else source
     options: dict[str, Any] = {"seed": seed}
+    posterior = Posterior(compress(alignment))
     started = time.perf_counter()
     if made_by == "iqtree":
         options |= {"replicates": replicates, "seconds": seconds}
         run = run_iqtree(
-            alignment, replicates=replicates, seed=seed, seconds=seconds, model=substitution_model(model)
+            alignment, replicates=replicates, seed=seed, seconds=seconds, model=posterior.model
         )
     else:
         if seconds is None and generations is None:
             seconds = DEFAULT_SECONDS
-        posterior = Posterior(compress(alignment), substitution_model(model))
         options |= {"chains": chains, "seconds": seconds, "generations": generations, "asdsf": asdsf}
         if made_by == "mrbayes":
             run = run_mrbayes(
