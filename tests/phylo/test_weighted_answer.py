@@ -71,7 +71,7 @@ def written_out(shares, stratum, numerator, denominator):
     answer = (shares * numerator).sum() / (shares * denominator).sum()
     residual = shares * (numerator - answer * denominator) / (shares * denominator).sum()
     variance = sum(
-        (n := (stratum == h).sum()) * np.var(residual[stratum == h], ddof=1) for h in np.unique(stratum)
+        (stratum == h).sum() * np.var(residual[stratum == h], ddof=1) for h in np.unique(stratum)
     )
     return answer, math.sqrt(variance)
 
