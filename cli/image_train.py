@@ -134,7 +134,8 @@ def _resume(name: str, options: dict[str, Any]) -> None:
 def _show(train: Callable[..., ImageRun], device: str, note: str, quiet: bool) -> None:
     """Train under the process group that torchrun asks for, and print how it went."""
     from vbpi_mix.image.run import check_device
-    from vbpi_mix_cli.console import Progress, shown_path
+    from vbpi_mix_cli.console import shown_path
+    from vbpi_mix_cli.progress import Progress
     from vbpi_mix_cli.torchrun import process_group
 
     with process_group(check_device(device)) as first:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vbpi_mix_cli.console import Progress, check_only_resume, shown_path
+from vbpi_mix.toy.experiment import APPROXIMATIONS, RECIPES, WEIGHTS, plan
+from vbpi_mix_cli.console import check_only_resume, shown_path
+from vbpi_mix_cli.progress import Progress
 
 if TYPE_CHECKING:
     from vbpi_mix.toy.experiment import Experiment, Member
     from vbpi_mix.toy.run import ToyRun
 
+DEFAULTS = {name: value.default for name, value in inspect.signature(plan).parameters.items()}
+FUNNEL, RING = RECIPES["funnel"], RECIPES["ring"]
 MAY_CHANGE_ON_RESUME = ("resume", "iterations", "full", "quiet")
 
 EPILOG = """\b
@@ -25,24 +30,37 @@ Examples:
 """
 
 
+def _either(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
 @click.command("toy", epilog=EPILOG)
-@click.option("--target", default="funnel", show_default=True, help="funnel, ring or bimodal.")
+@click.option("--target", default=DEFAULTS["target"], show_default=True, help=f"{_either(RECIPES)}.")
 @click.option("--preset", help="fig3: A2A, S2A and S2S mixtures of the funnel, five in all.")
 @click.option(
     "--approximation",
     "approximations",
     multiple=True,
-    help="mixture, ensemble, iwvi or iaf; may be repeated. [default: mixture for the funnel, else all four]",
+    help=f"{_either(APPROXIMATIONS)}; may be repeated. [default: mixture for the funnel, else all four]",
 )
-@click.option("--A", "A", type=int, help="Components, members, importance samples, flow steps. [20; else 30]")
+@click.option("--A", "A", type=int, help=f"Components, members, importance samples, flow steps. [{FUNNEL.A}; else {RING.A}]")
 @click.option("--S", "S", type=int, help="Components sampled in each iteration. [1 for S2A]")
-@click.option("--K", "K", type=int, help="Particles of each sampled component. [10; else 100]")
-@click.option("--estimator", help="a2a, s2a or s2s. [s2a for the funnel, else a2a]")
-@click.option("--weights", help="uniform or learned mixture weights. [uniform]")
+@click.option("--K", "K", type=int, help=f"Particles of each sampled component. [{FUNNEL.K}; else {RING.K}]")
+@click.option("--estimator", help=f"a2a, s2a or s2s. [{FUNNEL.estimator} for the funnel, else {RING.estimator}]")
+@click.option("--weights", help=f"{_either(WEIGHTS)} mixture weights. [{WEIGHTS[0]}]")
 @click.option("--iterations", type=int, help="Of each training. [a fifth of the published number]")
-@click.option("--full", is_flag=True, help="As published: 50,000 iterations for the funnel, else 5,000.")
-@click.option("--learning-rate", type=float, help="Constant. [funnel: 0.005, with --full 0.001; else 0.1]")
-@click.option("--seed", default=1, show_default=True, help="Of start, training and evaluation.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help=f"As published: {FUNNEL.iterations:,} iterations for the funnel, else {RING.iterations:,}.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    help=f"Constant. [funnel: {FUNNEL.quick_learning_rate}, with --full {FUNNEL.learning_rate}; else {RING.learning_rate}]",
+)
+@click.option("--seed", default=DEFAULTS["seed"], show_default=True, help="Of start, training and evaluation.")
 @click.option("--sequential-energy", is_flag=True, help="Evaluate the likelihood one component at a time (funnel).")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [toy-TARGET.vbpi]")
 @click.option("--force", is_flag=True, help="Replace an earlier run there.")
@@ -54,7 +72,6 @@ def command(out: Path | None, force: bool, resume: Path | None, quiet: bool, **c
     Writes a run directory with curves.csv, summary.json, and pictures as PNG and SVG.
     """
     from vbpi_mix.toy import run as toy
-    from vbpi_mix.toy.experiment import plan
 
     if resume is not None:
         check_only_resume(MAY_CHANGE_ON_RESUME)
