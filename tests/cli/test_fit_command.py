@@ -195,7 +195,7 @@ def test_other_models_fit_and_are_evaluated(run, six, option):
     ("options", "said"),
     [
         (("--flow", "realnvp", "--flow-layers", 0), "flow_layers must be a whole number of at least 1, not 0"),
-        (("--flow", "planar", "--flow-hidden", 5), "only realnvp has such"),
+        (("--flow", "planar", "--flow-hidden", 5), "5 hidden units for flow planar, which has none"),
         (("--flow-layers", 5), "give planar or realnvp"),
         (("--learning-rate", 0), "learning_rate must be a number above 0"),
     ],
