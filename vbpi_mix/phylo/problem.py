@@ -34,12 +34,17 @@ class PhyloProblem(MixtureProblem):
     """Trees: VIMCO with K particles; its state includes the data and the support."""
 
     def __init__(
-        self, taxa: tuple[str, ...], patterns: SitePatterns, mixture: PhyloMixture, model: ModelConfig
+        self,
+        taxa: tuple[str, ...],
+        patterns: SitePatterns,
+        posterior: Posterior,
+        mixture: PhyloMixture,
+        model: ModelConfig,
     ) -> None:
-        """model: resolved choices, of which estimator, S and K are taken here."""
+        """posterior: of these patterns. model: resolved choices, of which estimator, S and K are taken here."""
         assert model.sampled is not None
         super().__init__(
-            KIND, Posterior(patterns), mixture, estimator=Estimator.parse(model.estimator),
+            KIND, posterior, mixture, estimator=Estimator.parse(model.estimator),
             sampled=model.sampled, particles=model.particles, direct=True,
         )  # fmt: skip
         self.taxa = taxa
@@ -58,18 +63,23 @@ class PhyloProblem(MixtureProblem):
         }
 
 
+def posterior_of(patterns: SitePatterns) -> Posterior:
+    """The posterior that a fit approximates, when it begins and when it is loaded: the one place that says which."""
+    return Posterior(patterns)
+
+
 def build_problem(alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int) -> PhyloProblem:
     """Support, start and mixture as the resolved choices of a model say."""
     support = build_support(sample.children)
     patterns = compress(alignment)
+    posterior = posterior_of(patterns)
     logits, features = None, None
     if model.init != "flat":
         encoded, weights = support.encode(sample.children), sample.weights
         if model.init == "warm":
             start = warm_start(
-                support, encoded, weights, Posterior(patterns), np.random.default_rng(seed),
-                split_only=model.branch == "split",
-            )  # fmt: skip
+                support, encoded, weights, posterior, np.random.default_rng(seed), split_only=model.branch == "split"
+            )
             weights, features = start.weights, start.features
         fitted = sbn.fit_simple_average if model.init == "average" else sbn.fit_em
         logits = fitted(support, encoded, weights)
@@ -85,7 +95,7 @@ def build_problem(alignment: Alignment, sample: TreeSample, model: ModelConfig, 
         flow=_flow(model, support, generator),
         pair_rate=model.pair_rate,
     )
-    return PhyloProblem(alignment.taxa, patterns, mixture, model)
+    return PhyloProblem(alignment.taxa, patterns, posterior, mixture, model)
 
 
 def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProblem:
@@ -104,7 +114,7 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
         pair_rate=model.pair_rate,
     )
     mixture.load_state_dict(state)
-    return PhyloProblem(taxa, patterns, mixture, model)
+    return PhyloProblem(taxa, patterns, posterior_of(patterns), mixture, model)
 
 
 def _flow(model: ModelConfig, support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:
