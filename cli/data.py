@@ -136,7 +136,7 @@ def _copy(known: Benchmark, folder: Path, force: bool) -> Path:
     contents = {folder / path.name: path.read_bytes() for path in sorted(found)}
     for target, content in contents.items():
         if target.exists() and not force and not (target.is_file() and target.read_bytes() == content):
-            raise BenchmarkError(f"{target}: there is another file of this name; move it, or give --force")
+            raise BenchmarkError(f"{target}: another file of this name exists; move it, or give --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for target, content in contents.items():

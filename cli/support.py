@@ -36,13 +36,15 @@ whatever the machine's speed and the number of threads."""
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Time to sample.  [default: 60]")
 @click.option("--generations", type=click.IntRange(min=1), help="Generations of each chain, instead of --seconds.")
-@click.option("--chains", type=click.IntRange(min=1), default=2, show_default=True, help="Independent runs.")
+@click.option(
+    "--chains", type=click.IntRange(min=1), default=2, show_default=True, help="Replicate chains, started independently."
+)
 @click.option(
     "--asdsf",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
-    help="Runs agree when the average standard deviation of their split frequencies is at most this.",
+    help="Chains agree when the average standard deviation of their split frequencies is at most this.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")

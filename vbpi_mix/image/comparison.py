@@ -75,7 +75,7 @@ def read_row(path: Path) -> Row:
     run = RunDirectory.open(path)
     config, summary = RunConfig.read(run), run.read_summary()
     if "seconds_per_iteration" not in summary:
-        raise RunDirectoryError(f"{path} was not trained to an end: go on with --resume first")
+        raise RunDirectoryError(f"{path} has not finished training: resume it first")
     estimates = {entry["form"]: entry["nll"] for entry in summary.get("negative_log_likelihood", [])}
     sizes: dict[str, Any] = next(iter(summary.get("negative_log_likelihood", [])), {})
     seconds, images = summary["seconds_per_iteration"], sizes.get("images")

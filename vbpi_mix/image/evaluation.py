@@ -1,4 +1,4 @@
-"""Test likelihoods of an image model by importance sampling, image by image, so that they can stop and go on.
+"""Test likelihoods of an image model by importance sampling, image by image, so that they can stop and resume.
 
 Shapes: A components (all sampled, all in the denominator, whatever the training estimator), L importance samples of each,
 B images at once, d latent dimensions. For every image the same weights w give two forms (natural logarithms):

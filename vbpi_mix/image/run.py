@@ -120,7 +120,7 @@ class ImageRun:
 
         plan: by default `plan(images, **choices)`, as in run.evaluate(importance_samples=1000). images: by default found anew.
         progress: told how many images are done, and of how many. Finished images are kept in the run, and an interrupted
-        evaluation goes on from them. Under a process group the ranks share the images, and the first writes.
+        evaluation continues from them. Under a process group the ranks share the images, and the first writes.
         """
         images = self.images() if images is None else images
         plan = self.plan(images, **choices) if plan is None else plan
@@ -233,7 +233,7 @@ def run_images(config: RunConfig, folder: Path | None = None) -> ImageData:
     data = load_images(recorded["name"], folder)
     if data.checksum() != recorded["sha256"]:
         raise DatasetError(
-            f"the {data.name} images found here are others than the run was trained on: name the folder of those with --data"
+            f"the {data.name} images found here are not those that the run was trained on: name their folder with --data"
         )
     return data
 

@@ -160,7 +160,7 @@ class ModelSpec:
             plain["feature_layers"] = tuple(tuple(layer) for layer in plain["feature_layers"])
             return cls(**plain)
         except (TypeError, KeyError, ValueError) as error:
-            raise ConfigError(f"this describes no image model: {error}") from error
+            raise ConfigError(f"this does not describe an image model: {error}") from error
 
 
 # f_D2H of 28 x 28 images, published.

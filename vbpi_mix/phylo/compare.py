@@ -76,7 +76,7 @@ def _run_of(place: Side) -> Run | None:
     if not Path(place).is_dir():
         return None
     if not is_run(place):
-        raise ConfigError(f"{place} is a folder but no run of vbpi-mix; name a run, or the tree files themselves")
+        raise ConfigError(f"{place} is a folder but not a run of vbpi-mix; name a run, or the tree files themselves")
     return load(place)
 
 

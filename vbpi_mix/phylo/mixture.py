@@ -260,7 +260,7 @@ class PhyloMixture:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over parameters of a mixture of the same shape; CheckpointError if they are of another."""
         if ("flow" in state) != (self.flow is not None):
-            raise CheckpointError("of the checkpoint and this model, one has a flow of branch lengths and one has none")
+            raise CheckpointError("only one of the checkpoint and this model has a flow of branch lengths")
         own = {"logits": self.logits, "features": self.features}
         take_over(own, state, "", "of another support or number of components")
         if self.flow is not None:

@@ -62,7 +62,7 @@ def extend(
 ) -> TrainingConfig:
     """The choices of a run with these budgets, where they are given, in place of its own.
 
-    A budget of the other kind stays, unless it is used up: then it is dropped, as the run could not go on. ConfigError if
+    A budget of the other kind stays, unless it is used up: then it is dropped, as the run could not continue. ConfigError if
     what is given is less than the run has had, or if the run has run out of patience.
     """
     given: dict[str, float | None] = {"iterations": iterations, "seconds": seconds, "patience": patience}

@@ -71,7 +71,7 @@ class RunDirectory:
             raise RunExistsError(f"{place} holds a run already: resume it, replace it, or choose another place")
         foreign = _foreign_folder(place)
         if foreign is not None:
-            raise RunDirectoryError(f"{place} is not removed: its folder {foreign} was made by no run")
+            raise RunDirectoryError(f"{place} is not removed: its folder {foreign} was not made by a run")
         if Path.cwd().resolve().is_relative_to(place.resolve()):
             raise RunDirectoryError(f"{place} is not removed: it is the current folder; leave it first")
 
@@ -96,7 +96,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{place} is not a folder: name the folder of a run")
         if not is_run(place):
             raise RunDirectoryError(
-                f"{place} is not a run of vbpi-mix: it has no {CONFIG} or {SUMMARY} of ours"
+                f"{place} is not a run of vbpi-mix: it has no {CONFIG} or {SUMMARY} that it wrote"
             )
         return cls(place, place.absolute())
 
