@@ -79,7 +79,8 @@ def _evaluate(loaded: ImageRun, images: ImageData, plan: EvaluationPlan, device:
         with CountProgress("images", quiet) as progress:
             return loaded.evaluate(plan, images, device=device, progress=progress)
     except KeyboardInterrupt:
-        click.echo(f"finished images are kept in {shown_path(loaded.kept(plan))}: run the same command again to continue", err=True)
+        kept = shown_path(loaded.kept(plan))
+        click.echo(f"finished images are kept in {kept}: run the same command again to continue", err=True)
         raise click.Abort from None
 
 

@@ -1,4 +1,4 @@
-"""`vbpi-mix simulate`: a small alignment to try things on."""
+"""`vbpi-mix simulate`: simulate a small alignment."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The variational family: a mixture of A subsplit Bayesian networks, each with a base density of branch lengths, and a flow.
 
 The flow, if there is one, is shared: the mixture is over base densities, and the density of a point under component j is
-that of its base point, which is one and the same for all j, times the flow's Jacobian. A flow for each component would
-put the point elsewhere under each, and what is then averaged is no density of one point.
+that of its base point, the same for all j, times the flow's Jacobian. A flow for each component would
+put the point elsewhere under each, and their average would not be the density of one point.
 
 What estimators see is `PhyloMixture.sample`: particles of the sampled components with their densities under the
 evaluated ones. Everything that grows with A is one batched operation in a kernel. A step is a value: draws carry all that

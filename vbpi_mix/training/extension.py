@@ -27,7 +27,7 @@ class Standing:
 def has_checkpoint(run: RunDirectory) -> bool:
     """Whether there is a checkpoint to resume from; none, if the run was stopped before it wrote one.
 
-    CheckpointError if it is gone although the run was trained: to start anew would lose the trace as well.
+    CheckpointError if it is gone although the run was trained: a fresh start would lose the trace as well.
     """
     if run.checkpoint.exists():
         return True

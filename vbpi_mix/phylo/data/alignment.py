@@ -48,8 +48,8 @@ class Alignment:
 def read_alignment(path: str | os.PathLike[str]) -> Alignment:
     """Read a FASTA, NEXUS or PHYLIP alignment, plain or gzip-compressed.
 
-    Raises AlignmentError, in one line, if the file cannot be read, is no alignment, has fewer than 4 taxa, a
-    taxon twice, sequences of unequal length, no sites, or a character that stands for no nucleotide.
+    Raises AlignmentError, in one line, if the file cannot be read, is not an alignment, has fewer than 4 taxa, a
+    taxon twice, sequences of unequal length, no sites, or a character that does not stand for a nucleotide.
 
     >>> import vbpi_mix
     >>> alignment = vbpi_mix.read_alignment("examples/eight.nex")
@@ -239,7 +239,7 @@ def _check_lengths(records: _Records, path: Path) -> None:
 
 
 def _encode(records: _Records, path: Path) -> np.ndarray:
-    """States uint8 [n, sites]; raises AlignmentError at the first character that is no nucleotide."""
+    """States uint8 [n, sites]; raises AlignmentError at the first character that is not a nucleotide."""
     table = np.zeros(256, dtype=np.uint8)
     for letter, state in _IUPAC.items():
         table[ord(letter)] = table[ord(letter.lower())] = state

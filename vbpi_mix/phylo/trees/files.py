@@ -60,7 +60,7 @@ def read_tree_file(path: str | os.PathLike[str], taxa: Sequence[str]) -> TreeFil
     """Read every tree of a file, plain or gzip-compressed.
 
     taxa: the n names of the alignment, whose order numbers the nodes. Raises TreeError, in one line, if the
-    file cannot be read, is no tree file, holds no tree, has a weight that is no finite number of at least 0,
+    file cannot be read, is not a tree file, holds no tree, has a weight that is not a finite number of at least 0,
     or holds a tree that is not fully resolved on exactly these taxa.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""Newick text to topologies and back, and what is wrong with a tree in words.
+"""Newick text to topologies and back, with messages that say what is wrong with a tree.
 
 `parse_newick` and `to_newick` are for single trees; files are read by `vbpi_mix.phylo.trees.files`, which
 shares the tables of labels and the messages.
@@ -64,7 +64,7 @@ class LabelReader:
     def parse(self, text: np.ndarray, starts: np.ndarray, stops: np.ndarray, where: str) -> ParsedTrees:
         """Trees at starts[i]:stops[i] (int64 [N]) of text (uint8).
 
-        Raises TreeError at the first tree that is no fully resolved tree on exactly the taxa; it names
+        Raises TreeError at the first tree that is not a fully resolved tree on exactly the taxa; it names
         `where`, the line and the fault.
         """
         n_taxa = len(self.taxa)
