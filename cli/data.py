@@ -18,7 +18,7 @@ Examples:
   vbpi-mix data get mnist
   vbpi-mix data verify
 
-Files are looked for in the folder that VBPI_MIX_DATA names (laid out DS1/DS1.nex, DS1/DS1.fasta ..., and
+Files are sought in the folder that VBPI_MIX_DATA names (laid out DS1/DS1.nex, DS1/DS1.fasta ..., and
 mnist/train-images-idx3-ubyte.gz ...), then in the user's cache, then downloaded to the cache."""
 _LINE = "{:<5} {:>5} {:>6} {:>9} {:>11}  {}"
 _IMAGE_LINE = "{:<13} {:>9} {:>7} {:>6}  {}"

@@ -62,7 +62,7 @@ def command(
 ) -> None:
     """Make a tree sample from ALIGNMENT (a file, or a benchmark such as DS1) and write it as a .trprobs file.
 
-    `fit` can only find what it holds: see `vbpi-mix fit --trees FILE`.
+    A fit can only find what this sample holds: see `vbpi-mix fit --trees FILE`.
     """
     from vbpi_mix.files import check_free
     from vbpi_mix.phylo.data.alignment import read_alignment

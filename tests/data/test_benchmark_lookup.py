@@ -1,4 +1,4 @@
-"""Where a benchmark is looked for, what its name may be, and its command."""
+"""Where a benchmark is sought, what its name may be, and its command."""
 
 import shutil
 

@@ -61,7 +61,7 @@ class Row:
 
 
 def compare_runs(paths: Iterable[str | Path]) -> list[Row]:
-    """A row for each run. ConfigError if they are of several data sets, RunDirectoryError if one is not a run or is unfinished."""
+    """A row for each run. ConfigError for several data sets, RunDirectoryError if one is not a run or is unfinished."""
     rows = [read_row(Path(path)) for path in paths]
     if len({row.data for row in rows}) > 1:
         raise ConfigError(
