@@ -35,7 +35,7 @@ IMAGES_AT_ONCE = 100
 # Most entries of [components at once, samples, A, B, d], what the densities of one step need.
 ENTRIES_AT_ONCE = 20_000_000
 COLUMNS = ("published", "pooled", "elbo", "diversity")
-# Added to the key of an image's noise, so that it is no stream of the training's.
+# Added to the key of an image's noise, so that it differs from the streams of training.
 NOISE_STREAM = 0x6E6C6C << 32
 
 

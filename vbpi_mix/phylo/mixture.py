@@ -29,7 +29,7 @@ from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
 BRANCH_MODELS = ("psp", "split")
-# Of the random start of features, if it is added to given ones: enough to tell components apart.
+# Share of the random start that is added to given features: enough to tell components apart.
 SHARE_OF_NOISE = 0.1
 # Fewer particles times components than this are drawn on one thread: about 0.1 ms of work.
 PARALLEL_PARTICLES = 32

@@ -23,7 +23,7 @@ _MESSAGES = {
     kernels.MULTIFURCATION: "a node has more than two children; only fully resolved trees can be used",
     kernels.SINGLE_CHILD: "a node has a single child; remove the node",
     kernels.REPEATED_TAXON: "taxon {taxon!r} is in the tree twice",
-    kernels.BAD_LENGTH: "a branch length is no finite number, at {here!r}",
+    kernels.BAD_LENGTH: "a branch length is not a finite number, at {here!r}",
     kernels.NEGATIVE_LENGTH: "a branch length is negative, at {here!r}",
     kernels.SOME_LENGTHS: "some branches have lengths and others have none; give all or none",
     kernels.SYNTAX: "this is not Newick, at {here!r}",
