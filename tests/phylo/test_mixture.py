@@ -200,7 +200,7 @@ def test_state_of_another_shape_is_refused():
     mixture.load_state_dict(make_mixture(seed=5).state_dict())
     with pytest.raises(CheckpointError, match="another support or number of components"):
         mixture.load_state_dict(make_mixture(n_components=2).state_dict())
-    with pytest.raises(CheckpointError, match="one has a flow"):
+    with pytest.raises(CheckpointError, match="only one of the checkpoint and this model has a flow"):
         mixture.load_state_dict(make_mixture(flow="planar").state_dict())
 
 

@@ -22,8 +22,8 @@ BRANCH_MODELS = ("psp", "split")
 STARTS = ("warm", "em", "average", "flat")
 WIDENINGS = ("none", "nni")
 
-# Of networks, branch features and flow (docs/log.md says how these were found). A flow's output is a sum over hundreds of
-# weights, which all move at once.
+# Of networks, branch features and flow (docs/development/log.md says how these were found). A flow's output is a sum over
+# hundreds of weights, which all move at once.
 WARM_RATES = {"sbn": 0.003, "branches": 0.002, "flow": 0.0001}
 # From branch lengths at random.
 COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
