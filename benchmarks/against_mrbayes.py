@@ -25,7 +25,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from common import DATA_SETS, REFERENCES, alignment_file, append_row, distance, read_rows, reference_splits
+from common import DATA_SETS, REFERENCES, alignment_file, answers_of, append_row, distance, read_rows, reference_splits
 from fresh_fit import fit_apart, warm_up
 
 SECONDS = (10, 20, 40, 80, 160)
@@ -33,11 +33,11 @@ SEEDS = (1, 2, 3)
 BURN_IN = 0.25
 SAMPLED_EVERY = 100
 MRBAYES, FIT, COMPILATION = "mrbayes", "vbpi-mix", "compilation"
-# asdsf: of the answer. asdsf_fit: of a fit without weighting. trees: of MrBayes, after burn-in. start_seconds: of cpu_seconds,
-# before the alignment was read.
+# asdsf: of MrBayes, and of a fit without weighting; asdsf_weighted: of the answer that a fit gives. trees: of MrBayes, after
+# burn-in. start_seconds: of cpu_seconds, before the alignment was read.
 COLUMNS = (
-    "data", "method", "seed", "budget", "cpu_seconds", "wall_seconds", "start_seconds", "trees", "asdsf", "asdsf_fit",
-    "pareto_k", "verdict",
+    "data", "method", "seed", "budget", "cpu_seconds", "wall_seconds", "start_seconds", "trees", "asdsf", "asdsf_weighted",
+    "answer", "pareto_k", "effective_sample_size", "verdict",
 )  # fmt: skip
 SCRIPT = """#NEXUS
 begin mrbayes;
@@ -162,21 +162,13 @@ def make_fits(options: argparse.Namespace) -> None:
                     append_row(options.csv, COLUMNS, {
                         "data": data, "method": FIT, "seed": seed, "budget": budget, "cpu_seconds": round(cost.cpu, 2),
                         "wall_seconds": round(cost.wall, 2), "start_seconds": round(cost.start, 2),
-                        **judged(run, reference),
+                        **answers_of(run, reference),
                     })  # fmt: skip
 
 
-def judged(run: object, reference: object) -> dict[str, object]:
-    """ASDSF of a run's weighted answer and of the fit itself, and what the weights are worth."""
-    from weighted_answer import weighted_answer
-
-    found = weighted_answer(run)
-    return {
-        "asdsf": f"{distance(found.splits, reference):.6f}",
-        "asdsf_fit": f"{distance(found.own_splits, reference):.6f}",
-        "pareto_k": round(found.pareto_k, 3),
-        "verdict": found.verdict,
-    }
+def error_of(row: dict[str, str]) -> float:
+    """ASDSF of what is given as the answer."""
+    return float(row["asdsf_weighted"] or row["asdsf"])
 
 
 def by_seed(rows: list[dict[str, str]], data: str, method: str) -> dict[str, list[tuple[float, float]]]:
@@ -184,7 +176,7 @@ def by_seed(rows: list[dict[str, str]], data: str, method: str) -> dict[str, lis
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if (row["data"], row["method"]) == (data, method):
-            found.setdefault(row["seed"], []).append((float(row["cpu_seconds"]), float(row["asdsf"])))
+            found.setdefault(row["seed"], []).append((float(row["cpu_seconds"]), error_of(row)))
     return {seed: sorted(line) for seed, line in found.items()}
 
 
@@ -246,7 +238,7 @@ def table(options: argparse.Namespace) -> None:
         for seconds in SECONDS:
             here = [row for row in rows if row["data"] == data and row["budget"] == str(seconds)]
             ours, theirs = (
-                [(float(row["asdsf"]), float(row["cpu_seconds"])) for row in here if row["method"] == method]
+                [(error_of(row), float(row["cpu_seconds"])) for row in here if row["method"] == method]
                 for method in (FIT, MRBAYES)
             )
             if not ours or not theirs:

@@ -136,6 +136,28 @@ def distance(one: Any, other: Any) -> float:
     return average_standard_deviation(unite(one, other))
 
 
+def answers_of(run: Any, reference: Any) -> dict[str, object]:
+    """ASDSF of the answer that a run gives and of the fit itself, and what the weighted draws are worth: columns of a table.
+
+    asdsf_weighted: of the answer, which is the fit's own where its verdict is against weighting; `answer` says which.
+    """
+    summary = run.summary
+    given, own = (splits_of(run.split_frequencies(weighted=weighted), run.taxa) for weighted in (True, False))
+    return {
+        "asdsf_weighted": f"{distance(given, reference):.6f}",
+        "asdsf": f"{distance(own, reference):.6f}",
+        "answer": summary["answer"],
+        "pareto_k": rounded(summary["pareto_k"], 3),
+        "effective_sample_size": rounded(summary["effective_sample_size"], 0),
+        "verdict": summary["verdict"],
+    }
+
+
+def rounded(value: float | None, digits: int) -> float | str:
+    """Empty where there is none."""
+    return "" if value is None else round(value, digits)
+
+
 def read_rows(*tables: Path) -> list[dict[str, str]]:
     """The rows of all of these tables that exist."""
     return [row for table in tables if table.exists() for row in csv.DictReader(table.read_text().splitlines())]

@@ -244,14 +244,14 @@ def draw(path: Path, eight: Sequence[Outcome], five: Sequence[ExactOutcome]) -> 
         count = len(outcomes)
         # Kolmogorov and Smirnov's limit at FALSE_ALARM.
         limit = math.sqrt(-math.log(FALSE_ALARM / 2) / (2 * count))
-        left.axhspan(-limit, limit, color="0.9", label=f"all of a line within: {1 - FALSE_ALARM:.1%}")
+        left.axhspan(-limit, limit, color="0.9", label=f"a line stays within with probability {1 - FALSE_ALARM:.1%}")
         left.axhline(0, color="0.6", linewidth=0.8)
         for label, values in (
             ("tree length", [each.tree_length for each in outcomes]),
             ("pendant edge of taxon 0", [each.branch for each in outcomes]),
         ):
-            own = np.sort(values)
-            left.step(own, (np.arange(count) + 0.5) / count - own, where="post", label=label)
+            grid = np.linspace(0, 1, 1001)
+            left.plot(grid, np.searchsorted(np.sort(values), grid, side="right") / count - grid, label=label)
         left.set(title=f"{name}: {count} data sets", xlabel="posterior probability of shorter than the truth",
                  ylabel="share of data sets below it, less it", xlim=(0, 1))  # fmt: skip
         left.legend(fontsize=8)
