@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,23 +31,13 @@ from vbpi_mix.training.schedules import cosine_learning_rate
 from vbpi_mix_cli.phylo_start import LearningRates, learning_rates
 
 
-def densify(group: dict[str, Any]) -> None:
-    """Put the gradient of the touched rows into a dense `.grad`."""
-    (parameter,) = group["params"]
-    found = group["row_gradient"]()
-    dense = torch.zeros_like(parameter).view(-1, parameter.shape[-1])
-    dense[torch.from_numpy(found.rows)] = torch.from_numpy(found.values)
-    parameter.grad = dense.view_as(parameter)
-
-
 def train(problem: MixtureProblem, rates: LearningRates, iterations: int, dense: bool) -> tuple[float, float]:
     """Mean bound of the last tenth of the iterations, and milliseconds per iteration."""
     groups = [
         {**group, "multiplier": rates.multipliers.get(group["name"], 1.0)} for group in problem.parameter_groups()
     ]
-    by_row = [group for group in groups if "row_gradient" in group]
-    if dense:
-        groups = [{k: v for k, v in group.items() if not k.startswith("row_")} for group in groups]
+    if dense:  # then gradients by row are filled up with zeros
+        groups = [{k: v for k, v in group.items() if k not in ("by_row", "row_multipliers")} for group in groups]
     adam, generator = make_adam(groups), torch.Generator().manual_seed(1)
     learning_rate = rates.learning_rate
     assert learning_rate is not None  # only the published schedule leaves it to itself
@@ -58,11 +47,7 @@ def train(problem: MixtureProblem, rates: LearningRates, iterations: int, dense:
         objective = problem.objective(t + 1, 1.0, generator)
         bounds.append(objective.bound.item())
         adam.zero_grad()
-        objective.backward()
-        if dense:
-            for group in by_row:
-                densify(group)
-        adam.step()
+        adam.step(objective.backward())
     milliseconds = 1e3 * (time.perf_counter() - begin) / iterations
     return float(np.mean(bounds[-iterations // 10 :])), milliseconds
 
@@ -94,7 +79,7 @@ def main() -> None:
                 support, options.A, generator=generator, logits=logits, features=start.features, flow=flow
             )
             problem = MixtureProblem(
-                "phylo", target, mixture, estimator=Estimator.A2A, sampled=options.A, particles=10
+                "phylo", target, mixture, estimator=Estimator.A2A, sampled=options.A, particles=10, direct=True
             )
             bound, milliseconds = train(problem, rates, options.iterations, dense)
             found = evaluate(mixture, target, importance_samples=1000, repeats=10, generator=generator)

@@ -41,12 +41,11 @@ def make_step(
         support, n_components, generator=generator, logits=logits, flow=make_flow(flow, support, generator)
     )  # fmt: skip
     problem = MixtureProblem(
-        "phylo", target, mixture, estimator=Estimator.parse(name), sampled=sampled, particles=10
+        "phylo", target, mixture, estimator=Estimator.parse(name), sampled=sampled, particles=10, direct=direct
     )
     groups = problem.parameter_groups()
     if not direct:
-        problem._direct = None
-        groups = [{key: value for key, value in group.items() if key != "row_gradient"} for group in groups]
+        groups = [{key: value for key, value in group.items() if "row" not in key} for group in groups]
     optimiser = make_adam(groups)
     optimiser.set_learning_rate(1e-4)
 
@@ -54,8 +53,7 @@ def make_step(
         objective = problem.objective(1, 1.0, generator)
         objective.bound.item()
         optimiser.zero_grad()
-        objective.backward()
-        optimiser.step()
+        optimiser.step(objective.backward())
 
     return step
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vbpi_mix.phylo.branches.flows.registry import FLOWS, default_sizes
 from vbpi_mix_cli.options import burn_in
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ Examples:
   vbpi-mix fit primates.fasta --trees primates.run1.t --burn-in 0.25 --seconds 60
   vbpi-mix fit --resume DS1.vbpi
 """
+
+
+def _sizes(size: str) -> str:
+    """The flows that have that size, each with its default."""
+    return ", ".join(f"{flow} {default}" for flow, default in default_sizes(size).items())
 
 
 @click.command("fit", epilog=EPILOG)
@@ -47,10 +53,10 @@ Examples:
               show_default=True, help="How the bound of the mixture is estimated.")
 @click.option("--branch", type=click.Choice(["psp", "split"]), default="psp", show_default=True,
               help="Features of the branch model.")
-@click.option("--flow", type=click.Choice(["none", "planar", "realnvp"]), default="none", show_default=True,
+@click.option("--flow", type=click.Choice(FLOWS), default="none", show_default=True,
               help="Normalising flow of the branch lengths, shared by the components.")
-@click.option("--flow-layers", type=int, default=None, help="Layers of the flow.  [default: planar 16, realnvp 10]")
-@click.option("--flow-hidden", type=int, default=None, help="Hidden units of a RealNVP layer.  [default: 100]")
+@click.option("--flow-layers", type=int, default=None, help=f"Layers of the flow.  [default: {_sizes('layers')}]")
+@click.option("--flow-hidden", type=int, default=None, help=f"Hidden units of a layer.  [default: {_sizes('hidden')}]")
 @click.option("--init", type=click.Choice(["warm", "em", "average", "flat"]), default=None,
               help="Start. warm: branch lengths and topology weights from gamma approximations of the posterior; the others: "
                    "networks fitted to the tree sample by EM or by simple averages, or flat.  [default: warm; paper: flat]")

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.estimators import Estimator
-from vbpi_mix.phylo.branches.flows import FLOWS, BranchFlow, make_flow
+from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
+from vbpi_mix.phylo.branches.flows.contract import BranchFlow
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
@@ -55,7 +56,7 @@ class PhyloProblem(MixtureProblem):
         particles: int,
     ) -> None:
         super().__init__(
-            KIND, Posterior(patterns), mixture, estimator=estimator, sampled=sampled, particles=particles
+            KIND, Posterior(patterns), mixture, estimator=estimator, sampled=sampled, particles=particles, direct=True
         )
         self.taxa = taxa
         self.patterns = patterns

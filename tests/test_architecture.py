@@ -14,13 +14,6 @@ MOST_ARGUMENTS = 10
 # Kernels that still take more arguments, mended in a later commit.
 TOO_MANY_ARGUMENTS = {
     "phylo/kernels/particles.py: component_gradient",
-    "phylo/models/kernels/jukes_cantor.py: _block",
-    "phylo/models/kernels/jukes_cantor.py: _downward",
-    "phylo/models/kernels/jukes_cantor.py: _turn",
-    "phylo/models/kernels/jukes_cantor.py: _upward",
-    "phylo/sampling/kernels/chains.py: advance",
-    "phylo/sampling/kernels/chains.py: run_chain",
-    "phylo/sampling/kernels/partials.py: graft_log_likelihood",
 }
 
 

@@ -28,7 +28,8 @@ from vbpi_mix.phylo import mixture as phylo_mixture
 from vbpi_mix.phylo.branches.flows import make_flow
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.likelihood import log_likelihoods_and_gradients, pack_patterns
-from vbpi_mix.phylo.models.posterior import PhyloTarget, log_topology_prior
+from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.models.priors import ExponentialLengths, log_topology_prior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support
@@ -207,11 +208,12 @@ def check_gradients(mixture):
 
 def exercise_target(patch, folder):
     mixture, patterns = small_mixture("none"), random_patterns(4, 3, 11)
-    target = PhyloTarget(pack_patterns(patterns), 8.0)
+    target = Posterior(patterns, branch_prior=ExponentialLengths(8.0))
     draw = draw_components(Estimator.parse("a2a"), 2, None, torch.Generator().manual_seed(4))
     with torch.no_grad():
         draws = mixture.sample(draw, 2, torch.Generator().manual_seed(5))
-    likelihood, prior, to_log_lengths = target.evaluate(draws)
+    evaluated = target.evaluate(draws)
+    likelihood, prior = evaluated.log_likelihood, evaluated.log_prior
     x = draws.log_lengths.clone().requires_grad_()
     # A density of lengths becomes one of log-lengths by the derivative of the length, which is the length.
     density = (math.log(8.0) - 8.0 * x.exp() + x).sum(-1) + log_topology_prior(4)
@@ -221,22 +223,22 @@ def exercise_target(patch, folder):
         expected = jukes_cantor.log_likelihood_by_summation(children[t], lengths, patterns.states, patterns.weights)
         assert found.item() == pytest.approx(expected, abs=1e-10)
     density.sum().backward()
-    found = to_log_lengths(torch.zeros_like(likelihood), torch.ones_like(prior))
+    found = evaluated.pull_back(torch.zeros_like(likelihood), torch.ones_like(prior)).points
     np.testing.assert_allclose(found, x.grad.reshape(4, 5).numpy(), rtol=1e-10)
 
 
 def exercise_sampler(patch, folder):
     """Log-likelihoods that chains carry along, against pruning of the trees that they keep."""
     patterns = random_patterns(5, 3, 12)
-    chains = Chains(PhyloTarget(pack_patterns(patterns)), 2, 2, 0.2, 0.5, 5, 1)
+    chains = Chains(Posterior(patterns), 2, 2, 0.2, 0.5, 5, 1)
     kept = Kept(chains, 8)
     with ThreadPoolExecutor(1) as pool:
         chains.advance(8, kept, pool)
     assert kept.count == 8
-    assert (chains.counters.sum(axis=(0, 1)).reshape(3, 2) > 0).all()
-    for run, chain, tree in np.ndindex(kept.log_likelihood.shape):
-        expected = log_likelihood_twin(kept.children[run, chain, tree], kept.lengths[run, chain, tree], patterns)
-        assert kept.log_likelihood[run, chain, tree] == pytest.approx(expected, abs=1e-8)
+    assert (chains.state.counters.sum(axis=(0, 1)).reshape(3, 2) > 0).all()
+    for run, chain, tree in np.ndindex(kept.trees.log_likelihood.shape):
+        expected = log_likelihood_twin(kept.trees.children[run, chain, tree], kept.trees.lengths[run, chain, tree], patterns)
+        assert kept.trees.log_likelihood[run, chain, tree] == pytest.approx(expected, abs=1e-8)
 
 
 def exercise_toy(patch, folder):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models.kernels.priors import Exponential
 from vbpi_mix.phylo.models.likelihood import log_likelihoods
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains
 from vbpi_mix.phylo.sampling.kernels import chains as kernels
-from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS
+from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS, Chain
 
 LETTERS = np.array([1, 2, 4, 8], np.uint8)
 
@@ -35,20 +36,21 @@ class SingleChain:
     def __init__(self, patterns, seed=0, beta=1.0, window=1.5, rate=10.0):
         self.target = target_of(patterns)
         self.chains = Chains(self.target, 1, 1, 0.0, 0.0, 1, seed)
-        self.data, self.tree, self.work = self.chains.views(0)
-        self.focus, self.log_likelihood = int(self.chains.focus[0]), float(self.chains.log_likelihood[0])
-        self.beta, self.window, self.rate = beta, window, rate
+        self.data = self.chains.patterns
+        self.tree, self.work = self.chains.views(0)
+        self.focus, self.log_likelihood = int(self.chains.state.focus[0]), float(self.chains.state.log_likelihood[0])
+        self.beta, self.window, self.prior = beta, window, Exponential(rate)
         self.counters = np.zeros(COUNTERS, np.int64)
 
     def step(self, regraft_share, steps=1):
+        chain = Chain(self.beta, self.window, regraft_share, self.prior, self.chains.state.rng[0], self.counters)
         self.focus, self.log_likelihood = kernels.run_chain(
-            self.focus, self.log_likelihood, self.beta, self.rate, self.window, regraft_share, steps,
-            self.chains.rng[0], self.counters, self.data, self.tree, self.work,
-        )  # fmt: skip
+            self.focus, self.log_likelihood, steps, chain, self.data, self.tree, self.work
+        )
 
     def read(self):
         """Canonical children int32 [n-2, 2] and lengths float64 [E]."""
-        n = self.data.n
+        n = self.data.n_taxa
         children, lengths = np.empty((n - 2, 2), np.int32), np.empty(2 * n - 3)
         kernels.unhang(n, self.tree.twin, self.tree.length, self.work.stack, children, lengths)
         return children, lengths

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from chain_helpers import random_patterns, target_of
+from reference import jukes_cantor
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.models.likelihood import log_likelihoods
@@ -77,9 +78,31 @@ def test_kept_trees_belong_to_their_likelihoods_and_thin_out(target):
         assert kept.count <= 16
     assert kept.every == 2 ** math.ceil(math.log2(chains.generations / 3 / 16))
     for run in range(2):
-        children, lengths = kept.children[run, 1, : kept.count], kept.lengths[run, 1, : kept.count]
+        children, lengths = kept.trees.children[run, 1, : kept.count], kept.trees.lengths[run, 1, : kept.count]
         values = log_likelihoods(children, lengths, target.patterns)
-        np.testing.assert_allclose(values, kept.log_likelihood[run, 1, : kept.count], rtol=1e-11)
+        np.testing.assert_allclose(values, kept.trees.log_likelihood[run, 1, : kept.count], rtol=1e-11)
+
+
+def test_a_tiny_run_keeps_trees_with_their_likelihoods():
+    """Every kernel of the sampler once, small enough to run as plain Python, against a sum over internal states."""
+    patterns = random_patterns(5, 6, np.random.default_rng(4))
+    chains = Chains(target_of(patterns), 2, 2, 0.2, 0.5, 2, seed=1)
+    kept = Kept(chains, 16)
+
+    class Pool:
+        map = staticmethod(map)
+
+    chains.advance(6, kept, Pool())
+    assert kept.count == 6
+    assert chains.state.exchanges[:, 0].tolist() == [6, 6]
+    assert (chains.state.counters.sum(axis=(0, 1))[[0, 2, 4]] > 0).all()
+    topologies = set()
+    for run, level, k in np.ndindex(2, 2, 6):
+        children, lengths = kept.trees.children[run, level, k], kept.trees.lengths[run, level, k]
+        expected = jukes_cantor.log_likelihood_by_summation(children, lengths, patterns.states, patterns.weights)
+        assert kept.trees.log_likelihood[run, level, k] == pytest.approx(expected, abs=1e-9)
+        topologies.add(children.tobytes())
+    assert len(topologies) > 4
 
 
 def test_it_ends_when_the_runs_agree(target):

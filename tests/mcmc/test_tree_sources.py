@@ -13,6 +13,9 @@ from chain_helpers import LETTERS
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.models.priors import ExponentialLengths
 from vbpi_mix.phylo.sampling import programs as tree_programs
 from vbpi_mix.phylo.sampling.programs import ProgramError
 from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
@@ -71,6 +74,14 @@ def test_our_own_sampler_is_always_there(alignment, install):
     assert facts["topologies"] == len(sample.weights)
     assert facts["generations"] == 4000
     assert "seed 5, 4,000 generations, ASDSF" in describe_source(facts)
+
+
+def test_programs_are_told_model_and_prior_in_their_words():
+    posterior = Posterior(SitePatterns(np.ones((4, 1), np.uint8), np.ones(1)), branch_prior=ExponentialLengths(7.5))
+    script = tree_programs._mrbayes_script(posterior, 2, 1000, None, seed=1)
+    assert "lset nst=1 rates=equal;\nprset statefreqpr=fixed(equal);\n" in script
+    assert "prset topologypr=uniform brlenspr=unconstrained:exponential(7.5);\n" in script
+    assert posterior.model.iqtree == "JC"
 
 
 def test_a_budget_that_ends_is_said(alignment):

@@ -1,5 +1,8 @@
 """One battery for every flow of branch lengths, against twins in plain torch (tests/reference/branch_flows.py)."""
 
+import subprocess
+import sys
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +11,16 @@ import torch
 from reference import branch_flows as twins
 
 from vbpi_mix.errors import CheckpointError, ConfigError
-from vbpi_mix.phylo.branches.flows import BranchFlow, make_flow
+from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
+from vbpi_mix.phylo.branches.flows.contract import BranchFlow
+from vbpi_mix.phylo.branches.flows.registry import SPECS
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.topology import parse_newick, random_topologies, to_newick
 
-TWINS = {"planar": (twins.planar, twins.planar_inverse), "realnvp": (twins.realnvp, twins.realnvp_inverse)}
-# Hidden units and layers that fill whole vectors and that do not, an even and an odd number of layers.
-CASES = [("planar", 16, 1), ("planar", 3, 1), ("realnvp", 4, 8), ("realnvp", 5, 11), ("realnvp", 1, 3)]
+# Of every flow in the registry: its twin, the twin's inverse, and sizes. Hidden units and layers that fill whole vectors and
+# that do not, an even and an odd number of layers.
+SIZES = {"planar": [(16, None), (3, None)], "realnvp": [(4, 8), (5, 11), (1, 3)]}
+CASES = [(name, *sizes) for name in SPECS for sizes in SIZES.get(name, [(None, None)])]
 
 
 @dataclass
@@ -36,12 +42,16 @@ def make_case(name, layers, hidden, dtype=torch.float64, n_taxa=9, trees=7, star
     rng = np.random.default_rng(5)
     topologies = random_topologies(n_taxa, trees, rng)
     support = build_support(topologies)
-    flow = make_flow(name, support, torch.Generator().manual_seed(2), layers, hidden if name == "realnvp" else None, dtype)
+    flow = make_flow(name, support, torch.Generator().manual_seed(2), layers, hidden, dtype)
     if not start:
         shapes = {key: value.shape for key, value in flow.state_dict().items()}
         flow.load_state_dict({key: torch.from_numpy(0.15 * rng.normal(size=shape)) for key, shape in shapes.items()})
     encoded = support.encode(topologies)
-    return Case(flow, encoded, rng.normal(size=(trees, 2 * n_taxa - 3)), *TWINS[name])
+    return Case(flow, encoded, rng.normal(size=(trees, 2 * n_taxa - 3)), *twins_of(name))
+
+
+def twins_of(name):
+    return getattr(twins, name), getattr(twins, f"{name}_inverse")
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join(map(str, case)))
@@ -63,7 +73,7 @@ def test_gradients_are_those_of_the_twin(case):
     rng = np.random.default_rng(6)
     upstream, of_log_det = rng.normal(size=case.draws.shape), rng.normal(size=case.draws.shape[0])
     done = case.flow.forward(case.encoded.rows, case.draws)
-    draws, rows, biases = case.flow.backward(done, upstream, of_log_det)
+    found = case.flow.backward(done, upstream, of_log_det)
 
     parameters, z = case.parameters, torch.from_numpy(case.draws).requires_grad_()
     total = 0.0
@@ -71,32 +81,48 @@ def test_gradients_are_those_of_the_twin(case):
         values, log_det = case.twin(*parameters, tree, z[t])
         total = total + values @ torch.from_numpy(upstream[t]) + log_det * of_log_det[t]
     total.backward()
-    np.testing.assert_allclose(draws, z.grad.numpy(), rtol=0, atol=1e-8)
-    found = as_state(case.flow, rows, biases)
-    np.testing.assert_allclose(found["weights"], parameters[0].grad.numpy(), rtol=0, atol=1e-8)
-    np.testing.assert_allclose(found["biases"], parameters[1].grad.numpy(), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found.draws, z.grad.numpy(), rtol=0, atol=1e-8)
+    state = as_state(case.flow, found)
+    np.testing.assert_allclose(state["weights"], parameters[0].grad.numpy(), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(state["biases"], parameters[1].grad.numpy(), rtol=0, atol=1e-8)
 
 
-def as_state(flow, rows, biases):
+def as_state(flow, gradient):
     """A gradient in the shape of the flow's state, found by putting it in the place of the parameters."""
-    stored = flow.weights.detach().clone(), flow.biases.detach().clone()
+    parameters = [flow.weights, *flow.shared]
+    stored = [parameter.detach().clone() for parameter in parameters]
     with torch.no_grad():
-        flow.weights.zero_()[torch.from_numpy(rows.rows)] = torch.from_numpy(rows.values).to(flow.weights.dtype)
-        flow.biases.copy_(biases)
+        for parameter, value in zip(parameters, [gradient.weights.dense(flow.weights), *gradient.shared], strict=True):
+            parameter.copy_(value)
         state = {name: value.clone() for name, value in flow.state_dict().items()}
-        flow.weights.copy_(stored[0])
-        flow.biases.copy_(stored[1])
+        for parameter, value in zip(parameters, stored, strict=True):
+            parameter.copy_(value)
     return state
 
 
 def test_a_gradient_reaches_every_parameter_that_the_batch_touches(case):
+    """Of some row each of its weights, and of each touched row some, over draws near and far."""
+    rng = np.random.default_rng(1)
+    upstream, state = rng.normal(size=case.draws.shape), {}
+    touched = np.unique(case.encoded.rows)
+    for draws in (case.draws, rng.uniform(-10.0, 4.0, case.draws.shape)):
+        done = case.flow.forward(case.encoded.rows, draws)
+        found = case.flow.backward(done, upstream, np.ones(case.draws.shape[0]))
+        assert sorted(found.weights.rows) == touched[touched >= 0].tolist()
+        for name, value in as_state(case.flow, found).items():
+            state[name] = state.get(name, 0.0) + value.abs().double()
+    assert (state["biases"] != 0.0).all()
+    of_rows = state["weights"].reshape(state["weights"].shape[0], -1)
+    assert (of_rows != 0.0).any(0).all()
+    assert (of_rows != 0.0).any(1).nonzero().ravel().tolist() == touched[touched >= 0].tolist()
+
+
+@pytest.mark.parametrize(("name", "layers", "hidden"), [case for case in CASES if case[0] in ("planar", "realnvp")])
+def test_a_row_has_weights_for_its_own_class_of_edges(name, layers, hidden):
+    case = make_case(name, layers, hidden)
     done = case.flow.forward(case.encoded.rows, case.draws)
     upstream = np.random.default_rng(1).normal(size=case.draws.shape)
-    _, rows, biases = case.flow.backward(done, upstream, np.ones(case.draws.shape[0]))
-    touched = np.unique(case.encoded.rows)
-    assert sorted(rows.rows) == touched[touched >= 0].tolist()
-    gradient = as_state(case.flow, rows, biases)
-    assert (gradient["biases"] != 0.0).all()
+    gradient = as_state(case.flow, case.flow.backward(done, upstream, np.ones(case.draws.shape[0])))
     for t, e, k in np.argwhere(case.encoded.rows >= 0):
         of_row = gradient["weights"][case.encoded.rows[t, e, k]]
         used = of_row.shape[0]
@@ -133,8 +159,8 @@ def test_starts_as_the_identity(name, layers, hidden):
     np.testing.assert_allclose(done.values, case.draws, rtol=0, atol=1e-12)
     np.testing.assert_allclose(done.log_det, 0.0, atol=1e-12)
     # And not at a point that it cannot leave.
-    _, rows, biases = case.flow.backward(done, np.ones(case.draws.shape), np.ones(case.draws.shape[0]))
-    assert (as_state(case.flow, rows, biases)["weights"] != 0.0).any()
+    found = case.flow.backward(done, np.ones(case.draws.shape), np.ones(case.draws.shape[0]))
+    assert (as_state(case.flow, found)["weights"] != 0.0).any()
 
 
 def feature_keys(support, names):
@@ -168,7 +194,7 @@ def test_relabelling_and_rerooting_change_nothing(name, layers, hidden):
     assert sorted(map(str, map(sorted_words, ours))) == sorted(map(str, map(sorted_words, theirs)))
     state = case.flow.state_dict()
     number = {key: i for i, key in enumerate(ours)}
-    flow = make_flow(name, other, torch.Generator(), layers, hidden if name == "realnvp" else None, torch.float64)
+    flow = make_flow(name, other, torch.Generator(), layers, hidden, torch.float64)
     flow.load_state_dict({**state, "weights": state["weights"][[number[key] for key in theirs]]})
 
     encoded = other.encode(children)
@@ -202,17 +228,32 @@ def test_single_precision_is_the_same_flow_with_rounded_weights():
     assert np.array_equal(one.log_det, two.log_det)
 
 
-def test_an_earlier_batch_has_its_own_gradient(case):
+def assert_same(one, two):
+    """Gradients, digit for digit."""
+    assert np.array_equal(one.draws, two.draws)
+    assert np.array_equal(one.weights.rows, two.weights.rows)
+    assert np.array_equal(one.weights.values, two.weights.values)
+    assert all(torch.equal(a, b) for a, b in zip(one.shared, two.shared, strict=True))
+
+
+def test_an_earlier_pass_has_its_own_gradient_however_often_and_late(case):
+    """After later passes forward and back, a step of the parameters, and once more; and nothing handed out changes."""
     ones = np.ones(case.draws.shape[0])
     done = case.flow.forward(case.encoded.rows, case.draws)
-    draws, rows, biases = case.flow.backward(done, case.draws, ones)
-    expected = draws.copy(), rows.values.copy(), biases.clone()
-    done = case.flow.forward(case.encoded.rows, case.draws)
-    case.flow.forward(case.encoded.rows[2:], 2.0 * case.draws[2:])
-    draws, rows, biases = case.flow.backward(done, case.draws, ones)
-    assert np.array_equal(draws, expected[0])
-    assert np.array_equal(rows.values, expected[1])
-    assert torch.equal(biases, expected[2])
+    values = done.values.copy()
+    first = case.flow.backward(done, case.draws, ones)
+    kept = deepcopy(first)
+    assert_same(case.flow.backward(done, case.draws, ones), kept)
+    later = case.flow.forward(case.encoded.rows[2:], 2.0 * case.draws[2:])
+    case.flow.backward(later, case.draws[2:], ones[2:])
+    with torch.no_grad():
+        for parameter in (case.flow.weights, *case.flow.shared):
+            parameter += 0.1
+    for _ in range(2):
+        assert_same(case.flow.backward(done, case.draws, ones), kept)
+    assert_same(first, kept)
+    assert np.array_equal(done.values, values)
+    assert not np.array_equal(case.flow.forward(case.encoded.rows, case.draws).values, values)
 
 
 def test_threads_change_no_digit(case, monkeypatch):
@@ -221,15 +262,17 @@ def test_threads_change_no_digit(case, monkeypatch):
     for threads in (1, 2, 3, 7):
         monkeypatch.setattr("numba.get_num_threads", lambda threads=threads: threads)
         done = case.flow.forward(case.encoded.rows, case.draws)
-        draws, rows, biases = case.flow.backward(done, case.draws, np.ones(case.draws.shape[0]))
-        results.append([done.values, done.log_det, draws, rows.rows.copy(), rows.values.copy(), biases.numpy()])
+        found = case.flow.backward(done, case.draws, np.ones(case.draws.shape[0]))
+        shared = [gradient.numpy() for gradient in found.shared]
+        results.append([done.values, done.log_det, found.draws, found.weights.rows, found.weights.values, *shared])
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
             assert np.array_equal(one, two)
 
 
-def test_state_goes_from_one_flow_to_another(case):
-    other = make_case(case.flow.name, case.flow.biases.shape[0], case.flow.state_dict()["biases"].shape[-1], start=True)
+@pytest.mark.parametrize(("name", "layers", "hidden"), CASES)
+def test_state_goes_from_one_flow_to_another(name, layers, hidden):
+    case, other = make_case(name, layers, hidden), make_case(name, layers, hidden, start=True)
     assert not np.array_equal(
         other.flow.forward(case.encoded.rows, case.draws).values,
         case.flow.forward(case.encoded.rows, case.draws).values,
@@ -246,15 +289,16 @@ def test_states_and_choices_that_do_not_fit_are_refused():
     with pytest.raises(CheckpointError, match="nothing"):
         case.flow.load_state_dict({})
     support = build_support(case.encoded.children)
-    with pytest.raises(ConfigError, match="give none, planar, realnvp"):
-        make_flow("spline", support, torch.Generator())
+    with pytest.raises(ConfigError, match="give none, planar, realnvp, spline"):
+        make_flow("radial", support, torch.Generator())
     for layers, hidden in ((0, 5), (2, 0)):
         with pytest.raises(ConfigError, match="at least 1"):
             make_flow("realnvp", support, torch.Generator(), layers, hidden)
-    with pytest.raises(ConfigError, match="only realnvp has such"):
+    with pytest.raises(ConfigError, match="5 hidden units for flow planar, which has none: leave them out, or give realnvp"):
         make_flow("planar", support, torch.Generator(), 2, 5)
-    with pytest.raises(ConfigError, match="give planar or realnvp"):
-        make_flow("none", support, torch.Generator(), 2)
+    for name in ("none", "spline"):
+        with pytest.raises(ConfigError, match=f"2 layers for flow {name}.* give planar or realnvp"):
+            make_flow(name, support, torch.Generator(), 2)
 
 
 def test_published_defaults():
@@ -266,11 +310,18 @@ def test_published_defaults():
     assert make_flow("none", support, torch.Generator()) is None
 
 
-@pytest.mark.parametrize("name", ["planar", "realnvp"])
-def test_a_flow_of_splits_only_has_no_rows_of_pairs_and_is_the_same_without_them(name):
-    case = make_case(name, 4, 8)
+def test_the_registry_is_read_without_torch_and_numba():
+    """The command line reads it to print its help."""
+    code = "import sys, vbpi_mix.phylo.branches.flows as flows; print(*flows.FLOWS, 'torch' in sys.modules, 'numba' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.split() == [*FLOWS, "False", "False"]
+
+
+@pytest.mark.parametrize(("name", "layers", "hidden"), CASES)
+def test_a_flow_of_splits_only_has_no_rows_of_pairs_and_is_the_same_without_them(name, layers, hidden):
+    case = make_case(name, layers, hidden)
     support = build_support(case.encoded.children)
-    flow = make_flow(name, support, torch.Generator(), 4, 8 if name == "realnvp" else None, torch.float64, split_only=True)
+    flow = make_flow(name, support, torch.Generator(), layers, hidden, torch.float64, split_only=True)
     assert flow.weights.shape[0] == support.n_splits < case.flow.weights.shape[0]
     state = case.flow.state_dict()
     flow.load_state_dict({**state, "weights": state["weights"][: support.n_splits]})

@@ -35,7 +35,7 @@ def fitted(n_taxa, patterns, estimator, n_components, sampled):
     )
     target = Posterior(patterns)
     problem = MixtureProblem(
-        "phylo", target, mixture, estimator=Estimator.parse(estimator), sampled=sampled, particles=10
+        "phylo", target, mixture, estimator=Estimator.parse(estimator), sampled=sampled, particles=10, direct=True
     )
     Trainer(problem, TrainingConfig(iterations=2000, seed=2, threads=1)).run()
     return mixture, target

@@ -6,7 +6,7 @@ from reference import jukes_cantor
 from scipy import stats
 
 from vbpi_mix.phylo import start
-from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
+from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT, LogNormal
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.models.posterior import Posterior
@@ -64,9 +64,15 @@ def test_log_weights_are_those_of_gamma_densities():
     np.testing.assert_allclose(found, target.log_joint(topologies, x) - log_q, rtol=0, atol=1e-9)
 
 
+def nearest_normals(approximation):
+    """Mean and sd of log-lengths [T, E]."""
+    wanted = LogNormal().features_of(approximation)
+    return wanted[..., 0] + LOG_LENGTH_SHIFT, np.exp(wanted[..., 1])
+
+
 def test_the_nearest_normal_has_the_least_divergence():
     approximation = start.GammaApproximations(np.array([[-2.0]]), np.array([[3.0]]), np.zeros(1))
-    best_mean, best_sd = (float(values[0, 0]) for values in approximation.nearest_normals())
+    best_mean, best_sd = (float(values[0, 0]) for values in nearest_normals(approximation))
 
     def divergence(mean, sd):
         """But for a constant: -log sd - E log density of the gamma's logarithm."""
@@ -125,7 +131,7 @@ def test_weights_become_posterior_ones_and_lengths_are_near_the_modes():
     posterior = np.exp(exact - np.logaddexp.reduce(exact))
     assert np.abs(found.weights - posterior).max() < 0.1 < np.abs(sample - posterior).max()
     assert found.weights.sum() == pytest.approx(1.0)
-    mean, sd = start.approximate(topologies, target, np.random.default_rng(1)).nearest_normals()
+    mean, sd = nearest_normals(start.approximate(topologies, target, np.random.default_rng(1)))
     fitted = np.array([[found.features[row[row >= 0]].sum(0) for row in tree] for tree in encoded.rows])
     best = posterior.argmax()
     assert np.abs(fitted[best, :, 0] + LOG_LENGTH_SHIFT - mean[best]).max() < sd[best].max()

@@ -14,8 +14,8 @@ from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.phylo.assess.comparison import of_sample
 from vbpi_mix.phylo.assess.weighted import compare_weighted, total_variation
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.models.likelihood import log_likelihoods, pack_patterns
-from vbpi_mix.phylo.models.posterior import PhyloTarget
+from vbpi_mix.phylo.models.likelihood import log_likelihoods
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.report.consensus import majority_rule_newick
 from vbpi_mix.phylo.report.weighted import (
     Strata,
@@ -71,7 +71,7 @@ def written_out(shares, stratum, numerator, denominator):
     answer = (shares * numerator).sum() / (shares * denominator).sum()
     residual = shares * (numerator - answer * denominator) / (shares * denominator).sum()
     variance = sum(
-        (n := (stratum == h).sum()) * np.var(residual[stratum == h], ddof=1) for h in np.unique(stratum)
+        (stratum == h).sum() * np.var(residual[stratum == h], ddof=1) for h in np.unique(stratum)
     )
     return answer, math.sqrt(variance)
 
@@ -235,7 +235,7 @@ def five_taxa():
     patterns = small_data(5, 7)
     topologies = enumerate_topologies(5)
     mixture = PhyloMixture(build_support(topologies), 2, generator=torch.Generator().manual_seed(1))
-    target = PhyloTarget(pack_patterns(patterns))
+    target = Posterior(patterns)
     problem = MixtureProblem("phylo", target, mixture, estimator=Estimator.S2A, sampled=1, particles=10)
     Trainer(problem, TrainingConfig(iterations=150, seed=2, threads=1)).run()
     generator = torch.Generator().manual_seed(3)
@@ -285,14 +285,14 @@ def test_weighted_answers_are_exact_within_their_errors(five_taxa, strata):
 
 def test_edges_keep_their_lengths():
     """Canonical trees with the lengths put in their order have the likelihoods of the trees as they were drawn."""
-    patterns, support = pack_patterns(small_data(5, 7)), build_support(enumerate_topologies(5))
+    patterns, support = small_data(5, 7), build_support(enumerate_topologies(5))
     mixture = PhyloMixture(support, 3, generator=torch.Generator().manual_seed(4))
-    target = PhyloTarget(patterns)
+    target = Posterior(patterns)
     draw = draw_components(Estimator.A2A, 3, None, torch.Generator())
     trees = draw_weighted_trees(mixture, target, draw, 300, torch.Generator().manual_seed(5))
     with torch.no_grad():
         drawn = mixture.sample(draw, 100, torch.Generator().manual_seed(5))
-    canonical = log_likelihoods(np.ascontiguousarray(trees.children[trees.topology]), trees.lengths, patterns)
+    canonical = log_likelihoods(np.ascontiguousarray(trees.children[trees.topology]), trees.lengths, target.patterns)
     np.testing.assert_allclose(canonical, target.log_likelihood(drawn).numpy().ravel(), rtol=1e-12)
     np.testing.assert_array_equal(trees.component, np.repeat([0, 1, 2], 100))
     own = clade_bitsets(trees.children)[:, 1:]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
+from vbpi_mix.gradients import RowGradient
 from vbpi_mix.training.adam import LONG_ROW, KernelAdam, TorchAdam, make_adam
 
 
@@ -105,31 +105,23 @@ def test_multipliers_of_rows_need_a_gradient_by_rows():
         make_adam([{"params": [torch.zeros(2, 3, requires_grad=True)], "row_multipliers": np.ones(2)}])
 
 
-@dataclass
-class Rows:
-    rows: np.ndarray
-    values: np.ndarray
-
-
-def random_rows(step: int, dtype: np.dtype, columns: int = 3, most: int = 6) -> Rows:
+def random_rows(step: int, dtype: np.dtype, columns: int = 3, most: int = 6) -> RowGradient:
     rng = np.random.default_rng(step)
     rows = rng.permutation(8)[: rng.integers(0, most + 1)]
-    return Rows(rows, (rng.normal(size=(rows.size, columns)) * 10.0 ** (step % 5 - 3)).astype(dtype))
+    return RowGradient(rows, (rng.normal(size=(rows.size, columns)) * 10.0 ** (step % 5 - 3)).astype(dtype))
 
 
 class RowTraining:
     """Steps whose gradients touch some of the 8 rows of a tensor [2, 4, columns]."""
 
     def __init__(self, tensor: torch.Tensor, **group: object) -> None:
-        self.dtype, self.columns = tensor.detach().numpy().dtype, tensor.shape[-1]
-        self.adam = make_adam([{"params": [tensor], "row_gradient": lambda: self.given, **group}])
-        self.given: Rows | None = None
+        self.dtype, self.columns, self.tensor = tensor.detach().numpy().dtype, tensor.shape[-1], tensor
+        self.adam = make_adam([{"params": [tensor], "by_row": True, **group}])
 
     def run(self, steps: range) -> None:
         self.adam.set_learning_rate(0.1)
         for step in steps:
-            self.given = random_rows(step, self.dtype, self.columns)
-            self.adam.step()
+            self.adam.step({self.tensor: random_rows(step, self.dtype, self.columns)})
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
@@ -161,16 +153,41 @@ def test_every_row_goes_through_adam_on_a_clock_of_its_own(dtype, tolerance, lea
 def test_rows_touched_every_time_are_dense_adam():
     tensor, dense = (torch.zeros(2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     gradients = torch.randn(10, 8, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    given = []
-    adam = make_adam([{"params": [tensor], "row_gradient": lambda: given[-1]}])
+    adam = make_adam([{"params": [tensor], "by_row": True}])
     reference = make_adam([{"params": [dense]}])
     for gradient in gradients:
-        given.append(Rows(np.arange(8), gradient.numpy()))
-        dense.grad = gradient.view(2, 4, 3)
+        given = {tensor: RowGradient(np.arange(8), gradient.numpy()), dense: gradient.view(2, 4, 3)}
         for optimiser in (adam, reference):
             optimiser.set_learning_rate(0.01)
-            optimiser.step()
+            optimiser.step(given)
     torch.testing.assert_close(tensor, dense, rtol=0, atol=1e-14)
+
+
+def test_a_dense_gradient_of_rows_touches_those_that_are_not_zero():
+    """As torch's graph leaves it in `.grad`: the rows of zeros stay, and their clocks stand still."""
+    by_row, dense = (torch.zeros(2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    one, two = RowTraining(by_row), RowTraining(dense)
+    one.run(range(10))
+    for step in range(10):
+        dense.grad = random_rows(step, two.dtype).dense(dense)
+        two.adam.set_learning_rate(0.1)
+        two.adam.step()
+    assert torch.equal(by_row, dense)
+    assert torch.equal(one.adam.state_dict()["steps"][0], two.adam.state_dict()["steps"][0])
+
+
+def test_rows_for_an_adam_that_has_none_are_filled_up_with_zeros():
+    given = RowGradient(np.array([5, 2]), np.array([[1.0, -2.0, 3.0], [0.5, 0.0, 1.0]]))
+    filled = torch.zeros(8, 3, dtype=torch.float64)
+    filled[5], filled[2] = torch.from_numpy(given.values[0]), torch.from_numpy(given.values[1])
+    for make in (make_adam, TorchAdam):
+        by_rows, dense = (torch.ones(2, 4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        adam = make([{"params": [by_rows]}, {"params": [dense]}])
+        adam.set_learning_rate(0.1)
+        for _ in range(2):
+            adam.step({by_rows: given, dense: filled.view(2, 4, 3)})
+        assert torch.equal(by_rows, dense)
+        assert (dense != 1.0).any(2).view(-1).nonzero().ravel().tolist() == [2, 5]
 
 
 def test_state_of_rows_round_trip_is_exact():
@@ -186,7 +203,7 @@ def test_state_of_rows_round_trip_is_exact():
 
 def test_a_row_gradient_that_is_not_there_changes_nothing():
     tensor = torch.ones(4, 3, requires_grad=True)
-    adam = make_adam([{"params": [tensor], "row_gradient": lambda: None}])
+    adam = make_adam([{"params": [tensor], "by_row": True}])
     adam.set_learning_rate(0.1)
     adam.step()
     assert torch.equal(tensor, torch.ones(4, 3))

@@ -6,7 +6,7 @@ Shapes: S components sampled, K particles of each, *B a data batch, empty for ph
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators.bounds import combine_components, miselbo
-from vbpi_mix.estimators.interfaces import DirectMixture, DirectTarget
+from vbpi_mix.estimators.interfaces import DirectMixture, DirectTarget, Evaluated, Gradients, Parameterised
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,13 @@ class Objective:
     bound: Tensor
     surrogate: Tensor
 
-    def backward(self) -> None:
-        """Leave minus the gradient estimate in every parameter's `.grad`."""
+    def backward(self) -> Gradients:
+        """Minus the gradient estimate of every parameter, returned or, where it is not returned, left in its `.grad`.
+
+        torch's graph leaves all of them there, and what is returned is empty.
+        """
         self.surrogate.backward()
+        return {}
 
 
 class LinearObjective(Objective):
@@ -56,10 +60,11 @@ class LinearObjective(Objective):
         """The sum itself, for those who want to differentiate it otherwise."""
         return torch.stack([(coefficient * tensor).sum() for tensor, coefficient in self._terms]).sum()
 
-    def backward(self) -> None:
+    def backward(self) -> Gradients:
         """Leave minus the gradient estimate in every parameter's `.grad`."""
         attached = [(tensor, coefficient) for tensor, coefficient in self._terms if tensor.requires_grad]
         torch.autograd.backward([tensor for tensor, _ in attached], [coefficient for _, coefficient in attached])
+        return {}
 
 
 def pathwise_objective(
@@ -106,22 +111,50 @@ def vimco_objective(log_w: Tensor, log_q_score: Tensor, component_weights: Tenso
 
 
 class DirectObjective(Objective):
-    """An objective whose gradient is pulled back by the problem itself, without a graph."""
+    """An objective whose gradient target and mixture pull back themselves, without a graph."""
 
-    _pull_back: Callable[[], None]
+    _parts: _DirectParts
 
-    def __init__(self, bound: Tensor, pull_back: Callable[[], None]) -> None:
+    def __init__(self, bound: Tensor, parts: _DirectParts) -> None:
         object.__setattr__(self, "bound", bound)
-        object.__setattr__(self, "_pull_back", pull_back)
+        object.__setattr__(self, "_parts", parts)
 
     @property
     def surrogate(self) -> Tensor:
         """There is none: nothing here is attached to a graph."""
         raise AttributeError("a direct objective has no surrogate; call backward()")
 
-    def backward(self) -> None:
-        """Leave minus the gradient estimate in every parameter's `.grad`."""
-        self._pull_back()
+    def backward(self) -> Gradients:
+        """Minus the gradient estimate of every parameter, and nothing in their `.grad`; the same however often called."""
+        return self._parts.pull_back()
+
+
+@dataclass(frozen=True, eq=False)
+class _DirectParts:
+    """What a direct objective is made of: its draws, their densities, and minus the derivatives of the bound in log w, and
+    what the score of each particle is multiplied by, [S, K].
+    """
+
+    target: DirectTarget[Any]
+    mixture: DirectMixture[Any]
+    draws: Any
+    evaluated: Evaluated
+    beta: float
+    slope: Tensor
+    signal: Tensor
+
+    def pull_back(self) -> Gradients:
+        with torch.no_grad():
+            slope, log_q = self.slope, self.draws.log_q
+            shares = -slope.unsqueeze(2)
+            if log_q.shape[2] > 1:
+                shares = torch.softmax(log_q, 2).mul_(shares)
+            of_target = self.evaluated.pull_back(slope if self.beta == 1.0 else slope * self.beta, slope)
+            gradients = self.mixture.pull_back(self.draws, shares, self.signal, of_target.points)
+            if not of_target.parameters or not isinstance(self.target, Parameterised):
+                return gradients
+            owners = self.target.parameters()
+            return {**gradients, **{owners[name]: found for name, found in of_target.parameters.items()}}
 
 
 def direct_vimco_objective(
@@ -144,16 +177,8 @@ def direct_vimco_objective(
         log_w = torch.add(evaluated.log_prior - log_mixture, evaluated.log_likelihood, alpha=beta)
         bounds, signal = _bounds_and_signal(log_w)
         slope, signal = _coefficients(log_w, signal, None)
-
-    def pull_back() -> None:
-        with torch.no_grad():
-            shares = -slope.unsqueeze(2)
-            if log_q.shape[2] > 1:
-                shares = torch.softmax(log_q, 2).mul_(shares)
-            found = evaluated.pull_back(slope if beta == 1.0 else slope * beta, slope)
-            mixture.pull_back(draws, shares, signal, found.points)
-
-    return DirectObjective(combine_components(bounds, None), pull_back)
+    parts = _DirectParts(target, mixture, draws, evaluated, beta, slope, signal)
+    return DirectObjective(combine_components(bounds, None), parts)
 
 
 def _coefficients(log_w: Tensor, signal: Tensor, component_weights: Tensor | None) -> tuple[Tensor, Tensor]:

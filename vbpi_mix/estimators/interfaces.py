@@ -8,12 +8,16 @@ Shapes: A components, S sampled, R evaluated, K particles of each sampled compon
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from vbpi_mix.estimators.components import ComponentDraw
+
+# Of parameters: a tensor of the parameter's shape, or the rows of it that are not zero (vbpi_mix.gradients.RowGradient).
+Gradients = Mapping[Tensor, Any]
 
 
 @runtime_checkable
@@ -73,23 +77,78 @@ class VariationalMixture(Protocol[Z_co]):
 
 
 @runtime_checkable
-class DirectTarget(Protocol[Z_contra]):
-    """A target that carries gradients from its densities to the draws itself."""
+class Parameterised(Protocol):
+    """A target with parameters of its own."""
 
-    def evaluate(self, draws: Z_contra) -> Any:
-        """A value with `log_likelihood` and `log_prior` [S, K], and `pull_back`, which takes the gradients with respect to
-        these two and returns those of the continuous part of the draws (`points`, in whatever form the mixture takes it)
-        and of the target's own parameters (`parameters`, by name).
+    def parameters(self) -> Mapping[str, Tensor]:
+        """Leaves by name."""
+        ...
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The same in groups for the optimiser, each with a "name" and "params", a list."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """The parameters."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Any:
+        """Take them over, in place."""
+        ...
+
+
+class TargetGradients(Protocol):
+    """What a target's evaluation pulls back."""
+
+    @property
+    def points(self) -> Any:
+        """With respect to the continuous part of the draws, in the form that the mixture takes: of trees float64 [T, E],
+        with respect to the log branch lengths.
+        """
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """With respect to the target's own parameters, by name."""
+        ...
+
+
+class Evaluated(Protocol):
+    """The densities of draws under a target, as a value: nothing that happens later changes them or their gradients."""
+
+    @property
+    def log_likelihood(self) -> Tensor:
+        """[S, K]."""
+        ...
+
+    @property
+    def log_prior(self) -> Tensor:
+        """[S, K]."""
+        ...
+
+    def pull_back(self, likelihood: Tensor, prior: Tensor) -> TargetGradients:
+        """Gradients, given those with respect to log_likelihood and log_prior [S, K]; in memory of their own, so that a
+        second call gives the same and leaves the first as it was.
         """
         ...
 
 
-@runtime_checkable
+class DirectTarget(Protocol[Z_contra]):
+    """A target that carries gradients from its densities to the draws, and to parameters of its own, itself.
+
+    One that has parameters is `Parameterised` too.
+    """
+
+    def evaluate(self, draws: Z_contra) -> Evaluated:
+        """Both densities of the draws."""
+        ...
+
+
 class DirectMixture(Protocol[Z_contra]):
     """A mixture that carries gradients from its draws to its parameters itself."""
 
-    def pull_back(self, draws: Z_contra, log_q: Tensor, log_q_score: Tensor, points: Any) -> None:
-        """Set every parameter's `.grad`, given the gradients with respect to log_q [S, K, R], log_q_score [S, K] and
-        the continuous part of the draws.
+    def pull_back(self, draws: Z_contra, log_q: Tensor, log_q_score: Tensor, points: Any) -> Gradients:
+        """The gradient of every parameter, given those with respect to log_q [S, K, R], log_q_score [S, K] and the
+        continuous part of the draws. Older draws are pulled back as well as the newest, and twice as well as once.
         """
         ...

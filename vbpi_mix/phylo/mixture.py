@@ -1,11 +1,12 @@
-"""The variational family: a mixture of A subsplit Bayesian networks, each with a log-normal branch model, and a flow.
+"""The variational family: a mixture of A subsplit Bayesian networks, each with a base density of branch lengths, and a flow.
 
 The flow, if there is one, is shared: the mixture is over base densities, and the density of a point under component j is
 that of its base point, which is one and the same for all j, times the flow's Jacobian. A flow for each component would
 put the point elsewhere under each, and what is then averaged is no density of one point.
 
 What estimators see is `PhyloMixture.sample`: particles of the sampled components with their densities under the
-evaluated ones. Everything that grows with A is one batched operation in a kernel.
+evaluated ones. Everything that grows with A is one batched operation in a kernel. A step is a value: draws carry all that
+their gradient needs, and may be pulled back late, or twice.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vbpi_mix.errors import CheckpointError
-from vbpi_mix.phylo.branches.flows import BranchFlow, FlowPass, RowGradient, take_over
-from vbpi_mix.phylo.branches.kernels.profiles import distinct
-from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT, initial_features
+from vbpi_mix.errors import CheckpointError, ConfigError
+from vbpi_mix.gradients import RowGradient
+from vbpi_mix.phylo.branches.base import BaseDensity, BasePass, EdgeBatch, make_base
+from vbpi_mix.phylo.branches.flows.contract import BranchFlow, FlowGradient, FlowPass, take_over
 from vbpi_mix.phylo.kernels import particles as kernels
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
+BRANCH_MODELS = ("psp", "split")
 # Of the random start of features, if it is added to given ones: enough to tell components apart.
 SHARE_OF_NOISE = 0.1
 # Fewer particles times components than this are drawn on one thread: about 0.1 ms of work.
@@ -53,6 +55,29 @@ class ComponentSelection(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Step:
+    """A call of `sample` with all that its gradient needs: T trees, and each stage's own pass.
+
+    own int64 [T], the place among the evaluated of the component that drew each tree; flow is None where there is none.
+    """
+
+    own: np.ndarray
+    networks: kernels.Networks
+    topologies: kernels.TopologyPass
+    base: BasePass
+    flow: FlowPass | None
+
+
+@dataclass(frozen=True, eq=False)
+class StepGradient:
+    """Of logits float64 [A, n_params]; of features, flattened to [A * n_features, C]; of the flow."""
+
+    logits: Tensor
+    features: RowGradient
+    flow: FlowGradient | None
+
+
+@dataclass(frozen=True, eq=False)
 class PhyloDraws:
     """S x K particles, tree t = s K + k.
 
@@ -65,12 +90,12 @@ class PhyloDraws:
     log_lengths: Tensor
     log_q: Tensor
     log_q_score: Tensor
-    step: _Step
+    step: Step
 
 
 class PhyloMixture:
-    """A components with parameters `logits` float64 [A, n_params] and `features` float64 [A, n_features, 2], and the
-    `flow` that they share, or None.
+    """A components with parameters `logits` float64 [A, n_params] and `features` float64 [A, n_features, C], C columns as
+    the base density has them, and the `flow` that they share, or None.
     """
 
     def __init__(
@@ -83,28 +108,31 @@ class PhyloMixture:
         logits: np.ndarray | None = None,
         features: np.ndarray | None = None,
         flow: BranchFlow | None = None,
+        base: BaseDensity | None = None,
         pair_rate: float = 1.0,
     ) -> None:
         """Start from flat SBNs, or all components from the given logits [n_params].
 
-        Features start at random, or at the given features [n_features, 2] with a little noise for each component.
-        pair_rate: how fast the rows of primary subsplit pairs learn, of branch features and flow, compared with those of splits.
+        branch_model: "psp" has features of splits and of primary subsplit pairs, "split" only of the former; ConfigError
+        for another. Features start at random, or at the given features [n_features, C] with a little noise for each
+        component. base: the log-normal if not given. pair_rate: how fast the rows of primary subsplit pairs learn, of
+        features and flow, compared with those of splits.
         """
+        if branch_model not in BRANCH_MODELS:
+            raise ConfigError(f"branch model {branch_model!r} is unknown: give {' or '.join(BRANCH_MODELS)}")
         self.support = support
         self.branch_model = branch_model
+        self.base = make_base() if base is None else base
         self._n_components = n_components
         start = np.zeros(support.n_params) if logits is None else logits
         self.logits = torch.from_numpy(np.tile(start, (n_components, 1))).requires_grad_()
-        self.features = initial_features(support, n_components, branch_model, generator)
+        rows = support.n_splits if branch_model == "split" else support.n_features
+        self.features = self.base.initial_features(rows, n_components, generator)
         if features is not None:
             with torch.no_grad():
-                self.features.mul_(SHARE_OF_NOISE).add_(torch.from_numpy(features[: self.features.shape[1]]))
+                self.features.mul_(SHARE_OF_NOISE).add_(torch.from_numpy(features[:rows]))
         self.flow = flow
         self._pair_rate = pair_rate
-        self._pulled: _Step | None = None
-        self._place = np.full(support.n_features, -1)
-        # Where `pull_back` writes; kept, because taking and returning them every step costs more than filling them.
-        self._gradients = torch.zeros_like(self.logits), torch.zeros_like(self.features)
 
     @property
     def n_components(self) -> int:
@@ -117,50 +145,85 @@ class PhyloMixture:
         Topologies come by ancestral sampling, log-lengths reparameterised; random numbers are drawn here, in an order
         that does not depend on threads.
         """
-        n_taxa = self.support.n_taxa
-        trees = draw.sampled.shape[0] * particles
+        sampled, n_taxa = draw.sampled.shape[0], self.support.n_taxa
+        trees = sampled * particles
         uniforms = torch.rand(trees, n_taxa - 1, generator=generator, dtype=torch.float64).numpy()
-        noise = torch.randn(trees, 2 * n_taxa - 3, generator=generator, dtype=torch.float64).numpy()
-        step = _Step(self, draw, particles, uniforms, noise)
+        noise = self.base.noise(trees, 2 * n_taxa - 3, generator)
+        step, topologies = self._step(draw, particles, uniforms, noise)
+        outputs = _outputs(step, self.base.shift, (sampled, particles))
         if torch.is_grad_enabled():
-            of_flow = () if self.flow is None else (self.flow.weights, self.flow.biases)
-            log_q, score, log_lengths = _Sample.apply(step, self.logits, self.features, *of_flow)
-        else:
-            log_q, score, log_lengths = step.tensors(self.logits, self.features)
-        return PhyloDraws(step.topologies, log_lengths, log_q, score, step)
+            outputs = _Graph.apply(self, step, outputs, *self._parameters())
+        return PhyloDraws(topologies, outputs[2], outputs[0], outputs[1], step)
 
-    def pull_back(self, draws: PhyloDraws, log_q: Tensor, log_q_score: Tensor, points: np.ndarray) -> None:
-        """Set the gradients of logits and features from those of log_q [S, K, R], log_q_score [S, K] and the
-        log-lengths, float64 [T, E]: what differentiating through `sample` would leave in `.grad`.
-        """
-        logits, features = self._gradients
-        trees = points.shape[0]
-        draws.step.backward(
-            log_q.numpy().reshape(trees, -1), log_q_score.numpy().reshape(trees), points, logits.numpy(), features.numpy()
+    def _step(
+        self, draw: ComponentSelection, particles: int, uniforms: np.ndarray, noise: np.ndarray
+    ) -> tuple[Step, EncodedTopologies]:
+        """Topologies, base draws and flow, one after the other."""
+        support, trees = self.support, uniforms.shape[0]
+        own, evaluated = np.repeat(draw.own.numpy(), particles), draw.evaluated.numpy()
+        log_probabilities, probabilities = sbn.normalise(self.logits.detach().numpy(), support)
+        networks = kernels.Networks(log_probabilities, probabilities, evaluated, support.groups, support.alone)
+        encoded = EncodedTopologies.empty(trees, support.n_taxa)
+        topologies = kernels.TopologyPass(
+            component=np.repeat(draw.sampled.numpy(), particles),
+            uniforms=uniforms,
+            children=encoded.children,
+            splits=encoded.splits,
+            tripartitions=encoded.tripartitions,
+            entries=encoded.entries,
+            parameters=encoded.parameters,
+            rows=encoded.rows,
+            log_q=np.empty((trees, evaluated.size)),
+            rooting=np.empty((trees, evaluated.size, encoded.splits.shape[1])),
         )
-        self.logits.grad, self.features.grad = logits, features
-        if self.flow is not None:
-            self.flow.biases.grad = draws.step.bias_gradient
+        threads = numba.get_num_threads()
+        arguments = support.arrays, networks, self.branch_model == "split", topologies
+        if threads > 1 and trees * evaluated.size >= PARALLEL_PARTICLES:
+            kernels.draw_topologies_in_parallel(min(threads, trees), *arguments)
+        else:
+            kernels.draw_topologies(0, trees, *arguments)
+        batch = EdgeBatch(encoded.rows, evaluated, own, threads)
+        base = self.base.sample(self.features.detach().numpy(), batch, noise)
+        flow = None if self.flow is None else self.flow.forward(encoded.rows, base.draws)
+        return Step(own, networks, topologies, base, flow), encoded
 
-    def _feature_gradient(self) -> RowGradient | None:
-        """The gradient of the features, of the last step pulled back, as the rows that it touched."""
-        gradient = self.features.grad
-        if gradient is None or self._pulled is None:
-            return None
-        step = self._pulled
-        touched = distinct(step.topologies.rows.reshape(-1), self._place)
-        rows = (step.evaluated[:, None] * self.features.shape[1] + touched).reshape(-1)
-        return RowGradient(rows, gradient.numpy().reshape(-1, 2)[rows])
+    def pull_back(
+        self, draws: PhyloDraws, log_q: Tensor, log_q_score: Tensor, points: np.ndarray
+    ) -> dict[Tensor, Tensor | RowGradient]:
+        """The gradients of all parameters from those of log_q [S, K, R], log_q_score [S, K] and the log-lengths, float64
+        [T, E]: what differentiating through `sample` finds, in memory of their own.
+        """
+        trees = points.shape[0]
+        found = self._gradient(draws.step, log_q.numpy().reshape(trees, -1), log_q_score.numpy().reshape(trees), points)
+        gradients: dict[Tensor, Tensor | RowGradient] = {self.logits: found.logits, self.features: found.features}
+        if self.flow is not None and found.flow is not None:
+            gradients[self.flow.weights] = found.flow.weights
+            gradients.update(zip(self.flow.shared, found.flow.shared, strict=True))
+        return gradients
 
-    def _flow_gradient(self) -> RowGradient | None:
-        """The same of the flow's weights."""
-        if self.flow is None or self.flow.biases.grad is None or self._pulled is None:
-            return None
-        return self._pulled.weight_gradient
+    def _gradient(self, step: Step, log_q: np.ndarray, score: np.ndarray, points: np.ndarray) -> StepGradient:
+        """The gradients of a step from those of log_q [T, R], of the score [T] and of the log-lengths [T, E]."""
+        of_flow = None
+        if self.flow is not None and step.flow is not None:
+            of_flow = self.flow.backward(step.flow, points, -log_q.sum(axis=1))
+            points = of_flow.draws
+        features = self.base.pull_back(step.base, points, log_q)
+        of_topology = log_q.copy()
+        of_topology[np.arange(score.size), step.own] += score
+        logits = torch.empty(self.logits.shape, dtype=torch.float64)
+        several = log_q.shape[1] > 1 and log_q.size >= PARALLEL_PARTICLES
+        run = kernels.gradients_in_parallel if several and numba.get_num_threads() > 1 else kernels.gradients
+        run(step.networks, step.topologies, of_topology, logits.numpy())
+        return StepGradient(logits, features, of_flow)
 
     def log_topology_probability(self, topologies: EncodedTopologies) -> np.ndarray:
         """log q_a(tau) float64 [T, A]; -inf outside the support."""
         return sbn.log_probability(self.logits.detach().numpy(), self.support, topologies)
+
+    def _parameters(self) -> tuple[Tensor, ...]:
+        """All, in the order of StepGradient."""
+        of_flow = () if self.flow is None else (self.flow.weights, *self.flow.shared)
+        return (self.logits, self.features, *of_flow)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group for the SBNs, one for the branch features, two for the flow."""
@@ -171,7 +234,7 @@ class PhyloMixture:
             {
                 "name": "branches",
                 "params": [self.features],
-                "row_gradient": self._feature_gradient,
+                "by_row": True,
                 "row_multipliers": np.tile(rates[: self.features.shape[1]], self._n_components),
             },
         ]
@@ -180,10 +243,10 @@ class PhyloMixture:
                 {
                     "name": "flow",
                     "params": [self.flow.weights],
-                    "row_gradient": self._flow_gradient,
+                    "by_row": True,
                     "row_multipliers": rates[: self.flow.weights.shape[0]],
                 },
-                {"name": "flow biases", "params": [self.flow.biases]},
+                {"name": "flow biases", "params": list(self.flow.shared)},
             ]
         return groups
 
@@ -204,123 +267,39 @@ class PhyloMixture:
             self.flow.load_state_dict(state["flow"])
 
 
-class _Step:
-    """What one call of `sample` hands to the kernels and keeps for the gradient."""
-
-    def __init__(
-        self,
-        mixture: PhyloMixture,
-        draw: ComponentSelection,
-        particles: int,
-        uniforms: np.ndarray,
-        noise: np.ndarray,
-    ) -> None:
-        support = mixture.support
-        self.mixture = mixture
-        self.support = support
-        self.flow = mixture.flow
-        self.flow_pass: FlowPass
-        self.weight_gradient: RowGradient | None = None
-        self.bias_gradient: Tensor | None = None
-        self.shape = (draw.sampled.shape[0], particles)
-        self.evaluated = draw.evaluated.numpy()
-        self.split_only = mixture.branch_model == "split"
-        trees, edges = noise.shape
-        components = self.evaluated.size
-        self.topologies = topologies = EncodedTopologies.empty(trees, support.n_taxa)
-        self.particles = kernels.Particles(
-            component=np.repeat(draw.sampled.numpy(), particles),
-            own=np.repeat(draw.own.numpy(), particles),
-            uniforms=uniforms,
-            noise=noise,
-            children=topologies.children,
-            splits=topologies.splits,
-            tripartitions=topologies.tripartitions,
-            entries=topologies.entries,
-            parameters=topologies.parameters,
-            rows=topologies.rows,
-            draws=np.empty((trees, edges)),
-            log_q=np.empty((trees, components)),
-            log_q_topology=np.empty((trees, components)),
-            rooting=np.empty((trees, components, edges + 1)),
-            means=np.empty((trees, components, edges)),
-            precisions=np.empty((trees, components, edges)),
-        )
-        threads = numba.get_num_threads()
-        self.chunks = min(threads, trees) if trees * components >= PARALLEL_PARTICLES else 1
-        self.parallel_gradient = threads > 1 and components > 1 and trees * components >= PARALLEL_PARTICLES
-
-    def forward(self, logits: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """log q [T, R], the topology's own log-probability [T], log-lengths [T, E]."""
-        log_probabilities, self.probabilities = sbn.normalise(logits, self.support)
-        arguments = (
-            self.support.arrays, log_probabilities, self.probabilities, features, self.evaluated, self.split_only,
-            self.particles,
-        )  # fmt: skip
-        if self.chunks > 1:
-            kernels.draw_particles_in_parallel(self.chunks, *arguments)
-        else:
-            kernels.draw_particles(0, self.particles.noise.shape[0], *arguments)
-        log_q, values = self.particles.log_q, self.particles.draws
-        if self.flow is not None:
-            self.flow_pass = self.flow.forward(self.topologies.rows, values)
-            log_q, values = log_q - self.flow_pass.log_det[:, None], self.flow_pass.values
-        return log_q, self._own(self.particles.log_q_topology), values + LOG_LENGTH_SHIFT
-
-    def tensors(self, logits: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log_q [S, K, R], score [S, K], log_lengths [S, K, E]."""
-        sampled, particles = self.shape
-        log_q, score, log_lengths = self.forward(logits.detach().numpy(), features.detach().numpy())
-        return (
-            torch.from_numpy(log_q).view(sampled, particles, -1),
-            torch.from_numpy(score).view(sampled, particles),
-            torch.from_numpy(log_lengths).view(sampled, particles, -1),
-        )
-
-    def _own(self, values: np.ndarray) -> np.ndarray:
-        """Of values [T, R], those of the component that drew each particle."""
-        return values[np.arange(values.shape[0]), self.particles.own]
-
-    def backward(
-        self, log_q: np.ndarray, score: np.ndarray, log_lengths: np.ndarray, logits: np.ndarray, features: np.ndarray
-    ) -> None:
-        """Write the gradients of the logits and the features, given those of the three outputs, and keep the flow's."""
-        self.mixture._pulled = self
-        if self.flow is not None:
-            log_lengths, self.weight_gradient, self.bias_gradient = self.flow.backward(
-                self.flow_pass, log_lengths, -log_q.sum(axis=1)
-            )
-        topology = log_q.copy()
-        topology[np.arange(score.size), self.particles.own] += score
-        run = kernels.gradients_in_parallel if self.parallel_gradient else kernels.gradients
-        run(
-            self.evaluated, self.support.groups, self.support.alone, self.probabilities, self.particles, topology,
-            log_q, log_lengths, logits, features,
-        )  # fmt: skip
+def _outputs(step: Step, shift: float, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """log_q [S, K, R], score [S, K], log_lengths [S, K, E] of a step; shape is (S, K)."""
+    of_topology, values = step.topologies.log_q, step.base.draws
+    log_q = step.base.log_q + of_topology
+    if step.flow is not None:
+        log_q, values = log_q - step.flow.log_det[:, None], step.flow.values
+    score = of_topology[np.arange(step.own.size), step.own]
+    return (
+        torch.from_numpy(log_q).view(*shape, -1),
+        torch.from_numpy(score).view(shape),
+        torch.from_numpy(values + shift).view(*shape, -1),
+    )
 
 
-class _Sample(torch.autograd.Function):
-    """apply(step, logits, features[, flow weights, flow biases]) -> log_q [S, K, R], score [S, K], log_lengths [S, K, E]."""
+class _Graph(torch.autograd.Function):
+    """apply(mixture, step, outputs, *parameters) -> the outputs, attached to the parameters."""
 
     @staticmethod
-    def forward(ctx: Any, step: _Step, *parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.step = step
-        ctx.shapes = [parameter.shape for parameter in parameters]
-        return step.tensors(parameters[0], parameters[1])
+    def forward(
+        ctx: Any, mixture: PhyloMixture, step: Step, outputs: tuple[Tensor, ...], *parameters: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.mixture, ctx.step = mixture, step
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        step: _Step = ctx.step
-        trees = step.particles.own.size
-        log_q, score, log_lengths = (gradient.contiguous().numpy() for gradient in upstream)
-        logits, features = (torch.empty(shape, dtype=torch.float64) for shape in ctx.shapes[:2])
-        step.backward(
-            log_q.reshape(trees, -1), score.reshape(trees), log_lengths.reshape(trees, -1), logits.numpy(),
-            features.numpy(),
-        )  # fmt: skip
-        if step.weight_gradient is None:
-            return None, logits, features
-        values = torch.from_numpy(step.weight_gradient.values)
-        weights = torch.zeros(ctx.shapes[2], dtype=values.dtype)
-        weights[torch.from_numpy(step.weight_gradient.rows)] = values
-        return None, logits, features, weights, step.bias_gradient
+        mixture: PhyloMixture = ctx.mixture
+        step: Step = ctx.step
+        trees = step.own.size
+        log_q, score, points = (gradient.contiguous().numpy() for gradient in upstream)
+        found = mixture._gradient(step, log_q.reshape(trees, -1), score.reshape(trees), points.reshape(trees, -1))
+        features = found.features.dense(mixture.features)
+        if found.flow is None or mixture.flow is None:
+            return None, None, None, found.logits, features
+        weights = found.flow.weights.dense(mixture.flow.weights)
+        return None, None, None, found.logits, features, weights, *found.flow.shared

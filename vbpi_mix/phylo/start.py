@@ -3,8 +3,8 @@
 For the most frequent topologies of the tree sample, the posterior of the branch lengths given the topology is approximated
 by independent gammas with the mode and the curvature that it has in log-lengths. Substitutions along an edge are nearly
 Poisson and the prior is exponential, so that a gamma is what a length's posterior nearly is, down to the edges of length
-zero, where a log-normal has too short a tail. Branch features are the regression of the log-normals nearest to these on the
-features of the edges; the gammas as importance densities estimate each topology's marginal likelihood, so that the networks
+zero, where a log-normal has too short a tail. Branch features are the regression of the base densities nearest to these on
+the features of the edges; the gammas as importance densities estimate each topology's marginal likelihood, so that the networks
 start from posterior weights and not from how often a bootstrap met a topology.
 
 Fourment et al. (2020), "19 dubious ways to compute the marginal likelihood of a phylogenetic tree topology", compare
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
+from vbpi_mix.phylo.branches.base import BaseDensity, make_base
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
@@ -59,14 +59,10 @@ class GammaApproximations:
         """Mode, shape, log marginal likelihood."""
         return self.mode, self.shape, self.log_marginal
 
-    def nearest_normals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and sd [T, E] of the normals of log-lengths with the least KL divergence from normal to gamma."""
-        return self.mode - 0.5 / self.shape, 1.0 / np.sqrt(self.shape)
-
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """features float64 [n_features, 2] (mean, log sd) and weights float64 [U] of the sample's topologies."""
+    """features float64 [n_features, C], as the base density has them, and weights float64 [U] of the sample's topologies."""
 
     features: np.ndarray
     weights: np.ndarray
@@ -80,8 +76,10 @@ def warm_start(
     rng: np.random.Generator,
     split_only: bool = False,
     max_topologies: int = MAX_TOPOLOGIES,
+    base: BaseDensity | None = None,
 ) -> WarmStart:
-    """Start values from the `max_topologies` most frequent of the sample's topologies, encoded, with weights [U].
+    """Start values from the `max_topologies` most frequent of the sample's topologies, encoded, with weights [U]; of the
+    log-normal, if no other base density is given.
 
     The weights of those topologies become proportional to their marginal likelihoods. What the others' change by is what
     the less frequent half of those examined changes by on the whole.
@@ -101,8 +99,7 @@ def warm_start(
     reweighed /= reweighed.sum()
     # Probable topologies count more, but no topology counts for nothing.
     importance = shares + 1.0 / chosen.size
-    mean, sd = found.nearest_normals()
-    values = np.stack([mean - LOG_LENGTH_SHIFT, np.log(sd)], axis=2)
+    values = (make_base() if base is None else base).features_of(found)
     return WarmStart(_regress(rows, values, importance, support), reweighed)
 
 
@@ -188,16 +185,16 @@ def _precisions(children: np.ndarray, x: np.ndarray, posterior: Posterior, rng: 
 
 
 def _regress(rows: np.ndarray, values: np.ndarray, importance: np.ndarray, support: SubsplitSupport) -> np.ndarray:
-    """Features [n_features, 2] whose sums over the rows int32 [T, E, 3] of each edge come near values [T, E, 2].
+    """Features [n_features, C] whose sums over the rows int32 [T, E, 3] of each edge come near values [T, E, C].
 
     Backfitting: in turn the splits, the pairs at lower ends and those at upper ends take up what the others leave, each
     shrunk towards zero, and splits towards the mean of their kind (pendant or internal).
     """
-    n_features = support.n_features
+    n_features, columns = support.n_features, values.shape[2]
     pendant = support.pendant_features
     weight = np.repeat(importance / importance.max(), rows.shape[1])
-    flat, wanted = rows.reshape(-1, 3), values.reshape(-1, 2)
-    usual = np.zeros((n_features, 2))
+    flat, wanted = rows.reshape(-1, 3), values.reshape(-1, columns)
+    usual = np.zeros((n_features, columns))
     kind = pendant[flat[:, 0]]
     for which in (False, True):
         mean = np.average(wanted[kind == which], axis=0, weights=weight[kind == which])
@@ -210,7 +207,7 @@ def _regress(rows: np.ndarray, values: np.ndarray, importance: np.ndarray, suppo
             row, w = flat[present[k], k], weight[present[k]]
             left = (wanted - fitted)[present[k]] - usual[row]
             count = np.bincount(row, w, n_features) + SHRINKAGE
-            total = np.stack([np.bincount(row, w * left[:, c], n_features) for c in range(2)], axis=1)
+            total = np.stack([np.bincount(row, w * left[:, c], n_features) for c in range(columns)], axis=1)
             seen = np.unique(row)
             features[seen] = usual[seen] + (total / count[:, None])[seen]
     return features

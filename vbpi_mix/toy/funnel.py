@@ -70,18 +70,18 @@ class Funnel:
         W = torch.tensor(WEIGHTS, dtype=torch.float64) if weights is None else weights.to(torch.float64)
         context = (x @ decay_matrix(x.shape[1])).T.contiguous()  # [D, N], what earlier pixels add to logits
         self.sequential_energy = sequential_energy
-        self._pixels = plane.Pixels(
-            weights=W.contiguous().numpy(),
-            ones=x.sum(0).numpy(),
-            odds=context.exp().numpy(),
-            inverse_odds=context.neg().exp().numpy(),
-            log_odds=context.sum(1).numpy(),
-            constant=float((context * x.T).sum()),
+        self._terms = (
+            W.contiguous().numpy(),
+            x.sum(0).numpy(),
+            context.exp().numpy(),
+            context.neg().exp().numpy(),
+            context.sum(1).numpy(),
+            float((context * x.T).sum()),
         )
 
     def log_likelihood_at(self, z: Tensor) -> Tensor:
         """log p(x|z), summed over data points and pixels: [..., 2] -> [...]."""
-        return _BernoulliPixels.apply(z, self._pixels)
+        return _BernoulliPixels.apply(z, self._terms)
 
     def log_prior_at(self, z: Tensor) -> Tensor:
         """log p(z): [..., 2] -> [...]."""
@@ -124,14 +124,14 @@ def decay_matrix(pixels: int) -> Tensor:
 
 
 class _BernoulliPixels(torch.autograd.Function):
-    """log p(x|z) of pixels as one node: z [..., 2] -> [...]."""
+    """log p(x|z) as one node: z [..., 2], and the data as `plane.bernoulli` takes them -> [...]."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, pixels: plane.Pixels) -> Tensor:
+    def forward(ctx: Any, z: Tensor, terms: tuple[Any, ...]) -> Tensor:
         z = z.detach().contiguous()
         value, gradient = z.new_empty(z.shape[:-1]), torch.empty_like(z)
         arrays = (value.view(-1).numpy(), gradient.view(-1, 2).numpy())
-        plane.bernoulli(z.view(-1, 2).numpy(), pixels, *arrays)
+        plane.bernoulli(z.view(-1, 2).numpy(), *terms, *arrays)
         ctx.save_for_backward(gradient)
         return value
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -189,8 +188,7 @@ def resampled_positions(
 def _log_densities(means: Tensor, log_variances: Tensor, z: Tensor, evaluated: Tensor) -> Tensor:
     """log q_r(z), without a graph: z [M, 2] -> [M, R]."""
     log_q = z.new_empty((len(z), len(evaluated)))
-    gaussians = plane.Gaussians(means.numpy(), log_variances.numpy())
-    plane.log_density(gaussians, z.numpy(), evaluated.numpy(), log_q.numpy())
+    plane.log_density(means.numpy(), log_variances.numpy(), z.numpy(), evaluated.numpy(), log_q.numpy())
     return log_q
 
 
@@ -206,8 +204,7 @@ class _SampleAndScore(torch.autograd.Function):
         ctx: Any, means: Tensor, log_variances: Tensor, noise: Tensor, sampled: Tensor, evaluated: Tensor
     ) -> tuple[Tensor, Tensor]:
         means, log_variances, z = means.detach(), log_variances.detach(), torch.empty_like(noise)
-        placed = plane.Placed(noise.numpy(), sampled.numpy(), z.numpy())
-        plane.sample(plane.Gaussians(means.numpy(), log_variances.numpy()), placed)
+        plane.sample(means.numpy(), log_variances.numpy(), noise.numpy(), sampled.numpy(), z.numpy())
         log_q = _log_densities(means, log_variances, z.view(-1, 2), evaluated)
         ctx.save_for_backward(means, log_variances, noise, sampled, evaluated, z)
         return z, log_q.view(*z.shape[:2], -1)
@@ -215,11 +212,8 @@ class _SampleAndScore(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        means, log_variances, noise, sampled, evaluated, z = (tensor.numpy() for tensor in ctx.saved_tensors)
-        grad_z, grad_log_q = (grad.contiguous().numpy() for grad in grads)
-        gradient = plane.Gaussians(np.zeros_like(means), np.zeros_like(log_variances))
-        plane.sample_gradient(
-            plane.Gaussians(means, log_variances), plane.Placed(noise, sampled, z), evaluated, grad_log_q,
-            grad_z.copy(), gradient,
-        )  # fmt: skip
-        return torch.from_numpy(gradient.means), torch.from_numpy(gradient.log_variances), None, None, None
+        saved = ctx.saved_tensors
+        total_z, grad_log_q = grads[0].clone(memory_format=torch.contiguous_format), grads[1].contiguous()
+        filled = torch.zeros_like(saved[0]), torch.zeros_like(saved[1])
+        plane.sample_gradient(*(tensor.numpy() for tensor in (*saved, grad_log_q, total_z, *filled)))
+        return *filled, None, None, None

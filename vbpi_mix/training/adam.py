@@ -13,9 +13,9 @@ each row keeps a clock of its own, and goes through Adam exactly as if the steps
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numba
 import numpy as np
@@ -23,6 +23,9 @@ import torch
 from numba import prange
 
 from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.gradients import RowGradient
+
+Gradients = Mapping[torch.Tensor, Any]
 
 BETA_1 = 0.9
 BETA_2 = 0.999
@@ -36,8 +39,8 @@ LONG_ROW = 16
 class Optimiser(Protocol):
     """What the trainer asks of an optimiser; a problem may bring its own, e.g. for sparse updates."""
 
-    def step(self) -> None:
-        """Move the parameters against their gradients."""
+    def step(self, gradients: Gradients | None = None) -> None:
+        """Move the parameters against their gradients: those given, and for all others those in `.grad`."""
         ...
 
     def zero_grad(self) -> None:
@@ -57,31 +60,18 @@ class Optimiser(Protocol):
         ...
 
 
-class RowGradient(Protocol):
-    """The gradient of some rows of a parameter [N, C]; that of all others is zero."""
-
-    @property
-    def rows(self) -> np.ndarray:
-        """int64 [U], each row at most once."""
-        ...
-
-    @property
-    def values(self) -> np.ndarray:
-        """[U, C], of the parameter's type."""
-        ...
-
-
 def make_adam(groups: Sequence[Mapping[str, Any]]) -> Optimiser:
     """The fastest Adam for groups of "params", a list of leaf tensors, and a "multiplier" (1 if absent).
 
-    A group of one tensor [..., C] in main memory may have a "row_gradient": a function that returns the RowGradient of
-    the step, with leading dimensions flattened to N rows, or None; and then "row_multipliers" float64 [N], on top of
-    the group's. ValueError if a parameter appears twice, or if there are multipliers for rows without a row gradient.
+    A group of one tensor [..., C] in main memory may be "by_row": each of its N rows, leading dimensions flattened, has a
+    clock of its own and moves when a gradient touches it. That gradient is a RowGradient, or a tensor, whose rows of
+    nothing but zeros are taken as not touched. "row_multipliers" float64 [N] are on top of the group's. ValueError if a
+    parameter appears twice, or if there are multipliers for rows of a group that is not by row.
     """
     tensors = [tensor for group in groups for tensor in group["params"]]
     if len({id(tensor) for tensor in tensors}) != len(tensors):
         raise ValueError("a parameter appears twice among the parameter groups")
-    if any("row_multipliers" in group and "row_gradient" not in group for group in groups):
+    if any("row_multipliers" in group and not group.get("by_row") for group in groups):
         raise ValueError("multipliers for rows need a gradient by rows")
     if all(_fits_kernel(tensor) for tensor in tensors):
         return KernelAdam(groups)
@@ -125,12 +115,28 @@ def adam_kernel(values, gradients, first, second, size, correction):
         values[i] -= step
 
 
+class RowState(NamedTuple):
+    """A parameter whose rows go through Adam each on its own clock.
+
+    columns: C. values, first and second moments flat [N * C]; steps int64 [N] that each row has taken; learning_rates
+    float64 [N].
+    """
+
+    columns: Any
+    values: Any
+    first: Any
+    second: Any
+    steps: Any
+    learning_rates: Any
+
+
 @kernel
-def _adam_row(row, columns, source, values, gradients, first, second, steps, corrections, learning_rates):
-    """adam_kernel for one row of flat `values`; its gradient begins at gradients[source]."""
-    steps[row] += 1
-    t = min(steps[row], corrections.shape[1] - 1)
-    size = learning_rates[row] * corrections[0, t]
+def _adam_row(row, source, gradients, corrections, state):
+    """adam_kernel for one row; its gradient begins at gradients[source]."""
+    columns, values, first, second = state.columns, state.values, state.first, state.second
+    state.steps[row] += 1
+    t = min(state.steps[row], corrections.shape[1] - 1)
+    size = state.learning_rates[row] * corrections[0, t]
     correction = corrections[1, t]
     begin, end = row * columns, (row + 1) * columns
     if columns >= LONG_ROW:
@@ -147,19 +153,19 @@ def _adam_row(row, columns, source, values, gradients, first, second, steps, cor
 
 
 @kernel
-def adam_rows(rows, columns, values, gradients, first, second, steps, corrections, learning_rates):
-    """One Adam step of some rows of flat arrays [N * C], in place: gradients [U * C] of rows [U]; steps int64 [N];
-    corrections as _corrections has them; learning_rates [N].
+def adam_rows(rows, gradients, corrections, state):
+    """One Adam step of some rows of a RowState, in place: gradients flat [U * C] of rows [U]; corrections as _corrections
+    has them.
     """
     for i in range(rows.shape[0]):
-        _adam_row(rows[i], columns, i * columns, values, gradients, first, second, steps, corrections, learning_rates)
+        _adam_row(rows[i], i * state.columns, gradients, corrections, state)
 
 
 @parallel_kernel
-def adam_rows_in_parallel(rows, columns, values, gradients, first, second, steps, corrections, learning_rates):
+def adam_rows_in_parallel(rows, gradients, corrections, state):
     """The same, rows in parallel."""
     for i in prange(rows.shape[0]):
-        _adam_row(rows[i], columns, i * columns, values, gradients, first, second, steps, corrections, learning_rates)
+        _adam_row(rows[i], i * state.columns, gradients, corrections, state)
 
 
 class _Slot:
@@ -178,12 +184,12 @@ class _Slot:
         self.values = _flat(self.parameter.detach())
         self.address = self.parameter.data_ptr()
 
-    def step(self, learning_rate: float) -> None:
-        gradient = self.parameter.grad
-        if gradient is None:
-            return
+    def step(self, learning_rate: float, gradient: torch.Tensor | RowGradient) -> None:
+        """Move against a gradient."""
         if self.parameter.data_ptr() != self.address:  # someone assigned to .data
             self._find_values()
+        if isinstance(gradient, RowGradient):
+            gradient = gradient.dense(self.parameter)
         self.steps += 1
         size = learning_rate * self.multiplier / (1.0 - BETA_1**self.steps)
         correction = 1.0 / math.sqrt(1.0 - BETA_2**self.steps)
@@ -206,14 +212,9 @@ class _RowSlot(_Slot):
     """A parameter whose gradient comes as some of its rows, and that counts the steps of each row."""
 
     def __init__(
-        self,
-        parameter: torch.Tensor,
-        multiplier: float,
-        gradient: Callable[[], RowGradient | None],
-        row_multipliers: np.ndarray | None = None,
+        self, parameter: torch.Tensor, multiplier: float, row_multipliers: np.ndarray | None = None
     ) -> None:
         super().__init__(parameter, multiplier)
-        self._gradient = gradient
         self._columns = parameter.shape[-1]
         self._row_steps = np.zeros(parameter.numel() // self._columns, dtype=np.int64)
         self._scale = np.full(self._row_steps.size, multiplier)
@@ -221,22 +222,20 @@ class _RowSlot(_Slot):
             self._scale *= row_multipliers
         self._rates, self._rate = self._scale.copy(), 1.0
 
-    def step(self, learning_rate: float) -> None:
-        gradient = self._gradient()
-        if gradient is None:
-            return
+    def step(self, learning_rate: float, gradient: torch.Tensor | RowGradient) -> None:
+        """Move the rows that a gradient touches."""
         if self.parameter.data_ptr() != self.address:
             self._find_values()
+        if isinstance(gradient, torch.Tensor):
+            gradient = _touched_rows(gradient)
         if learning_rate != self._rate:
             np.multiply(self._scale, learning_rate, out=self._rates)
             self._rate = learning_rate
         values = gradient.values.reshape(-1)
         parallel = values.size >= PARALLEL_ELEMENTS and numba.get_num_threads() > 1
         update = adam_rows_in_parallel if parallel else adam_rows
-        update(
-            gradient.rows, self._columns, self.values, values, *self.moments, self._row_steps, _corrections(),
-            self._rates,
-        )  # fmt: skip
+        state = RowState(self._columns, self.values, *self.moments, self._row_steps, self._rates)
+        update(gradient.rows, values, _corrections(), state)
 
     @property
     def clock(self) -> int | torch.Tensor:
@@ -249,10 +248,17 @@ class _RowSlot(_Slot):
 
 def _make_slots(group: Mapping[str, Any]) -> list[_Slot]:
     multiplier = float(group.get("multiplier", 1.0))
-    if "row_gradient" in group:
+    if group.get("by_row"):
         (parameter,) = group["params"]
-        return [_RowSlot(parameter, multiplier, group["row_gradient"], group.get("row_multipliers"))]
+        return [_RowSlot(parameter, multiplier, group.get("row_multipliers"))]
     return [_Slot(parameter, multiplier) for parameter in group["params"]]
+
+
+def _touched_rows(gradient: torch.Tensor) -> RowGradient:
+    """The rows of a dense gradient that are not zero throughout."""
+    rows = gradient.detach().numpy().reshape(-1, gradient.shape[-1])
+    touched = np.flatnonzero(rows.any(axis=1))
+    return RowGradient(touched, rows[touched])
 
 
 def _flat(tensor: torch.Tensor) -> np.ndarray:
@@ -271,10 +277,14 @@ class KernelAdam:
         """Set the learning rate that the multipliers apply to."""
         self._learning_rate = learning_rate
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, gradients: Gradients | None = None) -> None:
+        """Update every parameter that has a gradient, among those given or in its `.grad`."""
         for slot in self._slots:
-            slot.step(self._learning_rate)
+            gradient = gradients.get(slot.parameter) if gradients else None
+            if gradient is None:
+                gradient = slot.parameter.grad
+            if gradient is not None:
+                slot.step(self._learning_rate, gradient)
 
     def zero_grad(self) -> None:
         """Drop the gradients: the next backward pass hands over its own memory instead of adding to ours."""
@@ -321,8 +331,10 @@ class TorchAdam:
         for group, multiplier in zip(self._adam.param_groups, self._multipliers, strict=True):
             group["lr"] = learning_rate * multiplier
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, gradients: Gradients | None = None) -> None:
+        """Update every parameter that has a gradient, among those given or in its `.grad`."""
+        for parameter, gradient in (gradients or {}).items():
+            parameter.grad = gradient.dense(parameter) if isinstance(gradient, RowGradient) else gradient
         self._adam.step()
 
     def zero_grad(self) -> None:

@@ -28,7 +28,7 @@ from vbpi_mix.estimators import (
     pathwise_objective,
 )
 from vbpi_mix.estimators.bounds import WarmUp
-from vbpi_mix.estimators.interfaces import Target, VariationalMixture
+from vbpi_mix.estimators.interfaces import Gradients, Target, VariationalMixture
 from vbpi_mix.parallel import Share, average_gradients, ranks, sum_over_ranks
 
 PhiPer = Literal["point", "batch"]
@@ -224,10 +224,11 @@ class AveragedObjective(Objective):
 
     parameters: tuple[Tensor, ...]
 
-    def backward(self) -> None:
+    def backward(self) -> Gradients:
         """Leave minus the gradient estimate of the whole batch in every parameter's `.grad`."""
-        super().backward()
+        found = super().backward()
         average_gradients(self.parameters)
+        return found
 
 
 def _of_share(draw: ComponentDraw, share: Share) -> ComponentDraw:

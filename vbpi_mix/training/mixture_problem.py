@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,7 +28,14 @@ from vbpi_mix.estimators import (
     vimco_objective,
 )
 from vbpi_mix.estimators.bounds import WarmUp
-from vbpi_mix.estimators.interfaces import DirectMixture, DirectTarget, Draws, Target, VariationalMixture
+from vbpi_mix.estimators.interfaces import (
+    DirectMixture,
+    DirectTarget,
+    Draws,
+    Parameterised,
+    Target,
+    VariationalMixture,
+)
 
 # Most particles, of all components together, that an estimate draws at once.
 ESTIMATE_AT_ONCE = 10_000
@@ -76,9 +83,14 @@ class MixtureProblem:
     training estimator.
 
     gradient   "vimco" where the draws have a discrete part (then L = K), else "pathwise"
+    direct     whether target and mixture carry the gradient back themselves, without a graph (DirectTarget and
+               DirectMixture); "vimco" with tempered likelihood and uniform weights only
     importance_samples   L of the pathwise bound
     warm_up    which factor beta tempers: see estimators.bounds.log_importance_weights
     validation_particles   of all components together, in each validation
+
+    A target may have parameters of its own (Parameterised): they are trained and saved with those of the mixture.
+    ConfigError if these do not fit together.
     """
 
     metric_names = ("miselbo", "miselbo_se")
@@ -93,6 +105,7 @@ class MixtureProblem:
         sampled: int,
         particles: int,
         gradient: str = "vimco",
+        direct: bool = False,
         importance_samples: int = 1,
         warm_up: WarmUp = "likelihood",
         validation_particles: int = 1_000,
@@ -112,16 +125,19 @@ class MixtureProblem:
         self._warm_up = warm_up
         self._validation_particles = validation_particles
         self._weighted: Weighted | None = mixture if isinstance(mixture, Weighted) else None
-        self._direct: tuple[DirectTarget[Any], DirectMixture[Any]] | None = None
-        tempered_vimco = gradient == "vimco" and warm_up == "likelihood"
-        if tempered_vimco and isinstance(target, DirectTarget) and isinstance(mixture, DirectMixture):
-            self._direct = target, mixture
+        self._direct = direct
+        if direct and (gradient != "vimco" or warm_up != "likelihood" or self._log_mixture_weights is not None):
+            raise ConfigError(
+                "direct gradients are those of vimco with tempered likelihood and uniform weights: "
+                "give direct=False for others"
+            )
         # Refuse an impossible S, A and estimator before anything is written.
         draw_components(estimator, mixture.n_components, sampled, torch.Generator())
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Those of the mixture."""
-        return self.mixture.parameter_groups()
+        """Those of the mixture, then those of the target."""
+        own = self._target_with_parameters
+        return self.mixture.parameter_groups() + ([] if own is None else own.parameter_groups())
 
     def objective(self, iteration: int, beta: float, generator: torch.Generator) -> Objective:
         """Draw components and particles, weigh them, and estimate the bound and its gradient."""
@@ -130,10 +146,11 @@ class MixtureProblem:
         if log_mixture_weights is not None and S < A:
             inclusion = inclusion_probabilities(torch.softmax(log_mixture_weights.detach(), 0), S)
         draw = draw_components(self._estimator, A, S, generator, (), inclusion)
-        if self._direct is not None and log_mixture_weights is None:
+        if self._direct:
             with torch.no_grad():
                 draws = self.mixture.sample(draw, self._particles, generator)
-            return direct_vimco_objective(*self._direct, draws, beta)
+            target, mixture = cast(DirectTarget[Any], self.target), cast(DirectMixture[Any], self.mixture)
+            return direct_vimco_objective(target, mixture, draws, beta)
         draws = self.mixture.sample(draw, self._particles, generator)
         log_w = self._log_weights(draw, draws, beta)
         outer = outer_weights(self._estimator, draw, log_mixture_weights, inclusion)
@@ -175,6 +192,10 @@ class MixtureProblem:
             return miselbo(log_w.transpose(1, 2), L, outer).reshape(groups, -1).mean(1)
 
     @property
+    def _target_with_parameters(self) -> Parameterised | None:
+        return self.target if isinstance(self.target, Parameterised) else None
+
+    @property
     def _log_mixture_weights(self) -> Tensor | None:
         return None if self._weighted is None else self._weighted.log_weights
 
@@ -190,9 +211,13 @@ class MixtureProblem:
         )
 
     def state_dict(self) -> Mapping[str, Any]:
-        """That of the mixture."""
-        return self.mixture.state_dict()
+        """That of the mixture, and as "target" that of a target with parameters."""
+        own = self._target_with_parameters
+        of_target = {} if own is None else own.state_dict()
+        return {**self.mixture.state_dict(), **({"target": of_target} if of_target else {})}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Any:
-        """Take over a state of the same mixture."""
-        return self.mixture.load_state_dict(state)
+        """Take over a state of the same mixture and target."""
+        self.mixture.load_state_dict(state)
+        if self._target_with_parameters is not None:
+            self._target_with_parameters.load_state_dict(state.get("target", {}))

@@ -19,8 +19,10 @@ class ObjectiveLike(Protocol):
         """Detached scalar, higher is better."""
         ...
 
-    def backward(self) -> None:
-        """Leave minus the estimate of the bound's gradient in every parameter's `.grad`."""
+    def backward(self) -> Mapping[torch.Tensor, Any] | None:
+        """Minus the estimate of the bound's gradient: returned by parameter, a tensor of its shape or a RowGradient
+        (vbpi_mix.gradients), or left in the `.grad` of parameters that are not returned.
+        """
         ...
 
 
@@ -33,7 +35,9 @@ class Problem(Protocol):
         ...
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups with a "name", "params" (leaf tensors) and a learning-rate "multiplier" (1 if absent)."""
+        """Groups with a "name", "params" (leaf tensors) and a learning-rate "multiplier" (1 if absent); and what more the
+        optimiser knows (training.adam.make_adam).
+        """
         ...
 
     def objective(self, iteration: int, beta: float, generator: torch.Generator) -> ObjectiveLike:

@@ -165,9 +165,9 @@ class Trainer:
         if not math.isfinite(bound):
             raise self._non_finite(f"the bound became {bound} at iteration {iteration:,}")
         self._optimiser.zero_grad()
-        objective.backward()
+        gradients = objective.backward()
         self._optimiser.set_learning_rate(learning_rate)
-        self._optimiser.step()
+        self._optimiser.step(gradients)
         self._schedule.observe(bound, beta)
         if beta >= 1.0 > self._beta:  # the bounds so far are of a tempered target
             self._recent.clear()

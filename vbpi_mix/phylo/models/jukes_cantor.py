@@ -38,7 +38,7 @@ class JukesCantor(SubstitutionModel):
         """A quarter each."""
         return np.full(4, 0.25)
 
-    def transition_matrices(self, lengths: np.ndarray) -> np.ndarray:
+    def transition_matrices(self, lengths: np.ndarray | float) -> np.ndarray:
         """[..., 4, 4]."""
         pairs = np.array([transition(t) for t in np.ravel(lengths)]).reshape(*np.shape(lengths), 2, 1, 1)
         return pairs[..., 0, :, :] * np.eye(4) + pairs[..., 1, :, :]

@@ -55,10 +55,8 @@ class Evaluated:
     def pull_back(self, likelihood: Tensor, prior: Tensor) -> TargetGradients:
         """Gradients, in arrays of their own, given those [S, K] with respect to log_likelihood and log_prior."""
         of_likelihood, of_prior = likelihood.numpy().ravel(), prior.numpy().ravel()
-        points = np.empty_like(self._lengths)
-        kernels.pull_back_to_log_lengths(
-            self._likelihoods.length_slopes, self._lengths, self._branch_prior.kernel, of_likelihood, of_prior, points
-        )
+        points = self._likelihoods.length_slopes.copy()
+        kernels.pull_back_to_log_lengths(points, self._lengths, self._branch_prior.kernel, of_likelihood, of_prior)
         return TargetGradients(points, _parameter_gradients(of_likelihood, self._likelihoods.parameter_slopes))
 
 
@@ -79,6 +77,10 @@ class Posterior:
         self.n_taxa = patterns.states.shape[0]
         self.patterns = self.model.pack(patterns)
         self._constant = log_topology_prior(self.n_taxa) + self.branch_prior.log_constant(2 * self.n_taxa - 3)
+
+    def parameters(self) -> Mapping[str, Tensor]:
+        """The model's parameters by name."""
+        return self.model.parameters()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The model's parameters, as an optimiser takes them."""

@@ -17,11 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from vbpi_mix.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from vbpi_mix.phylo.data.site_patterns import SitePatterns
@@ -73,7 +72,7 @@ class SubstitutionModel(ABC):
         """Of the states in equilibrium, [n_states]."""
 
     @abstractmethod
-    def transition_matrices(self, lengths: np.ndarray) -> np.ndarray:
+    def transition_matrices(self, lengths: np.ndarray | float) -> np.ndarray:
         """P [..., n_states, n_states] of lengths [...]: rows are the state before, columns the state after."""
 
     def draw_states(self, sites: int, rng: np.random.Generator) -> np.ndarray:
@@ -82,7 +81,7 @@ class SubstitutionModel(ABC):
 
     def evolve(self, states: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
         """States uint8 [sites] at the far end of a branch that has `states` at its near end."""
-        cumulative = self.transition_matrices(np.array(length)).cumsum(axis=-1)[states]
+        cumulative = self.transition_matrices(length).cumsum(axis=-1)[states]
         wanted = rng.random(states.size)[:, None] * cumulative[:, -1:]
         return (wanted >= cumulative).sum(axis=1).astype("uint8")
 

@@ -1,4 +1,4 @@
-"""The memory of the chains of a sampler, and the trees that are kept of them (layout: kernels/mcmc.py)."""
+"""The memory of the chains of a sampler, and the trees that are kept of them (layout: kernels/chains.py)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from concurrent.futures import Executor
 
 import numpy as np
 
+from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.models.likelihood import aligned
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.kernels import chains as kernels
 from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS, MODULUS_2
+from vbpi_mix.phylo.sampling.kernels.partials import Tree, Work
 from vbpi_mix.phylo.trees.topology import random_topologies
 
 _FIRST_WINDOW = 1.5
+# The kernels of each substitution model; those of another that is to be sampled stand beside JC69's, and here.
+KERNELS = {"JC69": kernels}
 
 
 class Chains:
@@ -28,26 +32,26 @@ class Chains:
         steps: int,
         seed: int,
     ) -> None:
-        self.patterns = target.patterns
-        self.rate = target.branch_prior.rate
-        self.n_taxa = n = target.patterns.n_taxa
+        if target.model.name not in KERNELS:
+            raise ConfigError(
+                f"the built-in sampler does not know the model {target.model.name}, only {', '.join(KERNELS)}: give tree files"
+                " or take the trees from another program"
+            )
+        self.kernels = KERNELS[target.model.name]
+        self.patterns, self.prior = target.patterns, target.branch_prior
+        self.n_taxa = n = target.n_taxa
         self.steps, self.regraft_share, self.generations = steps, regraft_share, 0
-        count, half_edges, width = runs * temperatures, 4 * n - 6, target.patterns.weights.size
+        count, half_edges, width = runs * temperatures, 4 * n - 6, self.patterns.weights.size
         doubles = np.dtype(np.float64)
-        self.twin = np.empty((count, half_edges), np.int64)
-        self.length = np.empty((count, half_edges))
-        self.partial = aligned((count, 4 * (n - 2) * width), doubles)
-        self.log_scale = np.zeros((count, 2 * n - 2))
-        self.focus = np.zeros(count, np.int64)
-        self.log_likelihood = np.empty(count)
-        self.chain_at = np.arange(count).reshape(runs, temperatures)
-        self.beta = 1.0 / (1.0 + heating * np.arange(temperatures))
-        self.window = np.full(temperatures, _FIRST_WINDOW)
-        self.counters = np.zeros((runs, temperatures, COUNTERS), np.int64)
-        self.exchanges = np.zeros((runs, 2), np.int64)
-        self.work = (
+        self.trees = Tree(
+            twin=np.empty((count, half_edges), np.int64),
+            length=np.empty((count, half_edges)),
+            partial=aligned((count, 4 * (n - 2) * width), doubles),
+            log_scale=np.zeros((count, 2 * n - 2)),
+        )
+        self.work = Work(
             aligned((count, 4 * width), doubles),
-            aligned(self.partial.shape, doubles),
+            aligned(self.trees.partial.shape, doubles),
             np.empty((count, 2 * n - 2)),
             aligned((count, 4 * width), doubles),
             np.empty((count, half_edges), np.int64),
@@ -58,25 +62,31 @@ class Chains:
             np.empty((count, 2 * n)),
         )
         streams = np.random.SeedSequence(seed).spawn(count + runs + 1)
-        self.rng = np.stack([_generator_state(stream) for stream in streams[:-1]])
+        self.state = kernels.Ladder(
+            focus=np.zeros(count, np.int64),
+            log_likelihood=np.empty(count),
+            rng=np.stack([_generator_state(stream) for stream in streams[:-1]]),
+            chain_at=np.arange(count).reshape(runs, temperatures),
+            beta=1.0 / (1.0 + heating * np.arange(temperatures)),
+            window=np.full(temperatures, _FIRST_WINDOW),
+            counters=np.zeros((runs, temperatures, COUNTERS), np.int64),
+            exchanges=np.zeros((runs, 2), np.int64),
+        )
         self._start(np.random.default_rng(streams[-1]))
 
     def _start(self, rng: np.random.Generator) -> None:
-        n, count = self.n_taxa, self.twin.shape[0]
-        trees = random_topologies(n, count, rng)
-        lengths = rng.exponential(1.0 / self.rate, (count, 2 * n - 3))
+        n, count = self.n_taxa, self.trees.twin.shape[0]
+        topologies = random_topologies(n, count, rng)
+        lengths = self.prior.draw((count, 2 * n - 3), rng)
         for c in range(count):
-            data, tree, work = self.views(c)
-            kernels.hang(trees[c], lengths[c], tree)
-            self.focus[c] = rng.integers(4 * n - 6)
-            self.log_likelihood[c] = kernels.start_chain(self.focus[c], data, tree, work)
+            tree, work = self.views(c)
+            self.kernels.hang(topologies[c], lengths[c], tree)
+            self.state.focus[c] = rng.integers(4 * n - 6)
+            self.state.log_likelihood[c] = self.kernels.start_chain(self.state.focus[c], self.patterns, tree, work)
 
-    def views(self, c: int) -> tuple[kernels.Data, kernels.Tree, kernels.Work]:
+    def views(self, c: int) -> tuple[Tree, Work]:
         """The arrays of one chain."""
-        p = self.patterns
-        tree = kernels.Tree(self.twin[c], self.length[c], self.partial[c], self.log_scale[c])
-        data = kernels.Data(p.n_taxa, p.counts, p.codes, p.weights)
-        return data, tree, kernels.Work(*(array[c] for array in self.work))
+        return Tree(*(array[c] for array in self.trees)), Work(*(array[c] for array in self.work))
 
     def advance(self, rounds: int, kept: Kept, pool: Executor, keep: bool = True) -> None:
         """`rounds` times `steps` generations of every chain, and as many exchanges in every run.
@@ -84,30 +94,25 @@ class Chains:
         The threads of `pool` do a run each. Where `keep`, the trees are kept whose turn it is; `rounds` must
         not go beyond what there is room for.
         """
-        p = self.patterns
         every = kept.every if keep else rounds + 1
-        arguments = (
-            rounds, every, kept.count, self.steps, self.rate, self.regraft_share, p.n_taxa, p.counts, p.codes,
-            p.weights, self.twin, self.length, self.partial, self.log_scale, self.focus, self.log_likelihood,
-            self.rng, self.chain_at, self.beta, self.window, self.counters, self.exchanges, *self.work,
-            kept.children, kept.lengths, kept.log_likelihood,
-        )  # fmt: skip
-        list(pool.map(lambda run: kernels.advance(run, *arguments), range(self.chain_at.shape[0])))
+        plan = kernels.Plan(rounds, every, kept.count, self.steps, self.regraft_share)
+        shared = plan, self.patterns, self.prior.kernel, self.trees, self.work, self.state, kept.trees
+        list(pool.map(lambda run: self.kernels.advance(run, *shared), range(self.state.chain_at.shape[0])))
         self.generations += rounds * self.steps
         if keep:
             kept.count += rounds // every
 
     def length_acceptance(self) -> np.ndarray:
         """Share of length proposals accepted, by temperature."""
-        counts = self.counters.sum(axis=0)
+        counts = self.state.counters.sum(axis=0)
         return counts[:, 1] / np.maximum(1, counts[:, 0])
 
     def acceptance(self) -> dict[str, float]:
         """Share of proposals of each kind that the coldest chains accepted, and of exchanges that were
         made."""
-        counts = self.counters[:, 0].sum(axis=0)
+        counts = self.state.counters[:, 0].sum(axis=0)
         pairs = dict(zip(("lengths", "arrangements", "regrafts"), counts.reshape(3, 2), strict=True))
-        pairs["exchanges"] = self.exchanges.sum(axis=0)
+        pairs["exchanges"] = self.state.exchanges.sum(axis=0)
         return {name: float(made / max(1, tried)) for name, (tried, made) in pairs.items()}
 
 
@@ -118,20 +123,22 @@ class Kept:
     """
 
     def __init__(self, chains: Chains, room: int) -> None:
-        runs, temperatures = chains.chain_at.shape
+        runs, temperatures = chains.state.chain_at.shape
         n, room = chains.n_taxa, room - room % 2
-        self.children = np.empty((runs, temperatures, room, n - 2, 2), np.int32)
-        self.lengths = np.empty((runs, temperatures, room, 2 * n - 3))
-        self.log_likelihood = np.empty((runs, temperatures, room))
-        self.beta = chains.beta
+        self.trees = kernels.KeptTrees(
+            children=np.empty((runs, temperatures, room, n - 2, 2), np.int32),
+            lengths=np.empty((runs, temperatures, room, 2 * n - 3)),
+            log_likelihood=np.empty((runs, temperatures, room)),
+        )
+        self.beta = chains.state.beta
         self.count, self.every = 0, 1
 
     def make_room(self) -> None:
         """Drop every second tree if there is no room for another."""
-        if self.count < self.children.shape[2]:
+        if self.count < self.trees.children.shape[2]:
             return
         half = self.count // 2
-        for array in (self.children, self.lengths, self.log_likelihood):
+        for array in self.trees:
             array[:, :, :half] = array[:, :, 1 : self.count : 2]
         self.count, self.every = half, 2 * self.every
 
@@ -143,14 +150,14 @@ class Kept:
         weighted by the effective numbers of their trees, and the weights of a run sum to 1.
         """
         part = slice(int(burn_in * self.count), self.count)
-        log_weights = (1.0 - self.beta)[:, None] * self.log_likelihood[:, :, part]
+        log_weights = (1.0 - self.beta)[:, None] * self.trees.log_likelihood[:, :, part]
         weights = np.exp(log_weights - log_weights.max(axis=2, keepdims=True))
         weights /= weights.sum(axis=2, keepdims=True)
         weights /= (weights**2).sum(axis=2, keepdims=True)
         weights /= weights.sum(axis=(1, 2), keepdims=True)
         runs, n_kept = weights.shape[0], weights[0].size
-        children = self.children[:, :, part].reshape(runs, n_kept, *self.children.shape[3:])
-        lengths = self.lengths[:, :, part].reshape(runs, n_kept, -1)
+        children = self.trees.children[:, :, part].reshape(runs, n_kept, *self.trees.children.shape[3:])
+        lengths = self.trees.lengths[:, :, part].reshape(runs, n_kept, -1)
         return children, weights.reshape(runs, n_kept), lengths
 
 

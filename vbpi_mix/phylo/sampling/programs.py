@@ -22,7 +22,8 @@ from typing import Any
 
 from vbpi_mix.errors import VbpiMixError
 from vbpi_mix.phylo.data.alignment import Alignment, write_fasta, write_nexus
-from vbpi_mix.phylo.models.priors import BRANCH_LENGTH_RATE
+from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.models.substitution import SubstitutionModel, substitution_model
 from vbpi_mix.phylo.trees.sample import TreeSample, read_tree_sample
 
 IQTREE_NAMES = ("iqtree2", "iqtree3", "iqtree")
@@ -34,10 +35,10 @@ _MRBAYES_FOREVER = 1_000_000_000
 _LIBRARY_SCRIPT = """
 import sys
 import _piqtree
-seed, replicates = int(sys.argv[2]), int(sys.argv[3])
+model, seed, replicates = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 lines = open(sys.argv[1]).read().split()
 names, rows = [name[1:] for name in lines[::2]], lines[1::2]
-result = str(_piqtree.iq_build_tree(names, rows, "JC", seed, replicates, 1))
+result = str(_piqtree.iq_build_tree(names, rows, model, seed, replicates, 1))
 open("result.yaml", "w").write(result)
 open("version.txt", "w").write(_piqtree.__iqtree_version__)
 """
@@ -68,18 +69,26 @@ def has_library() -> bool:
     return importlib.util.find_spec(LIBRARY_MODULE) is not None
 
 
-def run_iqtree(alignment: Alignment, *, replicates: int, seed: int, seconds: float | None) -> ProgramRun:
-    """Ultrafast bootstrap trees of IQ-TREE under JC, on one thread; identical sequences stay in.
+def run_iqtree(
+    alignment: Alignment,
+    *,
+    replicates: int,
+    seed: int,
+    seconds: float | None,
+    model: SubstitutionModel | None = None,
+) -> ProgramRun:
+    """Ultrafast bootstrap trees of IQ-TREE, on one thread; identical sequences stay in.
 
-    seconds: limit, None for none. Raises ProgramError if IQ-TREE is not installed, fails, or exceeds the
-    limit.
+    seconds: limit, None for none. model: JC69 if not given. Raises ProgramError if IQ-TREE is not installed, fails,
+    or exceeds the limit.
     """
+    name = (model or substitution_model()).iqtree
     program = find_program(IQTREE_NAMES)
     if program is None:
-        return _run_library(alignment, replicates, seed, seconds)
+        return _run_library(alignment, name, replicates, seed, seconds)
     with _folder(alignment) as folder:
         command = [
-            program, "-s", "alignment.fasta", "-m", "JC", "-bb", str(replicates), "-wbt", "-keep-ident",
+            program, "-s", "alignment.fasta", "-m", name, "-bb", str(replicates), "-wbt", "-keep-ident",
             "-nt", "1", "-seed", str(seed), "-pre", "out",
         ]  # fmt: skip
         _run(command, folder, seconds)
@@ -87,14 +96,16 @@ def run_iqtree(alignment: Alignment, *, replicates: int, seed: int, seconds: flo
     return ProgramRun(sample, {"program": Path(program).name, "version": _iqtree_version(program)})
 
 
-def _run_library(alignment: Alignment, replicates: int, seed: int, seconds: float | None) -> ProgramRun:
+def _run_library(
+    alignment: Alignment, model: str, replicates: int, seed: int, seconds: float | None
+) -> ProgramRun:
     if not has_library():
         raise ProgramError(
             f"IQ-TREE is not installed: none of {', '.join(IQTREE_NAMES)} is on PATH; install one, or "
             "pip install 'vbpi-mix[iqtree]', or use --trees-from mcmc"
         )
     with _folder(alignment) as folder:
-        command = [sys.executable, "-c", _LIBRARY_SCRIPT, "alignment.fasta", str(seed), str(replicates)]
+        command = [sys.executable, "-c", _LIBRARY_SCRIPT, "alignment.fasta", model, str(seed), str(replicates)]
         _run(command, folder, seconds, name="piqtree")
         result = (folder / "result.yaml").read_text(encoding="utf-8")
         section = re.search(r"^UFBoot:\n((?:[ \t].*\n?)+)", result, re.MULTILINE)
@@ -109,6 +120,7 @@ def _run_library(alignment: Alignment, replicates: int, seed: int, seconds: floa
 
 def run_mrbayes(
     alignment: Alignment,
+    posterior: Posterior,
     *,
     runs: int,
     generations: int | None,
@@ -116,7 +128,7 @@ def run_mrbayes(
     seed: int,
     seconds: float | None,
 ) -> ProgramRun:
-    """A short run of MrBayes on the target of this package, its first quarter cut.
+    """A short run of MrBayes on a posterior, its first quarter cut.
 
     It ends after `generations`, or when its own ASDSF of the runs is at most `asdsf`, or after `seconds`; in
     that case the trees are used that it has written until then. Raises ProgramError if it is not installed,
@@ -130,7 +142,7 @@ def run_mrbayes(
     if seconds is None and generations is None and asdsf is None:
         raise ProgramError("nothing would end the run of MrBayes; give seconds or generations")
     with _folder(alignment) as folder:
-        script = _mrbayes_script(runs, generations, asdsf, seed)
+        script = _mrbayes_script(posterior, runs, generations, asdsf, seed)
         (folder / "run.nex").write_text(script, encoding="ascii")
         finished = _run([program, "run.nex"], folder, seconds, stop_quietly=True)
         files = sorted(folder.glob("out*.t"))
@@ -142,7 +154,10 @@ def run_mrbayes(
     return ProgramRun(sample, facts)
 
 
-def _mrbayes_script(runs: int, generations: int | None, asdsf: float | None, seed: int) -> str:
+def _mrbayes_script(
+    posterior: Posterior, runs: int, generations: int | None, asdsf: float | None, seed: int
+) -> str:
+    model = "\n".join(posterior.model.mrbayes)
     stop = (
         f"stoprule=yes stopval={asdsf}"
         if asdsf is not None and generations is None and runs > 1
@@ -152,8 +167,8 @@ def _mrbayes_script(runs: int, generations: int | None, asdsf: float | None, see
 begin mrbayes;
 set autoclose=yes nowarn=yes seed={seed % (2**31 - 1) + 1} swapseed={seed % (2**31 - 1) + 1};
 execute alignment.nex;
-lset nst=1 rates=equal;
-prset statefreqpr=fixed(equal) topologypr=uniform brlenspr=unconstrained:exponential({BRANCH_LENGTH_RATE});
+{model}
+prset topologypr=uniform brlenspr={posterior.branch_prior.mrbayes};
 mcmcp nruns={runs} nchains=4 ngen={generations or _MRBAYES_FOREVER};
 mcmcp samplefreq=100 printfreq=1000 diagnfreq=5000;
 mcmcp relburnin=yes burninfrac=0.25 checkpoint=no filename=out {stop};

@@ -4,7 +4,7 @@ Each run holds chains of several temperatures (Geyer 1991; Altekar et al. 2004, 
 Markov chain Monte Carlo for Bayesian phylogenetic inference"); the coldest samples the posterior, and trees
 of the warmer ones count with the weight likelihood^(1 - beta), which makes them samples of the posterior too.
 Runs start from independent random trees and are compared by the average standard deviation of split
-frequencies (ASDSF). The moves, and why they keep the target: kernels/mcmc_moves.py; choices and measurements:
+frequencies (ASDSF). The moves, and why they keep the target: kernels/moves.py; choices and measurements:
 docs/tree-samples.md.
 """
 
@@ -193,10 +193,11 @@ def _tune(chains: Chains, kept: Kept, pool: Executor) -> None:
         chains.advance(1, kept, pool, keep=False)
         accepted = chains.length_acceptance()
         gain = 2.0 / (1.0 + k) ** 0.5
-        chains.window *= np.exp(gain * (accepted - _WANTED_ACCEPTANCE))
-        np.clip(chains.window, 1e-3, 20.0, out=chains.window)
-        chains.counters[:] = 0
-    chains.exchanges[:] = 0
+        window = chains.state.window
+        window *= np.exp(gain * (accepted - _WANTED_ACCEPTANCE))
+        np.clip(window, 1e-3, 20.0, out=window)
+        chains.state.counters[:] = 0
+    chains.state.exchanges[:] = 0
 
 
 def _is_over(generations: int, seconds: float, count: int, options: McmcOptions) -> bool:

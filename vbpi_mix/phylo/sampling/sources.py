@@ -62,20 +62,25 @@ def obtain_tree_sample(
         raise ConfigError(f"seconds={seconds}: the time to sample must be above 0")
     made_by = "mcmc" if source == "auto" else source
     options: dict[str, Any] = {"seed": seed}
+    posterior = Posterior(compress(alignment))
     started = time.perf_counter()
     if made_by == "iqtree":
         options |= {"replicates": replicates, "seconds": seconds}
-        run = run_iqtree(alignment, replicates=replicates, seed=seed, seconds=seconds)
+        run = run_iqtree(
+            alignment, replicates=replicates, seed=seed, seconds=seconds, model=posterior.model
+        )
     else:
         if seconds is None and generations is None:
             seconds = DEFAULT_SECONDS
         options |= {"chains": chains, "seconds": seconds, "generations": generations, "asdsf": asdsf}
         if made_by == "mrbayes":
-            run = run_mrbayes(alignment, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds)
+            run = run_mrbayes(
+                alignment, posterior, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds
+            )
             if asdsf is not None and "asdsf" in run.facts:
                 run.facts["agreed"] = run.facts["asdsf"] <= asdsf
         else:
-            run = _run_mcmc(alignment, McmcOptions(
+            run = _run_mcmc(posterior, alignment.taxa, McmcOptions(
                 seconds=seconds, generations=generations, asdsf=asdsf, runs=chains, seed=seed, threads=threads
             ), progress)  # fmt: skip
     facts = {
@@ -108,9 +113,13 @@ def write_trprobs(sample: TreeSample, path: str | os.PathLike[str], remark: str 
     write_whole(Path(path), text, TreeError)
 
 
-def _run_mcmc(alignment: Alignment, options: McmcOptions, progress: Callable[[McmcReport], None] | None) -> ProgramRun:
-    target = Posterior(compress(alignment))
-    result = sample_trees(target, alignment.taxa, options, progress)
+def _run_mcmc(
+    posterior: Posterior,
+    taxa: tuple[str, ...],
+    options: McmcOptions,
+    progress: Callable[[McmcReport], None] | None,
+) -> ProgramRun:
+    result = sample_trees(posterior, taxa, options, progress)
     return ProgramRun(result.sample, _mcmc_facts(result, options))
 
 

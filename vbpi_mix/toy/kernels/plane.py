@@ -1,12 +1,12 @@
 """Gaussians and targets in the plane, each with its gradient.
 
 A step draws a few dozen particles: as torch operations it would be fifty nodes of a few microseconds' work,
-and five times as long in the dispatching of them. All arrays are float64 and contiguous; M = S K particles.
+and five times as long in the dispatching of them. Arrays come one by one, since numba takes some microseconds more to
+look into named tuples of them: a tenth of the time of a draw and its gradient. All arrays are
+float64 and contiguous; M = S K particles.
 """
 
 from __future__ import annotations
-
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,52 +17,21 @@ LOG_TWO_PI = np.log(2.0 * np.pi)
 LARGE = 1e150
 
 
-class Gaussians(NamedTuple):
-    """means and log_variances [A, 2]: parameters, or the gradient in them."""
-
-    means: Any
-    log_variances: Any
-
-
-class Placed(NamedTuple):
-    """S K particles: noise [S, K, 2], the components that drew it, sampled int64 [S], and the positions z [S, K, 2]."""
-
-    noise: Any
-    sampled: Any
-    z: Any
-
-
-class Pixels(NamedTuple):
-    """What `bernoulli` needs of N x D pixels, whose logits are z . w_i + log odds[i, n].
-
-    weights [2, D]; ones [D], how many of the N pixels i are 1; odds [D, N] and their inverse; log_odds [D], their sum
-    over n; constant, the sum of log odds over pixels that are 1.
-    """
-
-    weights: Any
-    ones: Any
-    odds: Any
-    inverse_odds: Any
-    log_odds: Any
-    constant: Any
-
-
 @kernel
-def sample(gaussians, placed):
-    """Fill the positions that the noise becomes in the sampled components."""
-    S, K, _ = placed.noise.shape
+def sample(means, log_variances, noise, sampled, z):
+    """Draw z [S, K, 2] from components `sampled` int64 [S]; means, log_variances [A, 2]; noise [S, K, 2]."""
+    S, K, _ = noise.shape
     for s in range(S):
-        a = placed.sampled[s]
+        a = sampled[s]
         for d in range(2):
-            mean, deviation = gaussians.means[a, d], np.exp(0.5 * gaussians.log_variances[a, d])
+            mean, deviation = means[a, d], np.exp(0.5 * log_variances[a, d])
             for k in range(K):
-                placed.z[s, k, d] = mean + deviation * placed.noise[s, k, d]
+                z[s, k, d] = mean + deviation * noise[s, k, d]
 
 
 @kernel
-def log_density(gaussians, z, evaluated, log_q):
+def log_density(means, log_variances, z, evaluated, log_q):
     """log_q [M, R] of z [M, 2] under the components `evaluated` int64 [R]."""
-    means, log_variances = gaussians
     for r in range(len(evaluated)):
         a = evaluated[r]
         x, y = means[a, 0], means[a, 1]
@@ -73,14 +42,23 @@ def log_density(gaussians, z, evaluated, log_q):
 
 
 @kernel
-def sample_gradient(gaussians, placed, evaluated, grad_log_q, total_z, gradient):
+def sample_gradient(
+    means,
+    log_variances,
+    noise,
+    sampled,
+    evaluated,
+    z,
+    grad_log_q,
+    total_z,
+    grad_means,
+    grad_log_variances,
+):
     """The gradient of `sample` followed by `log_density`.
 
-    grad_log_q [S, K, R]. total_z [S, K, 2] comes in as the gradient in the positions, and gets what log q adds to it;
-    `gradient`, of type Gaussians, is added to.
+    z [S, K, 2], grad_log_q [S, K, R]. Added to: total_z [S, K, 2], which comes in as the gradient in the positions;
+    grad_means, grad_log_variances [A, 2].
     """
-    means, log_variances = gaussians
-    noise, sampled, z = placed
     S, K, _ = noise.shape
     for r in range(len(evaluated)):
         a = evaluated[r]
@@ -89,30 +67,31 @@ def sample_gradient(gaussians, placed, evaluated, grad_log_q, total_z, gradient)
             by_mean, by_log_variance = 0.0, 0.0
             for s in range(S):
                 for k in range(K):
-                    upstream = grad_log_q[s, k, r]
+                    gradient = grad_log_q[s, k, r]
                     pull = precision * (z[s, k, d] - mean)
-                    by_mean += upstream * pull
-                    by_log_variance += upstream * (pull * (z[s, k, d] - mean) - 1.0)
-                    total_z[s, k, d] -= upstream * pull
-            gradient.means[a, d] += by_mean
-            gradient.log_variances[a, d] += 0.5 * by_log_variance
+                    by_mean += gradient * pull
+                    by_log_variance += gradient * (pull * (z[s, k, d] - mean) - 1.0)
+                    total_z[s, k, d] -= gradient * pull
+            grad_means[a, d] += by_mean
+            grad_log_variances[a, d] += 0.5 * by_log_variance
     for s in range(S):
         a = sampled[s]
         for d in range(2):
             half_deviation = 0.5 * np.exp(0.5 * log_variances[a, d])
             for k in range(K):
-                gradient.means[a, d] += total_z[s, k, d]
-                gradient.log_variances[a, d] += total_z[s, k, d] * noise[s, k, d] * half_deviation
+                grad_means[a, d] += total_z[s, k, d]
+                grad_log_variances[a, d] += total_z[s, k, d] * noise[s, k, d] * half_deviation
 
 
 @kernel
-def bernoulli(z, pixels, value, gradient):
-    """value [M]: log-probability of the pixels at z [M, 2]; gradient [M, 2] in z.
+def bernoulli(z, weights, ones, odds, inverse_odds, log_odds, constant, value, gradient):
+    """value [M]: log-probability of N x D pixels with logits z . w_i + log odds[i, n]; gradient [M, 2] in z.
 
-    One exponential serves N pixels: log(1 + e^t) with t = a + c is log(1 + e^a e^c), or t + log(1 + e^-a e^-c) where
-    a > 0. The logarithms are taken of products.
+    weights [2, D]; ones [D], how many of the N pixels i are 1; odds [D, N] and their inverse; log_odds [D],
+    their sum over n; constant, the sum of log odds over pixels that are 1. One exponential serves N pixels:
+    log(1 + e^t) with t = a + c is log(1 + e^a e^c), or t + log(1 + e^-a e^-c) where a > 0. The logarithms are
+    taken of products.
     """
-    weights, ones, odds, inverse_odds, log_odds, constant = pixels
     N = odds.shape[1]
     for m in range(len(z)):
         total, product, first, second = constant, 1.0, 0.0, 0.0

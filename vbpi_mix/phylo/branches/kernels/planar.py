@@ -25,9 +25,8 @@ RESTING = float(np.log(np.e - 1.0))
 class PlanarPass(NamedTuple):
     """T trees on their way through L layers.
 
-    profile_of int64 [T, E]; weights flat [V * size], the profiles' sums; biases [L]; size; stride. Filled forward: states
-    [T, L+1, E], the base draws, then the values after each layer; log_det [T]. Filled on the way back: sums_gradient [T,
-    E, size], with respect to each edge's own sums; activation_gradient [T, L], with respect to a.
+    profile_of int64 [T, E]; weights flat [V * size], the profiles' sums; biases [L]; size; stride. Filled: states
+    [T, L+1, E], the base draws, then the values after each layer; log_det [T].
     """
 
     profile_of: Any
@@ -37,8 +36,18 @@ class PlanarPass(NamedTuple):
     stride: Any
     states: Any
     log_det: Any
-    sums_gradient: Any
-    activation_gradient: Any
+
+
+class PlanarGradient(NamedTuple):
+    """Gradients on the way back: sums [T, E, size], with respect to each edge's own sums; activation [T, L], with respect
+    to a; draws [T, E], with respect to the values after the layer reached so far, at first the flow's values; log_det [T],
+    given.
+    """
+
+    sums: Any
+    activation: Any
+    draws: Any
+    log_det: Any
 
 
 @kernel
@@ -74,8 +83,9 @@ def forward(first, last, run):
 
 
 @kernel
-def _layer_backward(layer, t, run, gradient, log_det_gradient):
-    """Carry gradient[t], with respect to the values after a layer, to those before it, in place."""
+def _layer_backward(layer, t, run, back):
+    """Carry back.draws[t], with respect to the values after a layer, to those before it, in place."""
+    gradient = back.draws
     edges = run.profile_of.shape[1]
     h, p, square, m, factor = _layer(layer, t, run)
     slope = 1.0 - h * h
@@ -84,36 +94,36 @@ def _layer_backward(layer, t, run, gradient, log_det_gradient):
         at = run.profile_of[t, e] * run.size + layer
         of_w += gradient[t, e] * run.weights[at]
         of_u += gradient[t, e] * run.weights[at + run.stride]
-    det = log_det_gradient[t] / (1.0 + m * slope)
+    det = back.log_det[t] / (1.0 + m * slope)
     of_a = (of_u + factor * of_w - 2.0 * h * m * det) * slope
     of_factor = of_w * h / square if square > 0.0 else 0.0
     of_m = det * slope + of_factor
     of_p = of_m / (1.0 + np.exp(-(p + RESTING))) - of_factor
     of_square = -of_factor * factor
-    run.activation_gradient[t, layer] = of_a
+    back.activation[t, layer] = of_a
     for e in range(edges):
         at = run.profile_of[t, e] * run.size + layer
         w, u = run.weights[at], run.weights[at + run.stride]
         of_v = gradient[t, e] * h
         of_edge_w = of_a * run.states[t, layer, e] + factor * of_v + of_p * u + 2.0 * of_square * w
-        run.sums_gradient[t, e, layer] = of_edge_w
-        run.sums_gradient[t, e, run.stride + layer] = of_v + of_p * w
+        back.sums[t, e, layer] = of_edge_w
+        back.sums[t, e, run.stride + layer] = of_v + of_p * w
         gradient[t, e] += of_a * w
 
 
 @kernel
-def backward(first, last, run, gradient, log_det_gradient):
-    """Trees first ... last-1: turn gradient [T, E], with respect to the flow's values, into that with respect to the
-    base draws; log_det_gradient [T] is with respect to log|det J|.
+def backward(first, last, run, back):
+    """Trees first ... last-1: turn back.draws, with respect to the flow's values, into that with respect to the base
+    draws, and fill the rest.
     """
     for t in range(first, last):
-        run.sums_gradient[t] = 0.0
+        back.sums[t] = 0.0
         for layer in range(run.biases.shape[0] - 1, -1, -1):
-            _layer_backward(layer, t, run, gradient, log_det_gradient)
+            _layer_backward(layer, t, run, back)
 
 
 @kernel
-def profile_gradients(first, last, users, run, target):
+def profile_gradients(first, last, users, run, back, target):
     """Gradients of the profiles' sums first ... last-1, written to the flat target [V * size].
 
     users: for each profile the edges t * E + e that have it.
@@ -126,13 +136,13 @@ def profile_gradients(first, last, users, run, target):
             t = users.members[member] // edges
             e = users.members[member] - t * edges
             for j in range(run.size):
-                target[at + j] += run.sums_gradient[t, e, j]
+                target[at + j] += back.sums[t, e, j]
 
 
 @kernel
-def bias_gradient(run, target):
+def bias_gradient(run, back, target):
     """Gradient of the biases, written to target [L]."""
     target[:] = 0.0
-    for t in range(run.activation_gradient.shape[0]):
+    for t in range(back.activation.shape[0]):
         for layer in range(target.shape[0]):
-            target[layer] += run.activation_gradient[t, layer]
+            target[layer] += back.activation[t, layer]

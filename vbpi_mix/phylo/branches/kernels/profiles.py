@@ -88,15 +88,22 @@ def group(values, place, keys, starts, members):
 
 
 @kernel
-def distinct(values, place):
-    """The distinct non-negative values of a flat integer array, int64, in order of appearance; place as in `group`."""
+def number_distinct(values, place, numbers):
+    """The distinct non-negative values of a flat integer array, int64 [U], in order of appearance.
+
+    place as in `group`. Filled: numbers int64, where among them each value is found, -1 for a negative one.
+    """
     found = np.empty(values.shape[0], np.int64)
     count = 0
-    for value in values:
-        if value >= 0 and place[value] < 0:
-            place[value] = count
-            found[count] = value
-            count += 1
+    for i in range(values.shape[0]):
+        value = values[i]
+        numbers[i] = -1
+        if value >= 0:
+            if place[value] < 0:
+                place[value] = count
+                found[count] = value
+                count += 1
+            numbers[i] = place[value]
     for i in range(count):
         place[found[i]] = -1
     return found[:count]

@@ -34,10 +34,9 @@ RESTING_SCALE = float(1.0 / (1.0 + np.exp(-SCALE_SHIFT)))
 class CouplingPass(NamedTuple):
     """T trees on their way through L layers.
 
-    profile_of int64 [T, E]; weights flat [V * size], the profiles' sums; biases flat [L * stride]; size; stride. Filled
-    forward: states [T, L+1, E], the base draws, then the values after each layer; hidden flat [T * L * stride],
-    activated; sigmoid [T, L, E] of s + 2 of the moved edges; log_det [T]. Filled on the way back: hidden_gradient, of
-    the shape of hidden, with respect to the units before activation; shift_gradient and s_gradient [T, L, E].
+    profile_of int64 [T, E]; weights flat [V * size], the profiles' sums; biases flat [L * stride]; size; stride. Filled:
+    states [T, L+1, E], the base draws, then the values after each layer; hidden flat [T * L * stride], activated; sigmoid
+    [T, L, E] of s + 2 of the moved edges; log_det [T].
     """
 
     profile_of: Any
@@ -49,9 +48,19 @@ class CouplingPass(NamedTuple):
     hidden: Any
     sigmoid: Any
     log_det: Any
-    hidden_gradient: Any
-    shift_gradient: Any
-    s_gradient: Any
+
+
+class CouplingGradient(NamedTuple):
+    """Gradients on the way back: hidden flat [T * L * stride], with respect to the units before activation; shift and s
+    [T, L, E]; draws [T, E], with respect to the values after the layer reached so far, at first the flow's values;
+    log_det [T], given.
+    """
+
+    hidden: Any
+    shift: Any
+    s: Any
+    draws: Any
+    log_det: Any
 
 
 @kernel
@@ -130,10 +139,10 @@ def forward(first, last, run):
 
 
 @kernel
-def _layer_backward(layer, t, run, gradient, log_det_gradient):
-    """Carry gradient[t], with respect to the values after a layer, to those before it, in place."""
+def _layer_backward(layer, t, run, back):
+    """Carry back.draws[t], with respect to the values after a layer, to those before it, in place."""
     edges, layers, stride = run.sigmoid.shape[2], run.sigmoid.shape[1], run.stride
-    weights, hidden, hidden_gradient = run.weights, run.hidden, run.hidden_gradient
+    weights, hidden, hidden_gradient, gradient = run.weights, run.hidden, back.hidden, back.draws
     start = (t * layers + layer) * stride
     zero, one = splat(0.0), splat(1.0)
     for j in range(start, start + stride, LANES):
@@ -145,14 +154,14 @@ def _layer_backward(layer, t, run, gradient, log_det_gradient):
             sigmoid = run.sigmoid[t, layer, e]
             scale = sigmoid / RESTING_SCALE
             shift = gradient[t, e]
-            s = (shift * run.states[t, layer, e] * scale + log_det_gradient[t]) * (1.0 - sigmoid)
-            run.shift_gradient[t, layer, e] = shift
-            run.s_gradient[t, layer, e] = s
+            s = (shift * run.states[t, layer, e] * scale + back.log_det[t]) * (1.0 - sigmoid)
+            back.shift[t, layer, e] = shift
+            back.s[t, layer, e] = s
             gradient[t, e] = shift * scale
             shifts, ss, block = splat(shift), splat(s), run.profile_of[t, e] * run.size + offset
             for j in range(0, stride, LANES):
-                back = shifts * vload(weights, block + j) + ss * vload(weights, block + stride + j)
-                vstore(hidden_gradient, start + j, vload(hidden_gradient, start + j) + back)
+                part = shifts * vload(weights, block + j) + ss * vload(weights, block + stride + j)
+                vstore(hidden_gradient, start + j, vload(hidden_gradient, start + j) + part)
     for j in range(start, start + stride, LANES):
         slope = one + vmin(vload(hidden, j), zero)
         vstore(hidden_gradient, j, vload(hidden_gradient, j) * slope)
@@ -167,17 +176,17 @@ def _layer_backward(layer, t, run, gradient, log_det_gradient):
 
 
 @kernel
-def backward(first, last, run, gradient, log_det_gradient):
-    """Trees first ... last-1: turn gradient [T, E], with respect to the flow's values, into that with respect to the
-    base draws; log_det_gradient [T] is with respect to log|det J|.
+def backward(first, last, run, back):
+    """Trees first ... last-1: turn back.draws, with respect to the flow's values, into that with respect to the base
+    draws, and fill the rest.
     """
     for layer in range(run.sigmoid.shape[1] - 1, -1, -1):
         for t in range(first, last):
-            _layer_backward(layer, t, run, gradient, log_det_gradient)
+            _layer_backward(layer, t, run, back)
 
 
 @kernel
-def profile_gradients(first, last, users, run, target):
+def profile_gradients(first, last, users, run, back, target):
     """Gradients of the profiles' sums first ... last-1, written to the flat target [V * size].
 
     users: for each profile the edges t * E + e that have it.
@@ -197,10 +206,10 @@ def profile_gradients(first, last, users, run, target):
                 if layer % 2 == kind:
                     factor = splat(run.states[t, layer, e])
                     for j in range(0, stride, LANES):
-                        part = factor * vload(run.hidden_gradient, start + j)
+                        part = factor * vload(back.hidden, start + j)
                         vstore(target, at + j, vload(target, at + j) + part)
                 else:
-                    shift, s = splat(run.shift_gradient[t, layer, e]), splat(run.s_gradient[t, layer, e])
+                    shift, s = splat(back.shift[t, layer, e]), splat(back.s[t, layer, e])
                     for j in range(0, stride, LANES):
                         units = vload(run.hidden, start + j)
                         vstore(target, at + j, vload(target, at + j) + shift * units)
@@ -208,12 +217,12 @@ def profile_gradients(first, last, users, run, target):
 
 
 @kernel
-def bias_gradient(run, target):
+def bias_gradient(run, back, target):
     """Gradient of the biases, written to the flat target [L * stride]."""
     target[:] = 0.0
     for t in range(run.sigmoid.shape[0]):
         for j in range(target.shape[0]):
-            target[j] += run.hidden_gradient[t * target.shape[0] + j]
+            target[j] += back.hidden[t * target.shape[0] + j]
 
 
 @parallel_kernel
@@ -225,16 +234,16 @@ def forward_in_parallel(chunks, run):
 
 
 @parallel_kernel
-def backward_in_parallel(chunks, run, gradient, log_det_gradient):
+def backward_in_parallel(chunks, run, back):
     """backward of all trees, in `chunks` runs at a time."""
     trees = run.sigmoid.shape[0]
     for chunk in prange(chunks):
-        backward(chunk * trees // chunks, (chunk + 1) * trees // chunks, run, gradient, log_det_gradient)
+        backward(chunk * trees // chunks, (chunk + 1) * trees // chunks, run, back)
 
 
 @parallel_kernel
-def profile_gradients_in_parallel(chunks, users, run, target):
+def profile_gradients_in_parallel(chunks, users, run, back, target):
     """profile_gradients of all, in `chunks` runs at a time."""
     count = users.keys.shape[0]
     for chunk in prange(chunks):
-        profile_gradients(chunk * count // chunks, (chunk + 1) * count // chunks, users, run, target)
+        profile_gradients(chunk * count // chunks, (chunk + 1) * count // chunks, users, run, back, target)

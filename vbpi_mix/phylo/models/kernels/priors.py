@@ -36,13 +36,12 @@ def log_densities(log_lengths, lengths, prior, constant, value):
 
 
 @kernel
-def pull_back_to_log_lengths(slopes, lengths, prior, of_likelihood, of_prior, points):
-    """Gradient with respect to log-lengths, written to points [T, E].
+def pull_back_to_log_lengths(points, lengths, prior, of_likelihood, of_prior):
+    """Turn points [T, E], slopes of the log-likelihood in the lengths, into the gradient with respect to log-lengths.
 
-    slopes [T, E]: of the log-likelihood in the lengths; of_likelihood, of_prior [T]: gradients with respect to the
-    log-likelihood and the log-prior.
+    of_likelihood, of_prior [T]: gradients with respect to the log-likelihood and the log-prior.
     """
-    for t in range(slopes.shape[0]):
-        for e in range(slopes.shape[1]):
-            own = 1.0 - prior.rate * lengths[t, e]
-            points[t, e] = of_likelihood[t] * slopes[t, e] * lengths[t, e] + of_prior[t] * own
+    rate = prior.rate
+    for t in range(points.shape[0]):
+        for e in range(points.shape[1]):
+            points[t, e] = of_likelihood[t] * points[t, e] * lengths[t, e] + of_prior[t] * (1.0 - rate * lengths[t, e])

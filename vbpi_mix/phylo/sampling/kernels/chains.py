@@ -1,12 +1,7 @@
 """Many chains side by side: generations, exchanges of temperatures, and the trees that are kept.
 
-Layout (C = runs * temperatures chains; half-edges, partials: head of kernels/mcmc_partials.py)
-    twin int64 [C, H], length float64 [C, H], partial float64 [C, 4 (n-2) P], log_scale float64 [C, 2n-2]
-    focus int64 [C], log_likelihood float64 [C], rng int64 [C + runs, 6], of the chains and then of the
-    exchanges chain_at int64 [runs, temperatures]: which chain has temperature k in run r; 0 is the one that
-    is kept beta, window float64 [temperatures]; counters int64 [runs, temperatures, COUNTERS]; exchanges
-    int64 [runs, 2]: tried, made kept_children int32 [runs, temperatures, N, n-2, 2], kept_lengths float64
-    [runs, temperatures, N, E], kept_log_likelihood float64 [runs, temperatures, N]
+Layout (C = runs * temperatures chains; half-edges, partials: head of partials.py): Tree and Work as there, with C in
+front of every array; Ladder and Kept below.
 
 A *generation* of a chain is one step of its walk, with new lengths and arrangements at the edge it comes to
 and, with probability `regraft_share`, a regraft. A *round* is `step` generations of every chain, then one
@@ -15,11 +10,13 @@ exchange tried in every run, between neighbouring temperatures.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from vbpi_mix.accelerate import kernel
 from vbpi_mix.phylo.sampling.kernels.moves import (
-    Work,
+    Chain,
     edge_moves,
     focus_log_likelihood,
     link,
@@ -28,8 +25,61 @@ from vbpi_mix.phylo.sampling.kernels.moves import (
     uniform,
     walk,
 )
-from vbpi_mix.phylo.sampling.kernels.partials import Data, Tree, node_of
+from vbpi_mix.phylo.sampling.kernels.partials import Tree, Work, node_of
 from vbpi_mix.phylo.trees.kernels.topology import number_canonically
+
+
+class Ladder(NamedTuple):
+    """State of the chains beside their trees.
+
+    focus int64 [C]; log_likelihood float64 [C]; rng int64 [C + runs, 6], of the chains and then of the exchanges; chain_at
+    int64 [runs, temperatures]: which chain has temperature k in run r, 0 the coldest; beta, window float64 [temperatures];
+    counters int64 [runs, temperatures, COUNTERS]; exchanges int64 [runs, 2]: tried, made.
+    """
+
+    focus: np.ndarray
+    log_likelihood: np.ndarray
+    rng: np.ndarray
+    chain_at: np.ndarray
+    beta: np.ndarray
+    window: np.ndarray
+    counters: np.ndarray
+    exchanges: np.ndarray
+
+
+class KeptTrees(NamedTuple):
+    """children int32 [runs, temperatures, N, n-2, 2], lengths float64 [runs, temperatures, N, E], log_likelihood float64
+    [runs, temperatures, N].
+    """
+
+    children: np.ndarray
+    lengths: np.ndarray
+    log_likelihood: np.ndarray
+
+
+class Plan(NamedTuple):
+    """`rounds` rounds of `steps` generations; trees are kept after every `every` rounds, from entry `slot` on."""
+
+    rounds: int
+    every: int
+    slot: int
+    steps: int
+    regraft_share: float
+
+
+@kernel
+def tree_of(trees, c):
+    """The tree of chain c, in place."""
+    return Tree(trees.twin[c], trees.length[c], trees.partial[c], trees.log_scale[c])
+
+
+@kernel
+def work_of(work, c):
+    """The memory of chain c, in place."""
+    return Work(
+        work.rows[c], work.down[c], work.down_scale[c], work.stem[c], work.stack[c], work.up[c], work.places[c],
+        work.positions[c], work.values[c], work.log_weights[c],
+    )  # fmt: skip
 
 
 @kernel
@@ -75,15 +125,13 @@ def unhang(taxa, twin, length, stack, children, lengths):
 
 
 @kernel
-def run_chain(h, log_likelihood, beta, rate, window, regraft_share, steps, rng, counters, data, tree, work):
+def run_chain(h, log_likelihood, steps, chain, data, tree, work):
     """`steps` generations of one chain; returns its focus and log-likelihood."""
     for _ in range(steps):
         h = walk(h, data, tree)
-        log_likelihood = edge_moves(
-            h, log_likelihood, beta, rate, window, rng, counters, data, tree, work.rows
-        )
-        if uniform(rng) < regraft_share:
-            log_likelihood = regraft(h, log_likelihood, beta, rng, counters, data, tree, work)
+        log_likelihood = edge_moves(h, log_likelihood, chain, data, tree, work.rows)
+        if uniform(chain.rng) < chain.regraft_share:
+            log_likelihood = regraft(h, log_likelihood, chain, data, tree, work)
     return h, log_likelihood
 
 
@@ -109,32 +157,22 @@ def exchange(chain_at, beta, log_likelihood, rng, exchanges):
 
 
 @kernel
-def advance(
-    r, rounds, every, slot, steps, rate, regraft_share, n, counts, codes, weights, twin, length, partial,
-    log_scale, focus, log_likelihood, rng, chain_at, beta, window, counters, exchanges, rows, down,
-    down_scale, stem, stack, up, places, positions, values, log_weights, kept_children, kept_lengths,
-    kept_log_likelihood,
-):  # fmt: skip
-    """`rounds` rounds of run r, which touch nothing of another run, so that threads may do a run each.
-
-    Trees are kept after every `every` rounds, from entry `slot` on.
-    """
-    runs, temperatures = chain_at.shape
-    data = Data(n, counts, codes, weights)
-    for done in range(1, rounds + 1):
+def advance(r, plan, data, prior, trees, work, ladder, kept):
+    """The rounds of `plan` for run r, which touch nothing of another run, so that threads may do a run each."""
+    runs, temperatures = ladder.chain_at.shape
+    for done in range(1, plan.rounds + 1):
         for k in range(temperatures):
-            c = chain_at[r, k]
-            tree = Tree(twin[c], length[c], partial[c], log_scale[c])
-            work = Work(
-                rows[c], down[c], down_scale[c], stem[c], stack[c], up[c], places[c], positions[c], values[c],
-                log_weights[c],
-            )  # fmt: skip
-            focus[c], log_likelihood[c] = run_chain(
-                focus[c], log_likelihood[c], beta[k], rate, window[k], regraft_share, steps, rng[c],
-                counters[r, k], data, tree, work,
-            )  # fmt: skip
-            if done % every == 0:
-                at = slot + done // every - 1
-                unhang(n, twin[c], length[c], stack[c], kept_children[r, k, at], kept_lengths[r, k, at])
-                kept_log_likelihood[r, k, at] = log_likelihood[c]
-        exchange(chain_at[r], beta, log_likelihood, rng[runs * temperatures + r], exchanges[r])
+            c = ladder.chain_at[r, k]
+            chain = Chain(
+                ladder.beta[k], ladder.window[k], plan.regraft_share, prior, ladder.rng[c], ladder.counters[r, k]
+            )
+            tree, own = tree_of(trees, c), work_of(work, c)
+            ladder.focus[c], ladder.log_likelihood[c] = run_chain(
+                ladder.focus[c], ladder.log_likelihood[c], plan.steps, chain, data, tree, own
+            )
+            if done % plan.every == 0:
+                at = plan.slot + done // plan.every - 1
+                unhang(data.n_taxa, tree.twin, tree.length, own.stack, kept.children[r, k, at], kept.lengths[r, k, at])
+                kept.log_likelihood[r, k, at] = ladder.log_likelihood[c]
+        of_run = ladder.rng[runs * temperatures + r]
+        exchange(ladder.chain_at[r], ladder.beta, ladder.log_likelihood, of_run, ladder.exchanges[r])

@@ -1,4 +1,4 @@
-"""The moves of a chain at its focus edge. Layouts: head of kernels/mcmc_partials.py.
+"""The moves of a chain at its focus edge. Layouts: head of partials.py.
 
 The state of a chain is a tree, an order of the three half-edges around each of its nodes, and a half-edge,
 the focus. Its distribution is prior times likelihood^beta over trees, times a uniform one over orders and
@@ -11,7 +11,8 @@ edge      t' = t exp(window (u - 1/2)) for the focus edge, alone or with one of 
           t'/t.
 regraft   take off the subtree behind the focus with its stem. Given these and the rest, the place where the
           stem was joined has a density proportional to likelihood^beta dx, x the position along all edges of
-          the rest, because uniform topologies and exponential lengths weigh every place the same. With a
+          the rest, because uniform topologies and exponential lengths weigh every place the same (another prior of
+          lengths would have to weigh them here). With a
           uniform position u_e on each edge e (on its own edge: where it is), an edge is drawn with
           probability proportional to length_e likelihood(e, u_e)^beta. This is a Gibbs step: it is never
           rejected.
@@ -28,7 +29,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vbpi_mix.accelerate import kernel
+from vbpi_mix.phylo.models.kernels.priors import Exponential, log_ratio
 from vbpi_mix.phylo.sampling.kernels.partials import (
+    Graft,
     copy_partial,
     edge_log_likelihood,
     fill_four_rows,
@@ -45,24 +48,17 @@ MODULUS_1, MODULUS_2 = 4294967087, 4294944443
 COUNTERS = 6
 
 
-class Work(NamedTuple):
-    """Memory of one chain that no move leaves anything in.
-
-    rows, down: head of mcmc_partials.py; down_scale float64 [2n-2]; stem float64 [4 * P]; stack, up int64
-    [H]; of the places for a graft: places int64 (half-edge at the lower end of the edge), positions, values,
-    log_weights float64, all [2n].
+class Chain(NamedTuple):
+    """How one chain moves: its power of the likelihood beta, window of length proposals, share of generations that try a
+    regraft, prior of lengths (models/kernels/priors.py), generator int64 [6], counters int64 [COUNTERS].
     """
 
-    rows: np.ndarray
-    down: np.ndarray
-    down_scale: np.ndarray
-    stem: np.ndarray
-    stack: np.ndarray
-    up: np.ndarray
-    places: np.ndarray
-    positions: np.ndarray
-    values: np.ndarray
-    log_weights: np.ndarray
+    beta: float
+    window: float
+    regraft_share: float
+    prior: Exponential
+    rng: np.ndarray
+    counters: np.ndarray
 
 
 @kernel
@@ -88,7 +84,7 @@ def link(h, g, t, tree):
 @kernel
 def orient(h, data, tree, stack):
     """Partials of all nodes, seen from the edge of half-edge h."""
-    internal = 3 * (data.n - 2)
+    internal = 3 * (data.n_taxa - 2)
     filled = 0
     for start in (h, tree.twin[h]):
         if start < internal:
@@ -111,7 +107,7 @@ def orient(h, data, tree, stack):
 @kernel
 def focus_log_likelihood(h, data, tree, rows):
     """Log-likelihood of the tree, from the partials at both ends of the focus edge."""
-    u, v = node_of(h, data.n), node_of(tree.twin[h], data.n)
+    u, v = node_of(h, data.n_taxa), node_of(tree.twin[h], data.n_taxa)
     fill_two_rows(u, v, data, tree, rows)
     return edge_log_likelihood(rows, 0, tree.length[h], data.weights) + tree.log_scale[u] + tree.log_scale[v]
 
@@ -120,7 +116,7 @@ def focus_log_likelihood(h, data, tree, rows):
 def walk(h, data, tree):
     """The half-edge after h in the walk around the tree, which becomes the focus."""
     ahead = tree.twin[h]
-    if ahead < 3 * (data.n - 2):
+    if ahead < 3 * (data.n_taxa - 2):
         ahead = next_port(ahead)
         turn_node(ahead, data, tree)
     return ahead
@@ -141,10 +137,11 @@ def _rearrange(h, arrangement, data, tree):
 
 
 @kernel
-def edge_moves(h, log_likelihood, beta, rate, window, rng, counters, data, tree, rows):
+def edge_moves(h, log_likelihood, chain, data, tree, rows):
     """New lengths of the focus edge, and new arrangements around it; returns the log-likelihood."""
-    u, v = node_of(h, data.n), node_of(tree.twin[h], data.n)
-    inner = u >= data.n and v >= data.n
+    rng, counters = chain.rng, chain.counters
+    u, v = node_of(h, data.n_taxa), node_of(tree.twin[h], data.n_taxa)
+    inner = u >= data.n_taxa and v >= data.n_taxa
     if inner:
         scale = fill_four_rows(h, data, tree, rows)
     else:
@@ -157,11 +154,11 @@ def edge_moves(h, log_likelihood, beta, rate, window, rng, counters, data, tree,
             if not inner:
                 continue
             kind, proposed = 2, (arrangement + 1 + int(2.0 * uniform(rng))) % 3
-        step = window * (uniform(rng) - 0.5)
+        step = chain.window * (uniform(rng) - 0.5)
         new_t = t * np.exp(step)
         value = edge_log_likelihood(rows, proposed, new_t, data.weights) + scale
         counters[kind] += 1
-        if np.log(uniform(rng)) < beta * (value - log_likelihood) - rate * (new_t - t) + step:
+        if np.log(uniform(rng)) < chain.beta * (value - log_likelihood) + log_ratio(chain.prior, t, new_t) + step:
             counters[kind + 1] += 1
             t, arrangement, log_likelihood = new_t, proposed, value
     tree.length[h] = tree.length[tree.twin[h]] = t
@@ -171,20 +168,20 @@ def edge_moves(h, log_likelihood, beta, rate, window, rng, counters, data, tree,
 
 
 @kernel
-def _list_grafts(first, second, merged, stem_scale, beta, rng, data, tree, work):
+def _list_grafts(first, second, merged, stem_scale, chain, data, tree, work):
     """Every edge of the rest of the tree, a position on it and its log-likelihood, from entry 1 of the lists.
 
     first, second: the half-edges, away from the focus, of the two edges that become one of length `merged`.
     Returns the number of entries.
     """
-    internal = 3 * (data.n - 2)
+    internal = 3 * (data.n_taxa - 2)
     filled, found = 0, 1
     for near, far in ((first, second), (second, first)):
-        node = node_of(near, data.n)
+        node = node_of(near, data.n_taxa)
         work.up[node] = near
         if near < internal:
-            copy_partial(node_of(far, data.n), node, data, tree, work.down)
-            work.down_scale[node] = tree.log_scale[node_of(far, data.n)]
+            copy_partial(node_of(far, data.n_taxa), node, data, tree, work.down)
+            work.down_scale[node] = tree.log_scale[node_of(far, data.n_taxa)]
             work.stack[filled] = near
             filled += 1
     while filled > 0:
@@ -196,17 +193,17 @@ def _list_grafts(first, second, merged, stem_scale, beta, rng, data, tree, work)
             sister = next_port(port)
             if turns == 2:
                 port, sister = sister, port
-            below, t, position = tree.twin[port], tree.length[port], uniform(rng)
-            x = node_of(below, data.n)
-            work.values[found] = stem_scale + graft_log_likelihood(
-                x, node_of(above, data.n), node_of(tree.twin[sister], data.n), below < internal, t_y,
-                tree.length[sister], position * t, (1.0 - position) * t, data, tree, work.down,
-                work.down_scale, work.stem,
+            below, t, position = tree.twin[port], tree.length[port], uniform(chain.rng)
+            x = node_of(below, data.n_taxa)
+            graft = Graft(
+                x, node_of(above, data.n_taxa), node_of(tree.twin[sister], data.n_taxa), t_y, tree.length[sister],
+                position * t, (1.0 - position) * t,
             )  # fmt: skip
+            work.values[found] = stem_scale + graft_log_likelihood(graft, below < internal, data, tree, work)
             work.up[x] = below
             work.places[found] = below
             work.positions[found] = position
-            work.log_weights[found] = np.log(t) + beta * work.values[found]
+            work.log_weights[found] = np.log(t) + chain.beta * work.values[found]
             found += 1
             if below < internal:
                 work.stack[filled] = below
@@ -236,7 +233,7 @@ def _turn_path(upper, first, second, data, tree, work):
     filled = 1
     work.stack[0] = upper
     while True:
-        above = work.up[node_of(work.stack[filled - 1], data.n)]
+        above = work.up[node_of(work.stack[filled - 1], data.n_taxa)]
         if above in (first, second):
             break
         work.stack[filled] = tree.twin[above]
@@ -246,28 +243,28 @@ def _turn_path(upper, first, second, data, tree, work):
 
 
 @kernel
-def regraft(h, log_likelihood, beta, rng, counters, data, tree, work):
+def regraft(h, log_likelihood, chain, data, tree, work):
     """Take off the subtree at h's node and join it again anywhere; returns the log-likelihood."""
-    if tree.twin[h] >= 3 * (data.n - 2):
+    if tree.twin[h] >= 3 * (data.n_taxa - 2):
         return log_likelihood
     port_1 = next_port(tree.twin[h])
     port_2 = next_port(port_1)
     first, second = tree.twin[port_1], tree.twin[port_2]
     merged = tree.length[port_1] + tree.length[port_2]
-    u = node_of(h, data.n)
+    u = node_of(h, data.n_taxa)
     store_message(u, tree.length[h], data, tree, work.stem)
-    found = _list_grafts(first, second, merged, tree.log_scale[u], beta, rng, data, tree, work)
-    work.log_weights[0] = np.log(merged) + beta * log_likelihood
-    counters[4] += 1
-    chosen = _draw_index(work.log_weights, found, rng)
+    found = _list_grafts(first, second, merged, tree.log_scale[u], chain, data, tree, work)
+    work.log_weights[0] = np.log(merged) + chain.beta * log_likelihood
+    chain.counters[4] += 1
+    chosen = _draw_index(work.log_weights, found, chain.rng)
     if chosen == 0:
         return log_likelihood
-    counters[5] += 1
+    chain.counters[5] += 1
     lower = work.places[chosen]
     upper, t = tree.twin[lower], tree.length[lower]
     link(first, second, merged, tree)
     _turn_path(upper, first, second, data, tree, work)
-    if uniform(rng) < 0.5:
+    if uniform(chain.rng) < 0.5:
         port_1, port_2 = port_2, port_1
     link(port_1, upper, work.positions[chosen] * t, tree)
     link(port_2, lower, (1.0 - work.positions[chosen]) * t, tree)

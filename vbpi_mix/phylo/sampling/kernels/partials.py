@@ -1,5 +1,5 @@
 """Partial likelihoods of one tree as seen from one edge, under JC69, for a Markov chain that walks over the
-edges.
+edges. These are JC69's; another model has its own file of the same functions (sampling/chains.py chooses).
 
 The chain stands on an edge, its *focus*. Every internal node keeps one partial, that of the subtree on the
 side away from the focus. A step to a neighbouring edge turns one node round, so it costs one partial,
@@ -17,7 +17,7 @@ Layout
     rows         float64 [4 * P], for the focus edge: likelihoods are exp(-4t/3) rows[0] + (1 - exp(-4t/3))
                  rows[1 + k] for arrangement k of the four subtrees around it
 
-Counts, codes and weights are those of kernels/likelihood.py.
+The patterns are PackedPatterns (models/kernels/jukes_cantor.py).
 """
 
 from __future__ import annotations
@@ -41,15 +41,7 @@ from vbpi_mix.kernels.simd import (
     where_bit,
 )
 from vbpi_mix.phylo.models.kernels.jukes_cantor import BLOCK, VECTORS
-
-
-class Data(NamedTuple):
-    """Packed site patterns (kernels/likelihood.py): counts float64, codes uint8, weights float64 [P]."""
-
-    n: int
-    counts: np.ndarray
-    codes: np.ndarray
-    weights: np.ndarray
+from vbpi_mix.phylo.models.kernels.transitions import off_diagonal
 
 
 class Tree(NamedTuple):
@@ -59,6 +51,41 @@ class Tree(NamedTuple):
     length: np.ndarray
     partial: np.ndarray
     log_scale: np.ndarray
+
+
+class Work(NamedTuple):
+    """Memory of one chain that no move leaves anything in.
+
+    rows: head of this file; down: partials as in `partial`, of what lies above a node; down_scale float64 [2n-2]; stem
+    float64 [4 * P]; stack, up int64 [H]; of the places for a graft: places int64 (half-edge at the lower end of the
+    edge), positions, values, log_weights float64, all [2n].
+    """
+
+    rows: np.ndarray
+    down: np.ndarray
+    down_scale: np.ndarray
+    stem: np.ndarray
+    stack: np.ndarray
+    up: np.ndarray
+    places: np.ndarray
+    positions: np.ndarray
+    values: np.ndarray
+    log_weights: np.ndarray
+
+
+class Graft(NamedTuple):
+    """A place to join a stem: on the edge from node x up to node y, in parts t_lower (x's) and t_upper.
+
+    sister: the other node below y, t_sister away; t_y: length above y, seen from the place that the stem left.
+    """
+
+    x: int
+    y: int
+    sister: int
+    t_y: float
+    t_sister: float
+    t_upper: float
+    t_lower: float
 
 
 _A, _C, _G, _T = (np.uint8(x) for x in (1, 2, 4, 8))
@@ -79,23 +106,23 @@ def next_port(h):
 
 
 @kernel
-def decay(t):
-    """exp(-4t/3) and (1 - exp(-4t/3)) / 4: P(t) = decay I + shared J."""
-    change = np.expm1(-4.0 / 3.0 * t)
-    return 1.0 + change, -0.25 * change
+def _transition(t):
+    """e and f of P(t) = e I + f J, by one exponential: here likelihoods are compared, not differentiated."""
+    f = off_diagonal(t)
+    return 1.0 - 4.0 * f, f
 
 
 @inline_kernel
 def _place(v, j, data):
     """Where vector j of the partial of an internal node begins."""
-    return (v - data.n) * _STATES * data.weights.shape[0] + j * _NODE_VECTOR
+    return (v - data.n_taxa) * _STATES * data.weights.shape[0] + j * _NODE_VECTOR
 
 
 @kernel
 def _partial(v, j, data, partial):
     """Vector j of the partial of a node: one vector for each state."""
-    if v < data.n:
-        code = vload(data.codes, ((j // VECTORS) * data.n + v) * BLOCK + (j % VECTORS) * LANES)
+    if v < data.n_taxa:
+        code = vload(data.codes, ((j // VECTORS) * data.n_taxa + v) * BLOCK + (j % VECTORS) * LANES)
         one, zero = splat(1.0), splat(0.0)
         x0, x1 = where_bit(code, _A, one, zero), where_bit(code, _C, one, zero)
         x2, x3 = where_bit(code, _G, one, zero), where_bit(code, _T, one, zero)
@@ -109,8 +136,8 @@ def _partial(v, j, data, partial):
 @kernel
 def _message(v, j, data, partial, e, shared):
     """P(t) applied to vector j of the partial of a node."""
-    if v < data.n:
-        at = ((j // VECTORS) * data.n + v) * BLOCK + (j % VECTORS) * LANES
+    if v < data.n_taxa:
+        at = ((j // VECTORS) * data.n_taxa + v) * BLOCK + (j % VECTORS) * LANES
         no = shared * vload(data.counts, at)
         yes = no + e
         code = vload(data.codes, at)
@@ -138,9 +165,9 @@ def turn_node(h, data, tree):
     """Partial of the internal node at half-edge h, of all that lies away from h's edge."""
     g1 = next_port(h)
     g2 = next_port(g1)
-    v, a, b = node_of(h, data.n), node_of(tree.twin[g1], data.n), node_of(tree.twin[g2], data.n)
-    decay_a, shared_a = decay(tree.length[g1])
-    decay_b, shared_b = decay(tree.length[g2])
+    v, a, b = node_of(h, data.n_taxa), node_of(tree.twin[g1], data.n_taxa), node_of(tree.twin[g2], data.n_taxa)
+    decay_a, shared_a = _transition(tree.length[g1])
+    decay_b, shared_b = _transition(tree.length[g2])
     ea, sa, eb, sb = splat(decay_a), splat(shared_a), splat(decay_b), splat(shared_b)
     removed = splat(0.0)
     for j in range(data.weights.shape[0] // LANES):
@@ -165,7 +192,7 @@ def copy_partial(v, to, data, tree, down):
 @kernel
 def store_message(v, t, data, tree, stem):
     """Write P(t) applied to the partial of a node to `stem` float64 [4 * P]."""
-    decay_v, shared_v = decay(t)
+    decay_v, shared_v = _transition(t)
     e, s = splat(decay_v), splat(shared_v)
     for j in range(data.weights.shape[0] // LANES):
         x0, x1, x2, x3 = _message(v, j, data, tree.partial, e, s)
@@ -192,15 +219,15 @@ def fill_four_rows(h, data, tree, rows):
     those at the other end. Under JC69 the three differ in one sum only. Returns the scale of the four
     together.
     """
-    width, n = data.weights.shape[0], data.n
+    width, n = data.weights.shape[0], data.n_taxa
     ha, hc = next_port(h), next_port(tree.twin[h])
     hb, hd = next_port(ha), next_port(hc)
     a, b = node_of(tree.twin[ha], n), node_of(tree.twin[hb], n)
     c, d = node_of(tree.twin[hc], n), node_of(tree.twin[hd], n)
-    decay_a, shared_a = decay(tree.length[ha])
-    decay_b, shared_b = decay(tree.length[hb])
-    decay_c, shared_c = decay(tree.length[hc])
-    decay_d, shared_d = decay(tree.length[hd])
+    decay_a, shared_a = _transition(tree.length[ha])
+    decay_b, shared_b = _transition(tree.length[hb])
+    decay_c, shared_c = _transition(tree.length[hc])
+    decay_d, shared_d = _transition(tree.length[hd])
     ea, sa, eb, sb = splat(decay_a), splat(shared_a), splat(decay_b), splat(shared_b)
     ec, sc, ed, sd = splat(decay_c), splat(shared_c), splat(decay_d), splat(shared_d)
     sixteenth = splat(0.0625)
@@ -228,7 +255,7 @@ def fill_four_rows(h, data, tree, rows):
 def edge_log_likelihood(rows, arrangement, t, weights):
     """Log-likelihood, but for the scale, with length t at the focus and one of the arrangements around it."""
     width = weights.shape[0]
-    decay_t, shared_t = decay(t)
+    decay_t, shared_t = _transition(t)
     e, s = splat(decay_t), splat(4.0 * shared_t)
     other = (1 + arrangement) * width
     total = splat(0.0)
@@ -240,20 +267,18 @@ def edge_log_likelihood(rows, arrangement, t, weights):
 
 
 @kernel
-def graft_log_likelihood(
-    x, y, sister, store, t_y, t_sister, t_upper, t_lower, data, tree, down, down_scale, stem
-):
-    """Log-likelihood, but for the scale of the grafted subtree, with the stem joined to the edge above x.
+def graft_log_likelihood(graft, store, data, tree, work):
+    """Log-likelihood, but for the scale of the grafted subtree, with the stem of work.stem joined at a place.
 
-    y: the node above x; `down`: the partial of all that lies above y, seen from y's parent, t_y away; sister:
-    the other node below y. t_upper, t_lower: the two parts of the edge above x. Where `store`, the partial of
-    all that lies above x, seen from y, goes to the place of x in `down`; its scale goes to down_scale[x] in
-    any case.
+    work.down holds the partial of all that lies above y, seen from y's parent. Where `store`, the partial of all that
+    lies above x, seen from y, goes to the place of x in it; its scale goes to work.down_scale[x] in any case.
     """
-    decay_y, shared_y = decay(t_y)
-    decay_z, shared_z = decay(t_sister)
-    decay_u, shared_u = decay(t_upper)
-    decay_l, shared_l = decay(t_lower)
+    x, y, sister, t_y, t_sister, t_upper, t_lower = graft
+    down, down_scale, stem = work.down, work.down_scale, work.stem
+    decay_y, shared_y = _transition(t_y)
+    decay_z, shared_z = _transition(t_sister)
+    decay_u, shared_u = _transition(t_upper)
+    decay_l, shared_l = _transition(t_lower)
     ey, sy, ez, sz = splat(decay_y), splat(shared_y), splat(decay_z), splat(shared_z)
     eu, su, el, sl = splat(decay_u), splat(shared_u), splat(decay_l), splat(shared_l)
     total, removed = splat(0.0), splat(0.0)
@@ -270,7 +295,7 @@ def graft_log_likelihood(
             _store(down, _place(x, j, data), x0, x1, x2, x3)
         no = su * ((x0 + x1) + (x2 + x3))
         l0, l1, l2, l3 = _message(x, j, data, tree.partial, el, sl)
-        s0, s1, s2, s3 = _partial(data.n, j, data, stem)
+        s0, s1, s2, s3 = _partial(data.n_taxa, j, data, stem)
         there = (no + eu * x0) * l0 * s0 + (no + eu * x1) * l1 * s1
         there = there + ((no + eu * x2) * l2 * s2 + (no + eu * x3) * l3 * s3)
         total = total + weight * vlog(splat(0.25) * there)
