@@ -43,13 +43,17 @@ class GammaApproximations:
     shape: np.ndarray
     log_marginal: np.ndarray
 
-    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mode, shape, log marginal likelihood."""
-        return self.mode, self.shape, self.log_marginal
+    def take(self, which: np.ndarray | slice) -> GammaApproximations:
+        """Some of them, by their numbers."""
+        return GammaApproximations(self.mode[which], self.shape[which], self.log_marginal[which])
 
-    def nearest_normals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and sd [T, E] of the normals of log-lengths with the least KL divergence from normal to gamma."""
-        return self.mode - 0.5 / self.shape, 1.0 / np.sqrt(self.shape)
+    def joined(self, others: GammaApproximations) -> GammaApproximations:
+        """These, and then the others."""
+        return GammaApproximations(
+            np.concatenate([self.mode, others.mode]),
+            np.concatenate([self.shape, others.shape]),
+            np.concatenate([self.log_marginal, others.log_marginal]),
+        )
 
 
 def approximate(

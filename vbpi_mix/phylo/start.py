@@ -1,14 +1,10 @@
-"""Where training starts: branch features and topology weights from gamma approximations of the posterior.
+"""Where training starts: support, networks and branch features from gamma approximations of the posterior.
 
-For the most frequent topologies of the tree sample, the posterior of the branch lengths given the topology is approximated
-by independent gammas with the mode and the curvature that it has in log-lengths. Substitutions along an edge are nearly
-Poisson and the prior is exponential, so that a gamma is what a length's posterior nearly is, down to the edges of length
-zero, where a log-normal has too short a tail. Branch features are the regression of the base densities nearest to these on
-the features of the edges; the gammas as importance densities estimate each topology's marginal likelihood, so that the networks
-start from posterior weights and not from how often a bootstrap met a topology.
-
-Fourment et al. (2020), "19 dubious ways to compute the marginal likelihood of a phylogenetic tree topology", compare
-such approximations; here one only has to be a good place to start from.
+The most frequent topologies of the tree sample are approximated one by one (approximation.py), which gives each its share
+of the posterior; neighbours that the support lacks are added while they matter (growth.py). Branch features are the
+regression of what the base density is nearest to on the features of the edges, all topologies counting alike: what is
+learned from rare ones is what keeps the answer right where the fit is not yet. The networks are a mixture fitted by
+expectation maximisation to the shares, and not to how often a sample met a topology.
 """
 
 from __future__ import annotations
@@ -16,91 +12,99 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from vbpi_mix.phylo.branches.base import BaseDensity, make_base
+from vbpi_mix.phylo.approximation import GammaApproximations, approximate, refine
+from vbpi_mix.phylo.branches.base import BaseDensity
+from vbpi_mix.phylo.growth import grow
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
+from vbpi_mix.phylo.sbn.mixtures import fit_mixture
+from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport, build_support
+from vbpi_mix.phylo.trees.sample import TreeSample
 
 MAX_TOPOLOGIES = 3_000
 # The modes of so many, the most frequent, are searched from the same length everywhere; those of the others from what the
 # features of their edges have in these.
 PILOTS = 300
-# Resilient propagation (Riedmiller and Braun 1993): per-coordinate steps that grow while the slope keeps its sign.
-CLIMBING_STEPS = 40
-NEWTON_STEPS = 5
-START = -3.0
-FIRST_STEP, LARGEST_STEP = 0.3, 1.0
-DIFFERENCE = 1e-3
-PROBES = 10
-# Of an edge along which nothing changed: the likelihood is bounded at length zero, and the posterior exponential.
-LEAST_SHAPE = 1.0
-DRAWS = 50
+# Of all approximated topologies together, beyond the first draws of each.
+REFINING_DRAWS = 50_000
 # Pseudo-observations that pull the features of a rare edge to what is usual.
 SHRINKAGE = 0.5
 SWEEPS = 20
 # A gamma approximation can be far off: no topology is given less than this share of its weight in the sample. What the
 # networks make too rare is never drawn, and never learned.
-LEAST_SHARE = 0.01
-
-
-@dataclass(frozen=True, eq=False)
-class GammaApproximations:
-    """Of T topologies: mode of each log-length and shape of each length, [T, E], and the log marginal likelihoods, [T].
-
-    A length has density proportional to b^(shape - 1) exp(-shape b / exp(mode)).
-    """
-
-    mode: np.ndarray
-    shape: np.ndarray
-    log_marginal: np.ndarray
-
-    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mode, shape, log marginal likelihood."""
-        return self.mode, self.shape, self.log_marginal
+LEAST_SHARE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """features float64 [n_features, C], as the base density has them, and weights float64 [U] of the sample's topologies."""
+    """What a fit starts from.
 
+    support; features float64 [n_features, C], of the base density; encoded topologies of the support, and their shares of
+    the posterior, weights float64 [U]; logits float64 [A, n_params]. added: how many topologies the sample lacked; missing:
+    about the share of the posterior that the support lacks, None where it was not looked for.
+    """
+
+    support: SubsplitSupport
     features: np.ndarray
+    encoded: EncodedTopologies
     weights: np.ndarray
+    logits: np.ndarray
+    added: int
+    missing: float | None
 
 
 def warm_start(
-    support: SubsplitSupport,
-    encoded: EncodedTopologies,
-    weights: np.ndarray,
+    sample: TreeSample,
     posterior: Posterior,
+    base: BaseDensity,
+    n_components: int,
     rng: np.random.Generator,
+    *,
     split_only: bool = False,
+    growing: bool = True,
     max_topologies: int = MAX_TOPOLOGIES,
-    base: BaseDensity | None = None,
 ) -> WarmStart:
-    """Start values from the `max_topologies` most frequent of the sample's topologies, encoded, with weights [U]; of the
-    log-normal, if no other base density is given.
+    """Start values from the `max_topologies` most frequent topologies of a sample.
 
-    The weights of those topologies become proportional to their marginal likelihoods. What the others' change by is what
-    the less frequent half of those examined changes by on the whole.
+    The weights of those become their shares of the posterior. What the others' change by is what the less frequent half of
+    those examined changes by on the whole. split_only: features of splits, and not of primary subsplit pairs.
     """
-    chosen = np.argsort(-weights, kind="stable")[:max_topologies]
-    children, rows = encoded.children[chosen], encoded.rows[chosen]
-    if split_only:
-        rows = np.where(np.arange(3) > 0, -1, rows)
-    found = _approximate_all(children, rows, support, posterior, rng)
+    support = build_support(sample.children)
+    chosen = np.argsort(-sample.weights, kind="stable")[:max_topologies]
+    children = sample.children[chosen]
+    found = _approximate_all(children, _rows(support.encode(children), split_only), support, posterior, rng)
+    added, missing = 0, None
+    if growing:
+        support, growth = grow(support, children, found, posterior, rng, sample.children)
+        children, found = np.concatenate([children, growth.children]), found.joined(growth.approximations)
+        added, missing = growth.children.shape[0], growth.missing
+    found = refine(children, found, posterior, rng, REFINING_DRAWS)
+    encoded = support.encode(np.concatenate([sample.children, children[chosen.size :]]))
+    weights = _weights(sample.weights, chosen, found, added)
+    values = base.features_of(found)
+    which = np.concatenate([chosen, np.arange(sample.weights.size, len(encoded))])
+    features = _regress(_rows(encoded.take(which), split_only), values, np.ones(which.size), support)
+    logits = fit_mixture(support, encoded, weights, n_components, rng)
+    return WarmStart(support, features, encoded, weights, logits, added, missing)
+
+
+def _weights(sample: np.ndarray, chosen: np.ndarray, found: GammaApproximations, added: int) -> np.ndarray:
+    """Shares of the posterior [U + added]: of the chosen, approximated ones, of the others of the sample, of those added."""
     shares = np.exp(found.log_marginal - np.logaddexp.reduce(found.log_marginal))
-    rare = chosen[chosen.size // 2 :]
-    before = weights[rare].sum()
-    reweighed = weights * (shares[chosen.size // 2 :].sum() / before if before > 0 else 1.0)
-    reweighed[chosen] = shares
-    reweighed /= reweighed.sum()
-    reweighed = np.maximum(reweighed, LEAST_SHARE * weights / weights.sum())
-    reweighed /= reweighed.sum()
-    # Probable topologies count more, but no topology counts for nothing.
-    importance = shares + 1.0 / chosen.size
-    values = (make_base() if base is None else base).features_of(found)
-    return WarmStart(_regress(rows, values, importance, support), reweighed)
+    weights = np.concatenate([sample / sample.sum(), np.zeros(added)])
+    before = weights.copy()
+    half = slice(chosen.size // 2, chosen.size)
+    rare = before[chosen[half]].sum()
+    weights *= shares[half].sum() / rare if rare > 0 else 1.0
+    weights[chosen] = shares[: chosen.size]
+    weights[sample.size :] = shares[chosen.size :]
+    weights = np.maximum(weights / weights.sum(), LEAST_SHARE * before)
+    return np.asarray(weights / weights.sum())
+
+
+def _rows(encoded: EncodedTopologies, split_only: bool) -> np.ndarray:
+    """Features of the edges, int32 [T, E, 3], of splits only if asked for."""
+    return np.where(np.arange(3) > 0, -1, encoded.rows) if split_only else encoded.rows
 
 
 def _approximate_all(
@@ -113,75 +117,7 @@ def _approximate_all(
     values = np.stack([pilots.mode, np.log(pilots.shape)], axis=2)
     features = _regress(rows[:PILOTS], values, np.ones(PILOTS), support)
     guess = np.where(rows[PILOTS:, :, :, None] >= 0, features[rows[PILOTS:]], 0.0).sum(axis=2)
-    others = approximate(children[PILOTS:], posterior, rng, guess[:, :, 0], np.exp(guess[:, :, 1]))
-    joined = (np.concatenate(pair) for pair in zip(pilots.parts(), others.parts(), strict=True))
-    return GammaApproximations(*joined)
-
-
-def approximate(
-    children: np.ndarray,
-    posterior: Posterior,
-    rng: np.random.Generator,
-    mode: np.ndarray | None = None,
-    shape: np.ndarray | None = None,
-) -> GammaApproximations:
-    """Gamma approximations of the posterior of the branch lengths of topologies int32 [T, n-2, 2].
-
-    mode, shape: [T, E], guesses to start from.
-    """
-    if mode is None or shape is None:
-        mode = _climb(children, posterior)
-        shape = _precisions(children, mode, posterior, rng)
-    mode = mode.copy()
-    for _ in range(NEWTON_STEPS):
-        slope = posterior.log_joint_slopes(children, mode)
-        mode += np.clip(slope / shape, -FIRST_STEP, FIRST_STEP)
-    # In log-lengths the curvature of a gamma at its mode is its shape.
-    shape = _precisions(children, mode, posterior, rng)
-    log_w = _log_weights(children, mode, shape, posterior, rng, DRAWS)
-    return GammaApproximations(mode, shape, np.logaddexp.reduce(log_w, axis=0) - np.log(DRAWS))
-
-
-def _log_weights(
-    children: np.ndarray, mode: np.ndarray, shape: np.ndarray, posterior: Posterior, rng: np.random.Generator, draws: int
-) -> np.ndarray:
-    """Log importance weights [draws, T] of draws from the gammas of each topology."""
-    log_w = np.empty((draws, shape.shape[0]))
-    log_gamma = torch.lgamma(torch.from_numpy(shape)).numpy()
-    for row in log_w:
-        unit = rng.standard_gamma(shape)
-        log_q = (shape * np.log(unit) - unit - log_gamma).sum(1)
-        row[:] = posterior.log_joint(children, np.log(unit / shape) + mode) - log_q
-    return log_w
-
-
-def _climb(children: np.ndarray, posterior: Posterior) -> np.ndarray:
-    """Near the modes [T, E] of the log-lengths."""
-    edges = 2 * children.shape[1] + 1
-    x = np.full((children.shape[0], edges), START)
-    step = np.full_like(x, FIRST_STEP)
-    before = np.zeros_like(x)
-    for _ in range(CLIMBING_STEPS):
-        sign = np.sign(posterior.log_joint_slopes(children, x))
-        step = np.clip(np.where(sign * before < 0, 0.5, 1.2) * step, 0.0, LARGEST_STEP)
-        x += sign * step
-        before = sign
-    return x
-
-
-def _precisions(children: np.ndarray, x: np.ndarray, posterior: Posterior, rng: np.random.Generator) -> np.ndarray:
-    """Minus the second derivatives [T, E] along each log-length, at least LEAST_SHAPE.
-
-    Means of v * (slope difference along v) over random signs v (Bekas, Kokiopoulou and Saad 2007), which needs no
-    evaluation for each edge: distant edges hardly interact, and what neighbours add averages out.
-    """
-    here = posterior.log_joint_slopes(children, x)
-    found = np.zeros_like(x)
-    for _ in range(PROBES):
-        signs = rng.choice([-1.0, 1.0], size=x.shape)
-        there = posterior.log_joint_slopes(children, x + DIFFERENCE * signs)
-        found += signs * (here - there) / (DIFFERENCE * PROBES)
-    return np.maximum(found, LEAST_SHAPE)
+    return pilots.joined(approximate(children[PILOTS:], posterior, rng, guess[:, :, 0], np.exp(guess[:, :, 1])))
 
 
 def _regress(rows: np.ndarray, values: np.ndarray, importance: np.ndarray, support: SubsplitSupport) -> np.ndarray:
