@@ -4,16 +4,15 @@
     python benchmarks/image_digits.py --cells a4-s2a-s1 --seeds 1          # one cell
     python benchmarks/image_digits.py --render                             # only what is there
 
-Each cell is `vbpi-mix image digits` and `vbpi-mix image eval` in a folder of their own, with the same number of training
-steps. Cells that the table has already are skipped, and a cell's row is written as soon as it is done, with the table
-whole or not at all. Every evaluation takes the same number of decoder samples of an image, A L. The last thing printed is
-the table in Markdown: means and standard deviations over seeds.
+Each cell is trained and evaluated in a folder of its own, with the same number of training steps. Cells that the table has
+already are skipped, and a cell's row is written as soon as it is done, with the table whole or not at all. Every evaluation
+takes the same number of decoder samples of an image, A L. The last thing printed is the table in Markdown: means and
+standard deviations over seeds.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import io
 import json
@@ -25,7 +24,8 @@ import time
 from pathlib import Path
 
 from vbpi_mix.files import write_bytes, write_text
-from vbpi_mix_cli.main import main as main_of_vbpi_mix
+from vbpi_mix.image.config import FitConfig
+from vbpi_mix.image.fit import fit
 
 # name: (A, S, estimator)
 CELLS = {
@@ -40,20 +40,11 @@ SEEDS = (1, 2, 3)
 # Of an image, all components together: A L. Divisible by every A.
 DECODER_SAMPLES = 320
 EPOCHS = 90
-TRAINING = ("--learning-rate", "0.002", "--schedule", "cosine")
+LEARNING_RATE = 0.002
 COLUMNS = (
     "cell", "A", "S", "estimator", "seed", "epochs", "importance_samples", "published", "published_se", "pooled", "pooled_se",
     "miselbo", "diversity", "validation_miselbo", "ms_per_step", "parameters", "train_seconds", "cell_seconds",
 )  # fmt: skip
-
-
-def command(*arguments: str) -> None:
-    """Run vbpi-mix here, without what it prints. RuntimeError if it fails; its line is on standard error."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            main_of_vbpi_mix(list(arguments))
-    except SystemExit as stop:
-        raise RuntimeError(f"vbpi-mix {' '.join(arguments)} failed with status {stop.code}") from None
 
 
 def run_cell(name: str, seed: int, epochs: int, threads: int) -> dict[str, str]:
@@ -63,10 +54,11 @@ def run_cell(name: str, seed: int, epochs: int, threads: int) -> dict[str, str]:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "run.vbpi"
-        common = ("--threads", str(threads), "--quiet")
-        sizes = ("--A", str(A), "--S", str(S), "--estimator", estimator, "--seed", str(seed))
-        command("image", "digits", *sizes, *TRAINING, "--epochs", str(epochs), *common, "--out", str(place))
-        command("image", "eval", str(place), "--importance-samples", str(L), *common)
+        config = FitConfig(
+            "digits", A=A, S=S, estimator=estimator, learning_rate=LEARNING_RATE, schedule="cosine", epochs=epochs, seed=seed,
+            threads=threads,
+        )  # fmt: skip
+        fit(config, place).evaluate(importance_samples=L)
         summary = json.loads((place / "summary.json").read_text())
     forms = {entry["form"]: entry for entry in summary["negative_log_likelihood"]}
     row = {

@@ -8,23 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vbpi_mix_cli import image_options
+from vbpi_mix_cli.image_options import check_at_least
+
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from vbpi_mix.image.datasets import ImageData
     from vbpi_mix.image.evaluation import EvaluationPlan, ImageResults
-    from vbpi_mix.image.model import ImageModel
-    from vbpi_mix_cli.image_runs import LoadedRun
-
-PUBLISHED_BATCH = 100
-SAMPLES_OF_A_BLOCK = 20_000
-# Entries of summary.json that tell of the model that was evaluated, and not of a later one.
-EVALUATED = (
-    "negative_log_likelihood",
-    "miselbo",
-    "miselbo_standard_error",
-    "jensen_shannon_diversity",
-    "jensen_shannon_diversity_standard_error",
-)
+    from vbpi_mix.image.run import ImageRun
 
 EPILOG = """\b
 Examples:
@@ -37,7 +27,7 @@ Examples:
 @click.command("eval", epilog=EPILOG, short_help="Test likelihood of a run by importance sampling.")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--importance-samples", default=1000, show_default=True, help="Samples L of each component and image.")
-@click.option("--images", type=int, help="How many test images, drawn at random.  [default: all]")
+@click.option("--images", "count", type=int, help="How many test images, drawn at random.  [default: all]")
 @click.option(
     "--max-decoder-samples", type=int, help="Take no more images than this allows, at A L decoder samples each."
 )
@@ -47,10 +37,10 @@ Examples:
     help="Images of a block; finished blocks are kept.  [default: by A and L; 100 for runs of --paper-compat]",
 )
 @click.option("--seed", default=1, show_default=True)
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@image_options.device
 @click.option("--threads", type=int, help="Threads on the CPU.  [default: all cores]")
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the data files.")
-@click.option("--quiet", is_flag=True, help="Print only the result.")
+@image_options.data
+@image_options.quiet
 def command(run: Path | None, device: str, threads: int | None, data: Path | None, quiet: bool, **choices: Any) -> None:
     """Estimate the test likelihood of RUN (by default the newest image run in or below this folder).
 
@@ -61,106 +51,49 @@ def command(run: Path | None, device: str, threads: int | None, data: Path | Non
     """
     import torch
 
-    from vbpi_mix.errors import ConfigError
-    from vbpi_mix.image.evaluation import EvaluationPlan, affordable_images
+    from vbpi_mix.image.run import KIND, check_device, load
     from vbpi_mix.training.run_directory import find_newest
-    from vbpi_mix_cli.image_runs import KIND, check_device, load_run
     from vbpi_mix_cli.torchrun import default_threads, process_group
 
-    if threads is not None and threads < 1:
-        raise ConfigError(f"--threads {threads}: give at least 1")
-    if choices["importance_samples"] < 1:
-        raise ConfigError(f"--importance-samples {choices['importance_samples']}: give at least 1")
-    place = find_newest(command=KIND).path if run is None else run
-    loaded = load_run(place)
+    check_at_least({"threads": threads, **choices}, {"threads": 1, "importance_samples": 1})
+    loaded = load(find_newest(command=KIND).path if run is None else run)
     torch.set_num_threads(threads or default_threads())
     with process_group(check_device(device)) as first:
-        model = loaded.model.to(device)
         images = loaded.images(data)
-        wanted = len(images.test) if choices["images"] is None else choices["images"]
-        A, L = model.spec.components, choices["importance_samples"]
-        plan = EvaluationPlan(
-            importance_samples=L,
-            images=affordable_images(wanted, A, L, choices["max_decoder_samples"]),
-            available=len(images.test),
-            seed=choices["seed"],
-            model=loaded.checksum(),
-            images_at_once=_images_at_once(model, L) if choices["images_at_once"] is None else choices["images_at_once"],
-        )
-        quiet = quiet or not first
-        results = _evaluate(loaded, images.held_out_input(images.test), plan, quiet)
+        results = _evaluate(loaded, images, loaded.plan(images, **choices), device, quiet or not first)
     if first:
-        loaded.directory.update_summary(_summary(loaded, results, images.pixels))
-        click.echo("\n".join(_lines(loaded, results, images.pixels)))
+        click.echo("\n".join(_lines(loaded, results)))
 
 
-def _evaluate(loaded: LoadedRun, test_images: Tensor, plan: EvaluationPlan, quiet: bool) -> ImageResults:
-    """The results of the plan, kept in the run as they come."""
-    from vbpi_mix.image.evaluation import evaluate_images
+def _evaluate(loaded: ImageRun, images: ImageData, plan: EvaluationPlan, device: str, quiet: bool) -> ImageResults:
+    """The results of the plan; after an interruption, where they are kept."""
     from vbpi_mix_cli.console import shown_path
     from vbpi_mix_cli.progress import CountProgress
 
-    place = loaded.directory.path.absolute()
-    kept = place / plan.file_name
     if not quiet:
         of = f"{plan.images:,} of {plan.available:,}" if plan.images < plan.available else f"all {plan.available:,}"
         samples = loaded.model.spec.components * plan.importance_samples * plan.images
         total = f"{samples:,} decoder samples (--max-decoder-samples and --images make them fewer)"
-        click.echo(f"{shown_path(place)}: {of} test images, {total}", err=True)
+        click.echo(f"{shown_path(loaded.directory.path.absolute())}: {of} test images, {total}", err=True)
     try:
         with CountProgress("images", quiet) as progress:
-            return evaluate_images(loaded.model, test_images, plan, kept, progress)
+            return loaded.evaluate(plan, images, device=device, progress=progress)
     except KeyboardInterrupt:
-        click.echo(f"finished images are kept in {shown_path(kept)}: the same command goes on", err=True)
+        click.echo(f"finished images are kept in {shown_path(loaded.kept(plan))}: the same command goes on", err=True)
         raise click.Abort from None
 
 
-def _images_at_once(model: ImageModel, importance_samples: int) -> int:
-    """A block of about a minute's work on one core. Where images share statistics the block is the published batch."""
-    if not model.spec.valid_likelihood:
-        return PUBLISHED_BATCH
-    return max(1, min(PUBLISHED_BATCH, SAMPLES_OF_A_BLOCK // (model.spec.components * importance_samples)))
-
-
-def _summary(loaded: LoadedRun, results: ImageResults, pixels: int) -> dict[str, Any]:
-    """Entries of summary.json."""
-    forms = []
-    for form in ("published", "pooled"):
-        entry: dict[str, Any] = {
-            "form": form,
-            "nll": -results.mean(form),
-            "standard_error": results.standard_error(form),
-            "importance_samples": results.plan.importance_samples,
-            "images": results.plan.images,
-            "seed": results.plan.seed,
-            "likelihood": results.likelihood,
-        }
-        if not loaded.is_binary:
-            entry["bits_per_dimension"] = entry["nll"] / (pixels * math.log(2))
-        forms.append(entry)
-    return {
-        "negative_log_likelihood": forms,
-        "miselbo": results.mean("elbo"),
-        "miselbo_standard_error": results.standard_error("elbo"),
-        "jensen_shannon_diversity": results.mean("diversity"),
-        "jensen_shannon_diversity_standard_error": results.standard_error("diversity"),
-        "component_counts": loaded.component_counts.tolist(),
-    }
-
-
-def _lines(loaded: LoadedRun, results: ImageResults, pixels: int) -> list[str]:
+def _lines(loaded: ImageRun, results: ImageResults) -> list[str]:
     """The results for people."""
-    from vbpi_mix_cli.image_runs import likelihood_note
-
-    note = likelihood_note(loaded.model)
+    note = loaded.model.spec.likelihood_note
     A, L, n = loaded.model.spec.components, results.plan.importance_samples, results.plan.images
     lines = []
     for form in ("published", "pooled"):
         nll, error = -results.mean(form), results.standard_error(form)
         line = f"NLL ({form} form{f'; {note}' if note else ''}): {nll:.3f} nats, se {error:.3f}"
         if not loaded.is_binary:
-            scale = pixels * math.log(2)
-            line += f"; {nll / scale:.4f} bits per dimension, se {error / scale:.4f}"
+            bits, bits_error = loaded.bits_per_dimension(nll), loaded.bits_per_dimension(error)
+            line += f"; {bits:.4f} bits per dimension, se {bits_error:.4f}"
         lines.append(f"{line}; {n:,} images, L = {L:,} of each of A = {A} components")
     name = f"MISELBO ({note})" if note else "MISELBO"
     lines.append(

@@ -7,8 +7,9 @@ import torch
 import yaml
 from image_commands import SMALL, TRAIN, interrupt_at, summary, trace_without_seconds
 
+from vbpi_mix.image.fit import make_problem
+from vbpi_mix.image.run import load
 from vbpi_mix.training.validation import hash_seed
-from vbpi_mix_cli.image_runs import load_run, make_problem
 
 
 def test_resume_continues_as_if_it_had_not_stopped(run, empty_world, monkeypatch):
@@ -96,8 +97,8 @@ def test_budgets_that_are_used_up_are_said(run, copied):
 
 def validated_again(place, iteration):
     """The validation bound of the model that a run keeps, with the random numbers of that iteration."""
-    loaded = load_run(place)
-    problem = make_problem(loaded.model, loaded.images(None), loaded.config["estimation"], 1)
+    loaded = load(place)
+    problem = make_problem(loaded.model, loaded.images(), loaded.config.estimation, 1)
     return problem.validate(iteration, torch.Generator().manual_seed(hash_seed(1, iteration)))["miselbo"]
 
 

@@ -312,7 +312,10 @@ def test_published_defaults():
 
 def test_the_registry_is_read_without_torch_and_numba():
     """The command line reads it to print its help."""
-    code = "import sys, vbpi_mix.phylo.branches.flows as flows; print(*flows.FLOWS, 'torch' in sys.modules, 'numba' in sys.modules)"
+    code = (
+        "import sys, vbpi_mix.phylo.branches.flows as flows;"
+        "print(*flows.FLOWS, 'torch' in sys.modules, 'numba' in sys.modules)"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.split() == [*FLOWS, "False", "False"]
 

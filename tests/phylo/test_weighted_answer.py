@@ -10,7 +10,7 @@ import torch
 from reference import jukes_cantor
 from test_fit_exact import small_data
 
-from vbpi_mix.estimators import Estimator, draw_components
+from vbpi_mix.estimators import Estimator, draw_components, log_importance_weights
 from vbpi_mix.phylo.assess.comparison import of_sample
 from vbpi_mix.phylo.assess.weighted import compare_weighted, total_variation
 from vbpi_mix.phylo.mixture import PhyloMixture
@@ -229,6 +229,10 @@ def test_total_variation_by_hand():
 # Against exact posteriors
 
 
+def weights_under(target):
+    return lambda d: log_importance_weights(target.log_likelihood(d), target.log_prior(d), d.log_q)
+
+
 @pytest.fixture(scope="module")
 def five_taxa():
     """A rough fit of five taxa, its draws, and the exact log p(Y, tau)."""
@@ -240,7 +244,7 @@ def five_taxa():
     Trainer(problem, TrainingConfig(iterations=150, seed=2, threads=1)).run()
     generator = torch.Generator().manual_seed(3)
     draw = draw_components(Estimator.A2A, 2, None, generator)
-    trees = draw_weighted_trees(mixture, target, draw, 40_001, generator)
+    trees = draw_weighted_trees(mixture, weights_under(target), draw, 40_001, generator)
 
     def exact(rate=10.0):
         each = [jukes_cantor.exact_log_marginal(c, patterns.states, patterns.weights, rate=rate) for c in topologies]
@@ -289,7 +293,7 @@ def test_edges_keep_their_lengths():
     mixture = PhyloMixture(support, 3, generator=torch.Generator().manual_seed(4))
     target = Posterior(patterns)
     draw = draw_components(Estimator.A2A, 3, None, torch.Generator())
-    trees = draw_weighted_trees(mixture, target, draw, 300, torch.Generator().manual_seed(5))
+    trees = draw_weighted_trees(mixture, weights_under(target), draw, 300, torch.Generator().manual_seed(5))
     with torch.no_grad():
         drawn = mixture.sample(draw, 100, torch.Generator().manual_seed(5))
     canonical = log_likelihoods(np.ascontiguousarray(trees.children[trees.topology]), trees.lengths, target.patterns)

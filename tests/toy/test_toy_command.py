@@ -17,8 +17,8 @@ SMALL = ["--A", "3", "--S", "1", "--iterations", "40", "--quiet"]
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vbpi_mix_cli.toy.FINAL_PARTICLES", 2_000)
-    monkeypatch.setattr("vbpi_mix_cli.toy.COUNTED_SAMPLES", 600)
+    monkeypatch.setattr("vbpi_mix.toy.outcomes.FINAL_PARTICLES", 2_000)
+    monkeypatch.setattr("vbpi_mix.toy.outcomes.COUNTED_SAMPLES", 600)
     return tmp_path
 
 

@@ -12,22 +12,15 @@ import yaml
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.toy import figures
 from vbpi_mix.toy.curves import Curve, curves_csv, read_curve
-from vbpi_mix.toy.experiment import (
-    FIG3,
-    Experiment,
-    Member,
-    effective_components,
-    make_approximation,
-    make_target,
-    plan,
-)
+from vbpi_mix.toy.experiment import FIG3, Experiment, Member, plan
+from vbpi_mix.toy.fit import make_problem
+from vbpi_mix.toy.members import effective_components, make_approximation, make_target
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.trainer import Trainer
-from vbpi_mix_cli.toy import _make_problem
 
 
 def train(experiment: Experiment, member: Member):
-    problem = _make_problem(experiment, member)
+    problem = make_problem(experiment, member)
     Trainer(problem, TrainingConfig(**experiment.training())).run()
     return problem
 

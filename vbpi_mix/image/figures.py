@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vbpi_mix.image.sampling import Panels
 from vbpi_mix.plotting import COLOURS, new_figure, render
 
 if TYPE_CHECKING:
@@ -69,6 +70,18 @@ def square_grid(images: Tensor) -> Tensor:
     rows = math.ceil(len(images) / columns)
     missing = images.new_full((rows * columns - len(images), *images.shape[1:]), BACKGROUND)
     return torch.cat([images, missing]).unflatten(0, (rows, columns))
+
+
+def picture_files(panels: Panels, title: str, remark: str = "") -> dict[str, bytes]:
+    """Name and PNG of each of the pictures of a model: samples, components, reconstructions."""
+    labels = ["test images", *(f"component {a + 1}" for a in panels.shown)]
+    by_component = torch.cat([panels.originals[None], panels.components])
+    pairs = torch.stack([panels.originals, panels.reconstructions])
+    return {
+        "samples.png": draw_grid(square_grid(panels.prior), f"{title}: samples{remark}"),
+        "components.png": draw_grid(by_component, f"{title}: by component{remark}", labels),
+        "reconstructions.png": draw_grid(pairs, f"{title}: reconstructions{remark}", ["test images", "reconstructed"]),
+    }
 
 
 @dataclass(frozen=True)

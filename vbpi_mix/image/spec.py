@@ -50,6 +50,11 @@ class ImageShape:
         """(C, H, W)."""
         return self.channels, self.height, self.width
 
+    @property
+    def pixels(self) -> int:
+        """C H W, what bits per dimension are per."""
+        return self.channels * self.height * self.width
+
     def __str__(self) -> str:
         return f"{self.channels}x{self.height}x{self.width}"
 
@@ -134,6 +139,11 @@ class ModelSpec:
     def likelihood_label(self) -> str:
         """What is written beside every likelihood."""
         return VALID if self.valid_likelihood else NO_LIKELIHOOD
+
+    @property
+    def likelihood_note(self) -> str:
+        """What people are told beside every likelihood: nothing, or that it is none."""
+        return "" if self.valid_likelihood else self.likelihood_label
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for YAML and for checkpoints."""

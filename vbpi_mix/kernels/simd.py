@@ -25,6 +25,9 @@ FLAGS = ("contract", "reassoc", "nsz")
 
 if getattr(numba.config, "DISABLE_JIT", 0):
 
+    def keep_whole() -> None:
+        """Called in a kernel: it is compiled once, and not anew within each caller, where sums may be put in another order."""
+
     def vload(array: Any, offset: Any) -> Any:
         """Eight lanes of a flat array from `offset`."""
         return array[int(offset) : int(offset) + LANES].copy()
@@ -127,6 +130,16 @@ else:
         empty = ir.Constant(vector, ir.Undefined)
         first = builder.insert_element(empty, x, ir.Constant(ir.IntType(32), 0))
         return builder.shuffle_vector(first, empty, lanes)
+
+    @intrinsic
+    def keep_whole(typingctx: Any) -> Any:
+        """Called in a kernel: it is compiled once, and not anew within each caller, where sums may be put in another order."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            builder.function.attributes.add("noinline")
+            return context.get_dummy_value()
+
+        return types.none(), codegen
 
     @intrinsic
     def vload(typingctx: Any, array: Any, offset: Any) -> Any:

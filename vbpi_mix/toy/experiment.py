@@ -7,28 +7,18 @@ IWVI, steps of a flow. Everything here is checked when it is made, and survives 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.toy.flow import InverseAutoregressiveFlow
-from vbpi_mix.toy.funnel import Funnel
-from vbpi_mix.toy.gaussians import GaussianEnsemble, GaussianMixture, start_spread, start_standard
-from vbpi_mix.toy.targets import Bimodal, Ring, ToyTarget
 
 APPROXIMATIONS = ("mixture", "ensemble", "iwvi", "iaf")
 WEIGHTS = ("uniform", "learned")
 PRESETS = ("fig3",)
+KIND = "toy"
 VALIDATE_EVERY = 100
 CURVE_POINTS = 50
-# Keeps the numbers that draw the start apart from those that the trainer draws from the same seed.
-START_STREAM = 0x746F79
-
-Approximation = GaussianMixture | GaussianEnsemble | InverseAutoregressiveFlow
 
 
 @dataclass(frozen=True)
@@ -214,31 +204,6 @@ def plan(
         sequential_energy=sequential_energy,
         preset=preset,
     )
-
-
-def make_target(experiment: Experiment) -> ToyTarget:
-    """The target of an experiment."""
-    if experiment.target == "funnel":
-        return Funnel(sequential_energy=experiment.sequential_energy)
-    return Ring() if experiment.target == "ring" else Bimodal()
-
-
-def make_approximation(experiment: Experiment, member: Member) -> Approximation:
-    """One member at its start. The start is drawn from the seed, apart from the numbers of training."""
-    generator = torch.Generator().manual_seed(experiment.seed ^ START_STREAM)
-    start = start_spread(generator) if experiment.target == "funnel" else start_standard
-    if member.approximation == "ensemble":
-        return GaussianEnsemble(member.A, start)
-    if member.approximation == "iaf":
-        return InverseAutoregressiveFlow(member.A, generator)
-    A = 1 if member.approximation == "iwvi" else member.A
-    return GaussianMixture(A, start, member.weights == "learned")
-
-
-def effective_components(log_weights: torch.Tensor) -> float:
-    """exp of the entropy of the mixture weights [A]: A where they are equal, 1 where one has all."""
-    log_pi = torch.log_softmax(log_weights.detach(), 0)
-    return math.exp(-float((log_pi.exp() * log_pi).sum()))
 
 
 def _member(

@@ -87,6 +87,11 @@ class Batches(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> Any: ...
 
 
+def check_components(estimator: str, A: int, S: int | None) -> None:
+    """ConfigError unless the estimator is known and may sample S of A components."""
+    draw_components(Estimator.parse(estimator), A, S, torch.Generator())
+
+
 class BatchProblem:
     """Raise MISELBO of a model on mini-batches with S of A components, whose draws are reparameterised throughout.
 

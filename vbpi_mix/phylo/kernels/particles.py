@@ -14,6 +14,7 @@ import numpy as np
 from numba import prange
 
 from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.kernels.simd import keep_whole
 from vbpi_mix.phylo.sbn.kernels.counts import log_q_gradient
 from vbpi_mix.phylo.sbn.kernels.draw import draw_tree
 from vbpi_mix.phylo.sbn.kernels.encoding import number_parameters
@@ -86,6 +87,7 @@ def draw_topologies_in_parallel(chunks, support, networks, split_only, q):
 @kernel
 def _component_gradient(r, networks, q, upstream, logits):
     """Gradient of evaluated component r, given that of log q upstream [T, R], written to its row of logits."""
+    keep_whole()
     a = networks.evaluated[r]
     log_q_gradient(
         q.children, q.parameters, q.rooting, upstream, r, networks.groups, networks.alone, networks.probabilities[a],

@@ -20,17 +20,16 @@ numbering, the edge above node v at v - 1, its split the support's number.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
-from vbpi_mix.estimators import Target, log_importance_weights
 from vbpi_mix.pareto import Smoothed, effective_sample_size, smooth
-from vbpi_mix.phylo.mixture import ComponentSelection, PhyloMixture
+from vbpi_mix.phylo.mixture import ComponentSelection, PhyloDraws, PhyloMixture
 from vbpi_mix.phylo.report.consensus import majority_rule_newick
 from vbpi_mix.phylo.sbn.splits import SplitFrequencies
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
@@ -168,9 +167,16 @@ class SplitEstimates:
 
 
 def draw_weighted_trees(
-    mixture: PhyloMixture, target: Target[Any], draw: ComponentSelection, count: int, generator: torch.Generator
+    mixture: PhyloMixture,
+    log_weights: Callable[[PhyloDraws], torch.Tensor],
+    draw: ComponentSelection,
+    count: int,
+    generator: torch.Generator,
 ) -> WeightedTrees:
-    """At least `count` draws, of each component equally many; `draw` must name every component (an A2A draw)."""
+    """At least `count` draws, of each component equally many; `draw` must name every component (an A2A draw).
+
+    log_weights: log p(Y, tau, b) - log q(tau, b) of draws, [S, K].
+    """
     children, lengths, weights, components = [], [], [], []
     per_component = -(-count // mixture.n_components)
     at_once = max(1, DRAWS_AT_ONCE // mixture.n_components)
@@ -178,7 +184,7 @@ def draw_weighted_trees(
         for first in range(0, per_component, at_once):
             particles = min(at_once, per_component - first)
             draws = mixture.sample(draw, particles, generator)
-            log_w = log_importance_weights(target.log_likelihood(draws), target.log_prior(draws), draws.log_q)
+            log_w = log_weights(draws)
             canonical, relabel = canonicalise(draws.topologies.children)
             in_order = np.empty((len(draws.topologies), 2 * canonical.shape[1] + 1))
             own = np.exp(draws.log_lengths.numpy().reshape(in_order.shape))

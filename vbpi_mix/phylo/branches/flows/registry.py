@@ -39,7 +39,9 @@ class FlowSpec:
 _HERE = "vbpi_mix.phylo.branches.flows"
 SPECS: dict[str, FlowSpec] = {
     "planar": FlowSpec(f"{_HERE}.planar:Planar", "moves all edges along one direction", {"layers": 16}),
-    "realnvp": FlowSpec(f"{_HERE}.realnvp:RealNVP", "affine coupling of pendant and internal edges", {"layers": 10, "hidden": 100}),
+    "realnvp": FlowSpec(
+        f"{_HERE}.realnvp:RealNVP", "affine coupling of pendant and internal edges", {"layers": 10, "hidden": 100}
+    ),
     "spline": FlowSpec(f"{_HERE}.spline:Spline", "a monotone spline for each edge; slow, in plain torch"),
 }  # fmt: skip
 FLOWS = ("none", *SPECS)

@@ -1,0 +1,121 @@
+"""Image runs side by side: likelihood, step time and parameters against the number of components A."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vbpi_mix.errors import ConfigError, RunDirectoryError
+from vbpi_mix.image.config import RunConfig
+from vbpi_mix.image.figures import Point, Quantity, draw_comparison, share_single
+from vbpi_mix.training.run_directory import RunDirectory
+
+QUANTITIES = (
+    Quantity("published", "NLL, published form (nats)"),
+    Quantity("pooled", "NLL, pooled form (nats)"),
+    Quantity("milliseconds", "milliseconds per step"),
+    Quantity("parameters", "parameters"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is compared of a run; None where it was not measured.
+
+    published, pooled  negative log-likelihoods, nats    chosen  which test images they are of
+    milliseconds       of a training step                note    that the likelihood is none, or nothing
+    """
+
+    run: str
+    data: str
+    A: int
+    S: int
+    estimator: str
+    encoder: str
+    published: float | None
+    pooled: float | None
+    images: int | None
+    chosen: tuple[int | None, int | None]
+    L: int | None
+    milliseconds: float | None
+    parameters: int
+    note: str
+
+    @property
+    def series(self) -> str:
+        """What the run's line is called."""
+        parts = [self.estimator.upper()]
+        if self.estimator != "a2a":
+            parts.append(f"S = {self.S}")
+        if self.encoder == "separate":
+            parts.append("separate encoders")
+        if self.note:
+            parts.append(self.note)
+        return ", ".join(parts)
+
+    def values(self) -> dict[str, float | None]:
+        """Of each of the QUANTITIES."""
+        return {quantity.key: getattr(self, quantity.key) for quantity in QUANTITIES}
+
+
+def compare_runs(paths: Iterable[str | Path]) -> list[Row]:
+    """A row for each run. ConfigError if they are of several data sets, RunDirectoryError if one is none or unfinished."""
+    rows = [read_row(Path(path)) for path in paths]
+    if len({row.data for row in rows}) > 1:
+        raise ConfigError(
+            f"runs of several data sets: {', '.join(sorted({row.data for row in rows}))}; compare one at a time"
+        )
+    return rows
+
+
+def read_row(path: Path) -> Row:
+    """One run. RunDirectoryError if it is none or was not trained to an end."""
+    run = RunDirectory.open(path)
+    config, summary = RunConfig.read(run), run.read_summary()
+    if "seconds_per_iteration" not in summary:
+        raise RunDirectoryError(f"{path} was not trained to an end: go on with --resume first")
+    estimates = {entry["form"]: entry["nll"] for entry in summary.get("negative_log_likelihood", [])}
+    sizes: dict[str, Any] = next(iter(summary.get("negative_log_likelihood", [])), {})
+    seconds, images = summary["seconds_per_iteration"], sizes.get("images")
+    drawn = images != config.data.get("test")  # by their seed, unless all are taken
+    return Row(
+        run=path.name,
+        data=config.data["name"],
+        A=config.estimation.A,
+        S=config.estimation.S,
+        estimator=config.estimation.estimator,
+        encoder=config.model.encoder,
+        published=estimates.get("published"),
+        pooled=estimates.get("pooled"),
+        images=images,
+        chosen=(images, sizes.get("seed") if drawn else None),
+        L=sizes.get("importance_samples"),
+        milliseconds=None if seconds is None else 1e3 * seconds,
+        parameters=summary["parameters"]["total"],
+        note="" if summary["likelihood"] == "valid" else summary["likelihood"],
+    )
+
+
+def doubts(rows: Sequence[Row]) -> list[str]:
+    """What keeps the likelihoods of these runs, as far as they were evaluated, from being compared."""
+    found, evaluated = [], [row for row in rows if row.images is not None]
+    if len({row.chosen for row in evaluated}) > 1:
+        found.append("these runs were evaluated on different test images: evaluate them alike to compare")
+    if len({row.L for row in evaluated}) > 1:
+        if len({row.A * (row.L or 0) for row in evaluated}) == 1:
+            found.append("these runs differ in L at the same A L: their pooled forms can be compared, their published forms not")
+        else:
+            found.append("these runs differ in L: evaluate them with the same --importance-samples, or the same A L, to compare")
+    return found
+
+
+def draw_rows(rows: Sequence[Row]) -> bytes:
+    """A panel for each quantity against A, a line for each series: PNG."""
+    points: list[Point] = []
+    for kind in dict.fromkeys((row.encoder, row.note) for row in rows):
+        own = [row for row in rows if (row.encoder, row.note) == kind]
+        series = sorted(own, key=lambda row: row.series)
+        points.extend(share_single([Point(row.series, row.A, row.values()) for row in series]))
+    return draw_comparison(points, QUANTITIES, rows[0].data)

@@ -1,0 +1,220 @@
+"""What a training on images is asked to do (`FitConfig`), and what its run records (`RunConfig`): plain values, no torch.
+
+Symbols: A components, S of them sampled for each image, L importance samples. Every default and check of the commands, of
+config.yaml and of `image.fit.fit` is here, in ModelSpec and in TrainingConfig.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vbpi_mix.errors import ConfigError, RunDirectoryError
+from vbpi_mix.image.spec import EncoderKind, ModelSpec, NormKind, preset
+from vbpi_mix.training.config import TrainingConfig
+from vbpi_mix.training.provenance import available_cores
+from vbpi_mix.training.run_config import check_config, check_entries, entries_of
+from vbpi_mix.training.run_directory import RunDirectory
+
+KIND = "image"
+EstimatorName = Literal["a2a", "s2a", "s2s"]
+PhiPer = Literal["point", "batch"]
+ScheduleName = Literal["constant", "cosine"]
+Device = Literal["cpu", "cuda"]
+Precision = Literal["float32", "bf16"]
+
+# Epochs of a plain run. Published: 2,000 of MNIST.
+EPOCHS = {"digits": 500, "mnist": 100, "fashion_mnist": 100, "cifar10": 100}
+# So small that more threads make a step slower; and with one the same seed gives the same run on every machine.
+SMALL = ("digits",)
+PUBLISHED_WARM_UP = 100
+COSINE_END = 0.01
+AT_LEAST = {"epochs": 1, "warmup": 0, "threads": 1, "L": 1, "batch_size": 1, "A": 1}
+
+
+@dataclass(frozen=True)
+class Estimation:
+    """How the bound is estimated. ConfigError if a value is out of range, or A, S and estimator do not fit.
+
+    phi_per: components are drawn for each image (point), or one subset for the batch as published.
+    """
+
+    estimator: EstimatorName
+    A: int
+    S: int
+    L: int = 1
+    phi_per: PhiPer = "point"
+    batch_size: int = 100
+
+    def __post_init__(self) -> None:
+        from vbpi_mix.training.batch_problem import check_components  # brings torch, which no help text should wait for
+
+        check_components(self.estimator, self.A, self.S)
+        check_entries(self)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how the networks are computed. bf16: networks in bfloat16, densities in float32."""
+
+    device: Device = "cpu"
+    precision: Precision = "float32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        check_entries(self)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """The choices of one training. None is what the data set, or the other choices, ask for. ConfigError for what is unknown.
+
+    data           digits, mnist, fashion_mnist or cifar10
+    S              None: 2, or all A under a2a
+    phi_per        None: point; batch with paper_compat
+    encoder, residual, norm, latent, pixel_layers, paper_compat    see ModelSpec; None: of the data set (`spec.preset`)
+    warmup         epochs over which the KL term comes in. None: a tenth of the epochs or of the time, at most 100
+    epochs, seconds, patience    where to stop, whichever is first. Neither epochs nor seconds: EPOCHS
+    schedule       of the learning rate: constant as published, or to a hundredth along a cosine
+    threads        on the CPU. None: 1 for digits, else all cores
+    """
+
+    data: str
+    A: int = 4
+    S: int | None = None
+    estimator: EstimatorName = "s2a"
+    phi_per: PhiPer | None = None
+    encoder: EncoderKind = "shared"
+    residual: bool = True
+    norm: NormKind | None = None
+    latent: int | None = None
+    pixel_layers: int | None = None
+    L: int = 1
+    batch_size: int = 100
+    learning_rate: float = 5e-4
+    schedule: ScheduleName = "constant"
+    warmup: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    patience: int | None = None
+    seed: int = 1
+    device: Device = "cpu"
+    threads: int | None = None
+    precision: Precision = "float32"
+    compile: bool = False
+    paper_compat: bool = False
+
+    def __post_init__(self) -> None:
+        for name, smallest in AT_LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise ConfigError(f"{name} {value}: give at least {smallest}")
+        if self.schedule not in entries_of(FitConfig)["schedule"]:
+            raise ConfigError(f"schedule must be constant or cosine, not {self.schedule!r}")
+        self.model()
+        self.estimation()
+        self.execution()
+
+    def model(self) -> ModelSpec:
+        """The model asked for."""
+        choices = {name: getattr(self, name) for name in ("latent", "norm", "pixel_layers")}
+        given = {name: value for name, value in choices.items() if value is not None}
+        fixed = {name: getattr(self, name) for name in ("encoder", "residual", "paper_compat")}
+        return preset(self.data, self.A, **fixed, **given)
+
+    def estimation(self) -> Estimation:
+        """Estimator and sizes, defaults filled in."""
+        S = self.S if self.S is not None else self.A if self.estimator == "a2a" else min(2, self.A)
+        phi_per = self.phi_per or ("batch" if self.paper_compat else "point")
+        return Estimation(self.estimator, self.A, S, self.L, phi_per, self.batch_size)
+
+    def execution(self) -> Execution:
+        """Device and precision."""
+        return Execution(self.device, self.precision, self.compile)
+
+    def training(self, iterations_per_epoch: int) -> TrainingConfig:
+        """Epochs as iterations; the learning rate and KL warm-up as published, a validation after each epoch."""
+        epochs, warmup, warmup_seconds = self.epochs, self.warmup, None
+        if epochs is None and self.seconds is None:
+            epochs = EPOCHS[self.data]
+        if warmup is None and epochs is None:
+            assert self.seconds is not None
+            warmup, warmup_seconds = PUBLISHED_WARM_UP, self.seconds / 10.0
+        elif warmup is None:
+            assert epochs is not None
+            warmup = min(PUBLISHED_WARM_UP, epochs // 10)
+        return TrainingConfig(
+            iterations=None if epochs is None else epochs * iterations_per_epoch,
+            seconds=self.seconds,
+            learning_rate=self.learning_rate,
+            final_learning_rate_factor=1.0 if self.schedule == "constant" else COSINE_END,
+            tempering_iterations=warmup * iterations_per_epoch,
+            tempering_seconds=warmup_seconds,
+            initial_beta=0.0,
+            validate_every=iterations_per_epoch,
+            patience=self.patience,
+            keep_best=True,
+            seed=self.seed,
+            threads=self.threads_used(),
+        ).resolve()
+
+    def threads_used(self) -> int:
+        """Threads on the CPU."""
+        return self.threads or (1 if self.data in SMALL else available_cores())
+
+
+# What config.yaml must hold to make the model again and to resume.
+PARTS: dict[str, dict[str, Any]] = {
+    "data": {"name": str, "sha256": str},
+    "model": {},
+    "estimation": entries_of(Estimation),
+    "execution": entries_of(Execution),
+    "training": {},
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What the config.yaml of an image run says.
+
+    data: ImageData.facts, and the folder that was named. training: a TrainingConfig as plain values, which only resuming reads.
+    """
+
+    data: Mapping[str, Any]
+    model: ModelSpec
+    estimation: Estimation
+    execution: Execution
+    training: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for config.yaml and checkpoints."""
+        return {
+            "command": KIND,
+            "data": dict(self.data),
+            "model": self.model.to_dict(),
+            "estimation": dataclasses.asdict(self.estimation),
+            "execution": dataclasses.asdict(self.execution),
+            "training": dict(self.training),
+        }
+
+    @classmethod
+    def read(cls, directory: RunDirectory) -> RunConfig:
+        """That of a run. RunDirectoryError if the run is of something else or damaged, ConfigError if parts do not fit."""
+        config = directory.read_config()
+        if config.get("command") != KIND:
+            raise RunDirectoryError(f"{directory.path} is not a run of vbpi-mix image")
+        check_config(directory, config, PARTS)
+        return cls(
+            config["data"],
+            ModelSpec.from_dict(config["model"]),
+            Estimation(**_known(Estimation, config["estimation"])),
+            Execution(**_known(Execution, config["execution"])),
+            config["training"],
+        )
+
+
+def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that a dataclass has: others, of another version, are passed over."""
+    return {name: values[name] for name in entries_of(kind)}

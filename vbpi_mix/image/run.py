@@ -1,0 +1,247 @@
+"""An image run: load it, evaluate it, draw from it. `image.fit` makes one.
+
+The checkpoint holds the model, config.yaml everything else that makes it. The images stay where they are; a checksum of
+their pixels tells whether they are those that the run was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vbpi_mix.errors import CheckpointError, ConfigError
+from vbpi_mix.image.config import KIND, RunConfig
+from vbpi_mix.image.datasets import ImageData, load_images
+from vbpi_mix.image.evaluation import EvaluationPlan, ImageResults, affordable_images, evaluate_images
+from vbpi_mix.image.figures import picture_files
+from vbpi_mix.image.formats import DatasetError
+from vbpi_mix.image.model import ImageModel, build_model
+from vbpi_mix.image.sampling import Panels, draw_panels
+from vbpi_mix.image.sources import image_set
+from vbpi_mix.parallel import ranks
+from vbpi_mix.training.checkpoint import load_checkpoint
+from vbpi_mix.training.reports import TrainingResult
+from vbpi_mix.training.run_directory import RunDirectory
+
+# Images of a block: the published batch, or fewer, so that a block is about a minute's work on one core.
+PUBLISHED_BATCH = 100
+SAMPLES_OF_A_BLOCK = 20_000
+# Entries of summary.json that tell of the model that was evaluated, and not of a later one.
+EVALUATED = (
+    "negative_log_likelihood",
+    "miselbo",
+    "miselbo_standard_error",
+    "jensen_shannon_diversity",
+    "jensen_shannon_diversity_standard_error",
+)
+CountCallback = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRun:
+    """A run and its model, which is in evaluation mode.
+
+    component_counts  [A], how many images each component was trained on
+    result            of the training that made it here; None for a run that was loaded
+    """
+
+    directory: RunDirectory
+    config: RunConfig
+    model: ImageModel
+    component_counts: Tensor
+    result: TrainingResult | None = None
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether pixels are 0 or 1; else bits per dimension mean something."""
+        return self.model.spec.likelihood == "bernoulli"
+
+    @property
+    def epochs(self) -> float:
+        """Of all training so far; NaN for a run that was loaded."""
+        return math.nan if self.result is None else self.result.iterations / self.config.training["validate_every"]
+
+    def checksum(self) -> str:
+        """SHA-256 of all parameters, by which results are known to be of this model."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def images(self, folder: Path | None = None) -> ImageData:
+        """The data it was trained on; see `run_images`."""
+        return run_images(self.config, folder)
+
+    def plan(
+        self,
+        images: ImageData,
+        *,
+        importance_samples: int = 1000,
+        count: int | None = None,
+        max_decoder_samples: int | None = None,
+        images_at_once: int | None = None,
+        seed: int = 1,
+    ) -> EvaluationPlan:
+        """An evaluation on `count` test images (None: all), or no more than decoder samples allow, at A L an image."""
+        if importance_samples < 1:
+            raise ConfigError(f"{importance_samples} importance samples asked for: give at least 1")
+        available, A = len(images.test), self.model.spec.components
+        wanted = available if count is None else count
+        return EvaluationPlan(
+            importance_samples=importance_samples,
+            images=affordable_images(wanted, A, importance_samples, max_decoder_samples),
+            available=available,
+            seed=seed,
+            model=self.checksum(),
+            images_at_once=self._images_at_once(importance_samples) if images_at_once is None else images_at_once,
+        )
+
+    def kept(self, plan: EvaluationPlan) -> Path:
+        """The file in the run that holds the finished images of a plan."""
+        return self.directory.path.absolute() / plan.file_name
+
+    def evaluate(
+        self,
+        plan: EvaluationPlan | None = None,
+        images: ImageData | None = None,
+        *,
+        device: str = "cpu",
+        progress: CountCallback | None = None,
+        **choices: Any,
+    ) -> ImageResults:
+        """The test likelihood by importance sampling, also written to summary.json.
+
+        plan: by default `plan(images, **choices)`, as in run.evaluate(importance_samples=1000). images: by default found anew.
+        progress: told how many images are done, and of how many. Finished images are kept in the run, and an interrupted
+        evaluation goes on from them. Under a process group the ranks share the images, and the first writes.
+        """
+        images = self.images() if images is None else images
+        plan = self.plan(images, **choices) if plan is None else plan
+        model = self.model.to(check_device(device))
+        results = evaluate_images(model, images.held_out_input(images.test), plan, self.kept(plan), progress)
+        if ranks()[0] == 0:
+            self.directory.update_summary(self._summary(results))
+        return results
+
+    def sample(
+        self,
+        count: int = 64,
+        originals: int = 12,
+        components: int = 10,
+        *,
+        seed: int = 1,
+        device: str = "cpu",
+        folder: Path | None = None,
+        progress: CountCallback | None = None,
+    ) -> Panels:
+        """Images drawn from the model: `count` from the prior; for `originals` test images, one from each of at most
+        `components` components, spread evenly, and one from a component drawn at random.
+        """
+        for name, value in (("count", count), ("originals", originals), ("components", components)):
+            if value < 1:
+                raise ConfigError(f"{name} {value}: give at least 1")
+        if not 0 <= seed < 2**63:
+            raise ConfigError(f"seed {seed}: give a whole number from 0 to 2^63 - 1")
+        model, images = self.model.to(check_device(device)), self.images(folder)
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(images.test), generator=generator)[:originals]
+        A = model.spec.components
+        shown = tuple(torch.linspace(0, A - 1, min(A, components)).round().long().tolist())
+        return draw_panels(model, images.held_out_input(images.test[chosen]), count, shown, generator, progress)
+
+    def write_pictures(self, panels: Panels) -> list[str]:
+        """Write samples.png, components.png and reconstructions.png into the run; returns the names."""
+        note = self.model.spec.likelihood_note
+        remark = f" (trained with batch statistics: {note})" if note else ""
+        drawn = picture_files(panels, f"{self.config.data['name']}, A = {self.model.spec.components}", remark)
+        for name, content in drawn.items():
+            self.directory.write_bytes(name, content)
+        return list(drawn)
+
+    def bits_per_dimension(self, nats: float) -> float:
+        """Nats of one image as bits of one pixel and channel."""
+        return nats / (self.model.spec.shape.pixels * math.log(2))
+
+    def _images_at_once(self, importance_samples: int) -> int:
+        """Where images share statistics the block is the published batch."""
+        if not self.model.spec.valid_likelihood:
+            return PUBLISHED_BATCH
+        of_an_image = self.model.spec.components * importance_samples
+        return max(1, min(PUBLISHED_BATCH, SAMPLES_OF_A_BLOCK // of_an_image))
+
+    def _summary(self, results: ImageResults) -> dict[str, Any]:
+        """Entries of summary.json: EVALUATED, and the counts."""
+        forms = []
+        for form in ("published", "pooled"):
+            entry: dict[str, Any] = {
+                "form": form,
+                "nll": -results.mean(form),
+                "standard_error": results.standard_error(form),
+                "importance_samples": results.plan.importance_samples,
+                "images": results.plan.images,
+                "seed": results.plan.seed,
+                "likelihood": results.likelihood,
+            }
+            if not self.is_binary:
+                entry["bits_per_dimension"] = self.bits_per_dimension(entry["nll"])
+            forms.append(entry)
+        return {
+            "negative_log_likelihood": forms,
+            "miselbo": results.mean("elbo"),
+            "miselbo_standard_error": results.standard_error("elbo"),
+            "jensen_shannon_diversity": results.mean("diversity"),
+            "jensen_shannon_diversity_standard_error": results.standard_error("diversity"),
+            "component_counts": self.component_counts.tolist(),
+        }
+
+
+def load(path: str | Path) -> ImageRun:
+    """The run in a directory, its model on the CPU.
+
+    Raises RunDirectoryError if there is none of images, CheckpointError if its checkpoint is missing, damaged or foreign.
+    """
+    directory = RunDirectory.open(path)
+    config = RunConfig.read(directory)
+    state = load_checkpoint(directory.checkpoint, KIND).problem
+    model = build_model(config.model)
+    try:
+        model.load_state_dict(state["model"])
+        counts = state["component_counts"]
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{directory.checkpoint} does not fit the model of its config.yaml: {reason}") from error
+    model.eval()
+    return ImageRun(directory, config, model, counts)
+
+
+def run_images(config: RunConfig, folder: Path | None = None) -> ImageData:
+    """The data of a run, found anew: in `folder`, or where the run found them, or where they are found otherwise.
+
+    DatasetError if they are not at hand, or are others than those the run was trained on.
+    """
+    recorded = config.data
+    given = recorded.get("folder")
+    if folder is None and isinstance(given, str) and Path(given).is_dir() and not image_set(recorded["name"]).is_bundled:
+        folder = Path(given)
+    data = load_images(recorded["name"], folder)
+    if data.checksum() != recorded["sha256"]:
+        raise DatasetError(
+            f"the {data.name} images found here are others than the run was trained on: name the folder of those with --data"
+        )
+    return data
+
+
+def check_device(device: str) -> str:
+    """The device, if it is there. ConfigError if not."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "--device cuda: torch finds no CUDA device here; leave it out, or install a CUDA build of torch"
+        )
+    return device
