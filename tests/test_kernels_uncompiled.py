@@ -13,19 +13,22 @@ import math
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
 import torch
-from reference import branch_flows, jukes_cantor, subsplit_networks
+from reference import branch_flows, gamma_density, jukes_cantor, subsplit_networks
 
 import vbpi_mix
 from vbpi_mix.estimators import Estimator, draw_components
+from vbpi_mix.gradients import RowGradient
 from vbpi_mix.phylo import mixture as phylo_mixture
+from vbpi_mix.phylo.branches import lognormal
 from vbpi_mix.phylo.branches.flows import make_flow
+from vbpi_mix.phylo.branches.kernels import gamma
+from vbpi_mix.phylo.branches.kernels.gamma_function import gamma_tables
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.likelihood import log_likelihoods_and_gradients, pack_patterns
 from vbpi_mix.phylo.models.posterior import Posterior
@@ -161,6 +164,32 @@ def exercise_flows(patch, folder):
             assert done.log_det[t] == pytest.approx(log_det.item(), abs=1e-9)
 
 
+def exercise_gamma(patch, folder):
+    """One tree of three edges; the tables are computed anew, so that their kernels are called too."""
+    gamma_tables.cache_clear()
+    rng, tables = np.random.default_rng(13), gamma_tables()
+    rows = np.array([[0, 1, 2], [3, 4, -1], [5, -1, -1]], np.int32)
+    features, evaluated = rng.normal(size=(2, 6, 2)), np.arange(2)
+    noise, of_draws, of_log_q = rng.normal(size=3), rng.normal(size=(1, 3)), rng.normal(size=(1, 2))
+
+    def run(features):
+        draws, slopes, log_q, scores = np.empty(3), np.empty(3), np.empty(2), np.empty((2, 3, 2))
+        gamma.base_tree(rows, features, 1, evaluated, noise, tables, draws, slopes, log_q, scores)
+        return draws, slopes, log_q, scores
+
+    draws, slopes, log_q, scores = run(features)
+    wanted = gamma_density.base_tree(rows, features, 1, evaluated, noise)
+    np.testing.assert_allclose(draws, wanted[0], rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(log_q, wanted[1], rtol=1e-6)
+    for r, row, column in np.ndindex(features.shape):
+        found = np.empty((6, 2))
+        gamma.base_gradient(rows[None], np.array([1]), slopes[None], scores[None], of_draws, of_log_q, r, found)
+        step = np.zeros_like(features)
+        step[r, row, column] = 1e-5
+        above, below = (of_draws[0] @ d + of_log_q[0] @ q for d, _, q, _ in (run(features + step), run(features - step)))
+        assert found[row, column] == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-5)
+
+
 def small_mixture(flow):
     support = build_support(enumerate_topologies(4))
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(10)
@@ -176,6 +205,7 @@ def exercise_mixture(patch, folder):
     for threads in (1, 2):
         patch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         patch.setattr(phylo_mixture, "PARALLEL_PARTICLES", 1)
+        patch.setattr(lognormal, "PARALLEL_TREES", 1)
         for flow in ("none", "planar", "realnvp"):
             check_gradients(small_mixture(flow))
 
@@ -198,12 +228,6 @@ def check_gradients(mixture):
                 below = value().item()
                 parameter[index] += 1e-6
             assert parameter.grad[index].item() == pytest.approx((above - below) / 2e-6, rel=1e-5, abs=1e-6)
-    for group in mixture.parameter_groups():
-        if group["params"][0] is mixture.features:
-            rows = group["row_gradient"]()
-            dense = np.zeros_like(mixture.features.detach().numpy().reshape(-1, 2))
-            dense[rows.rows] = rows.values
-            np.testing.assert_array_equal(dense, mixture.features.grad.numpy().reshape(-1, 2))
 
 
 def exercise_target(patch, folder):
@@ -268,27 +292,19 @@ def exercise_toy(patch, folder):
     assert torch.autograd.gradcheck(funnel.log_joint, [z.requires_grad_()])
 
 
-@dataclass
-class Rows:
-    rows: np.ndarray
-    values: np.ndarray
-
-
 def exercise_adam(patch, folder):
     """Steps that touch every row of a tensor are those of torch's own Adam, in whichever way the rows are gone through."""
     patch.setattr(numba, "get_num_threads", lambda: 2)
     for elements, columns in ((1, 3), (1000, 3), (1000, adam.LONG_ROW)):
         patch.setattr(adam, "PARALLEL_ELEMENTS", elements)
         whole, by_row, own = (torch.ones(2, columns, dtype=torch.float64, requires_grad=True) for _ in range(3))
-        given = {}
-        ours = adam.KernelAdam([{"params": [whole]}, {"params": [by_row], "row_gradient": lambda given=given: given["rows"]}])
+        ours = adam.KernelAdam([{"params": [whole]}, {"params": [by_row], "by_row": True}])
         ours.set_learning_rate(0.1)
         theirs = torch.optim.Adam([own], lr=0.1)
         for step in range(4):
             gradient = torch.randn(2, columns, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
             whole.grad, own.grad = gradient.clone(), gradient.clone()
-            given["rows"] = Rows(np.array([1, 0]), gradient.numpy()[::-1].copy())
-            ours.step()
+            ours.step({by_row: RowGradient(np.array([1, 0]), gradient.numpy()[::-1].copy())})
             theirs.step()
         torch.testing.assert_close(whole, own, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(by_row, own, rtol=1e-12, atol=1e-12)
