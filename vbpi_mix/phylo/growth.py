@@ -20,10 +20,10 @@ from vbpi_mix.phylo.trees.credible import credible_set
 from vbpi_mix.phylo.trees.topology import clade_bitsets, unique_topologies
 
 # The most probable topologies that hold this share of the posterior are looked around, at most so many in a round.
-EXPANDED_MASS = 0.95
-EXPANDED_AT_MOST = 150
+EXPANDED_MASS = 0.98
+EXPANDED_AT_MOST = 200
 # Neighbours with less of the posterior than this are not added.
-LEAST_PROBABILITY = 1e-5
+LEAST_PROBABILITY = 1e-6
 # A round that adds less ends it.
 ENOUGH = 1e-4
 ROUNDS = 6
