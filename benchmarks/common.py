@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,16 @@ def median_seconds(function: Callable[[], Any], repeats: int = 200, warm_up: int
         function()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def vbpi_mix(*arguments: str, folder: Path | None = None) -> str:
+    """Run the command that is installed beside this python; its standard output. RuntimeError, with its last line, if it
+    fails."""
+    program = Path(sys.executable).with_name("vbpi-mix")
+    run = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"vbpi-mix {' '.join(arguments)}: {run.stderr.strip().splitlines()[-1]}")
+    return run.stdout
 
 
 def data_folder() -> Path:

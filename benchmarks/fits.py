@@ -12,12 +12,10 @@ import argparse
 import csv
 import json
 import math
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from common import data_folder
+from common import data_folder, vbpi_mix
 
 MODELS = {
     "a1": ("--A", "1", "--estimator", "a2a"),
@@ -44,16 +42,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def command(*arguments: str, folder: Path) -> str:
-    """Run vbpi-mix in a folder; its standard output."""
-    run = subprocess.run(
-        [sys.executable, "-m", "vbpi_mix_cli.main", *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        raise RuntimeError(f"vbpi-mix {' '.join(arguments)}: {run.stderr.strip().splitlines()[-1]}")
-    return run.stdout
-
-
 def fit(data: str, model: str, options: argparse.Namespace) -> dict[str, object]:
     """One row."""
     source = data_folder() / data
@@ -66,11 +54,11 @@ def fit(data: str, model: str, options: argparse.Namespace) -> dict[str, object]
             trees = ["--trees-from", options.trees_from]
         limit = ["--seconds", str(options.seconds)] if options.seconds else []
         limit += ["--iterations", str(options.iterations)] if options.iterations else []
-        command(
+        vbpi_mix(
             "fit", str(source / f"{data}.fasta"), *trees, *MODELS[model], *limit, "--flow", options.flow,
             "--seed", str(options.seed), "--threads", str(options.threads), "--out", "run.vbpi", "--quiet", folder=folder,
         )  # fmt: skip
-        command("eval", "run.vbpi", "--quiet", "--threads", str(options.threads), folder=folder)
+        vbpi_mix("eval", "run.vbpi", "--quiet", "--threads", str(options.threads), folder=folder)
         summary = json.loads((folder / "run.vbpi" / "summary.json").read_text())
         estimates = {e["form"]: e for e in summary["marginal_log_likelihood"]}
         row: dict[str, object] = {
@@ -85,7 +73,7 @@ def fit(data: str, model: str, options: argparse.Namespace) -> dict[str, object]
         }  # fmt: skip
         if (source / "golden").is_dir():
             golden = [str(p) for p in sorted(source.glob("golden/*.gz"))]
-            command("compare", "run.vbpi", *golden, "--json", "compare.json", folder=folder)
+            vbpi_mix("compare", "run.vbpi", *golden, "--json", "compare.json", folder=folder)
             found = json.loads((folder / "compare.json").read_text())
             row |= {k: found[k] for k in ("kl", "mass_outside_support", "asdsf", "max_split_difference")}
     return row

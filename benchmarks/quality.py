@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,25 +36,24 @@ START_BY_SCHEDULE = {"default": "warm", "paper": "flat"}
 def run(options: argparse.Namespace) -> None:
     """Train once, and write a row at every measurement."""
     from vbpi_mix.evaluation import evaluate
+    from vbpi_mix.phylo.config import FitConfig
     from vbpi_mix.phylo.data.alignment import read_alignment
+    from vbpi_mix.phylo.problem import build_problem
     from vbpi_mix.phylo.sbn import networks as sbn
     from vbpi_mix.phylo.sbn.splits import average_standard_deviation, sbn_split_frequencies, unite
     from vbpi_mix.phylo.trees.sample import read_tree_sample
-    from vbpi_mix.training.config import TrainingConfig
     from vbpi_mix.training.provenance import use_threads
     from vbpi_mix.training.trainer import Trainer
-    from vbpi_mix_cli.phylo_start import build_problem, learning_rates
 
     use_threads(options.threads, torch_threads=1)
     source = data_folder() / options.data
     alignment = read_alignment(source / f"{options.data}.fasta")
     sample = read_tree_sample([source / "ufboot" / f"rep_{k}.ufboot.gz" for k in (1, 10)], alignment.taxa)
-    rates = learning_rates(options.schedule, options.flow, START_BY_SCHEDULE[options.schedule])
-    model = {
-        "A": 4, "S": 2, "K": 10, "estimator": "s2a", "branch": "psp", "flow": options.flow, "flow_layers": None,
-        "flow_hidden": None, "init": START_BY_SCHEDULE[options.schedule], "pair_rate": rates.pairs,
-    }  # fmt: skip
-    problem = build_problem(alignment, sample, model, options.seed)
+    config = FitConfig.of(
+        components=4, sampled=2, flow=options.flow, schedule=options.schedule, init=START_BY_SCHEDULE[options.schedule],
+        iterations=options.iterations, seed=options.seed, threads=options.threads,
+    ).resolve()  # fmt: skip
+    problem = build_problem(alignment, sample, config.model, config.seed)
     measuring = time.perf_counter()
     golden, golden_splits = golden_of(options.data, alignment)
     encoded = problem.support.encode(golden.children)
@@ -83,17 +83,7 @@ def run(options: argparse.Namespace) -> None:
     measure(0, torch.Generator().manual_seed(1))
     measured: Any = problem
     measured.metric_names, measured.validate = ("elbo",), measure
-    config = TrainingConfig(
-        iterations=options.iterations,
-        schedule=options.schedule,
-        learning_rate=rates.learning_rate,
-        learning_rate_multipliers=rates.multipliers,
-        tempering_iterations=0 if options.schedule == "default" else None,
-        validate_every=options.every,
-        seed=options.seed,
-        threads=options.threads,
-    )
-    Trainer(measured, config).run()
+    Trainer(measured, replace(config.training(), validate_every=options.every)).run()
 
 
 def run_chains(options: argparse.Namespace) -> None:

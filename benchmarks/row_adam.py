@@ -18,6 +18,7 @@ from common import data_folder, patterns_of
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.evaluation import evaluate
 from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
+from vbpi_mix.phylo.config import LearningRates, learning_rates
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn import networks as sbn
@@ -28,7 +29,6 @@ from vbpi_mix.training.adam import make_adam
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.provenance import use_threads
 from vbpi_mix.training.schedules import cosine_learning_rate
-from vbpi_mix_cli.phylo_start import LearningRates, learning_rates
 
 
 def train(problem: MixtureProblem, rates: LearningRates, iterations: int, dense: bool) -> tuple[float, float]:

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import click
 
 RELIABLE_PARETO_K = 0.7
-# Entries of summary.json that tell of the mixture that was evaluated, and not of a later one.
-EVALUATED = (
-    "marginal_log_likelihood",
-    "elbo",
-    "elbo_standard_error",
-    "effective_sample_size",
-    "normalised_perplexity",
-    "pareto_k",
-    "evaluation_seconds",
-)
 
 EPILOG = """\b
 Examples:
@@ -42,68 +31,31 @@ def command(
     `pooled`, the log of the mean over all. Pareto k is the shape of the tail of the last repeat's weights: up to 0.7 the
     estimates can be relied on. Writes all to the run's summary.json.
     """
-    import time
-
-    import torch
-
-    from vbpi_mix.evaluation import evaluate
-    from vbpi_mix.pareto import normalised_perplexity, pareto_k
-    from vbpi_mix.training.provenance import available_cores, use_threads
-    from vbpi_mix.training.run_directory import RunDirectory, find_newest
+    from vbpi_mix.phylo.run import load
+    from vbpi_mix.training.run_directory import find_newest
     from vbpi_mix_cli.console import describe_elbo
-    from vbpi_mix_cli.phylo_runs import load_run
     from vbpi_mix_cli.progress import CountProgress
 
-    directory = find_newest(command="fit") if run is None else RunDirectory.open(run)
+    place = find_newest(command="fit").path if run is None else run
     if run is None and not quiet:
-        click.echo(f"newest run: {directory.path}", err=True)
-    loaded = load_run(directory.path)
-    use_threads(threads or available_cores(), torch_threads=1)
-    started = time.perf_counter()
+        click.echo(f"newest run: {place}", err=True)
+    loaded = load(place)
     with CountProgress("eval", quiet) as progress:
-        result = evaluate(
-            loaded.mixture,
-            loaded.target,
-            importance_samples=importance_samples,
-            repeats=repeats,
-            generator=torch.Generator().manual_seed(seed),
-            progress=progress,
-        )
-    seconds = time.perf_counter() - started
-    weights = result.log_weights.flatten().numpy()
-    tail = pareto_k(weights)
-    directory.update_summary(
-        {
-            "marginal_log_likelihood": [
-                {
-                    "form": estimate.form,
-                    "mean": estimate.mean,
-                    "sd": None if repeats == 1 else estimate.sd,
-                    "importance_samples": estimate.importance_samples,
-                    "repeats": estimate.repeats,
-                }
-                for estimate in result.estimates
-            ],
-            "elbo": result.elbo,
-            "elbo_standard_error": result.elbo_standard_error,
-            "effective_sample_size": result.effective_sample_size,
-            "normalised_perplexity": normalised_perplexity(weights),
-            "pareto_k": tail if math.isfinite(tail) else None,
-            "evaluation_seconds": seconds,
-        }
-    )
-    for estimate in result.estimates:
+        found = loaded.evaluate(importance_samples, repeats, seed=seed, threads=threads, progress=progress)
+    facts = loaded.summary
+    for estimate in found.estimates:
         click.echo(
             f"marginal log-likelihood ({estimate.form}): {estimate.mean:.2f}, sd {estimate.sd:.2f} over "
             f"{repeats} x {importance_samples} samples"
         )
-    click.echo(f"effective sample size {result.effective_sample_size:.0f} of {weights.size:,}{_describe_tail(tail)}")
-    click.echo(f"{describe_elbo(result.elbo, result.elbo_standard_error)}, {seconds:.1f} s")
+    drawn = found.log_weights.numel()
+    click.echo(f"effective sample size {found.effective_sample_size:.0f} of {drawn:,}{_describe_tail(facts['pareto_k'])}")
+    click.echo(f"{describe_elbo(found.elbo, found.elbo_standard_error)}, {facts['evaluation_seconds']:.1f} s")
 
 
-def _describe_tail(k: float) -> str:
+def _describe_tail(k: float | None) -> str:
     """Pareto k in words; nothing if there were too few draws for it."""
-    if math.isnan(k):
+    if k is None:
         return ""
     warning = f": above {RELIABLE_PARETO_K}, the estimates may be off; train longer" if k > RELIABLE_PARETO_K else ""
     return f", Pareto k {k:.2f}{warning}"

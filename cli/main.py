@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from vbpi_mix import __version__
-from vbpi_mix.errors import VbpiMixError
+from vbpi_mix.errors import RunExistsError, VbpiMixError
 
 # name: (module that defines `command`, the line that `vbpi-mix --help` shows)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -27,6 +27,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "image": ("vbpi_mix_cli.image", "Mixtures in the latent space of an image model: digits, MNIST, CIFAR-10."),
     "toy": ("vbpi_mix_cli.toy", "Mixtures in the plane against exact answers: funnel, ring, bimodal."),
 }
+
+# What the options of a command can do about an error, which the library does not know.
+HINTS: dict[type[VbpiMixError], str] = {RunExistsError: " (--resume, --force, --out)"}
 
 EPILOG = """\b
 Example:
@@ -76,7 +79,7 @@ def main(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(2)
     except VbpiMixError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {error}{HINTS.get(type(error), '')}", err=True)
         sys.exit(2)
 
 

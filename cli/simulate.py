@@ -21,14 +21,7 @@ Example:
 @click.option("--force", is_flag=True, help="Overwrite.")
 def command(taxa: int, sites: int, mean_length: float, seed: int, out: Path, force: bool) -> None:
     """Simulate an alignment under JC69 on a random tree."""
-    from vbpi_mix.files import check_free, write_whole
-    from vbpi_mix.phylo.data.alignment import write_nexus
-    from vbpi_mix.phylo.models.simulate import simulate_alignment
-    from vbpi_mix.phylo.trees.topology import to_newick
+    from vbpi_mix.phylo.simulation import simulate
 
-    tree = out.with_suffix(".nwk")
-    check_free((out, tree), force)
-    alignment, children, lengths = simulate_alignment(taxa, sites, seed, mean_length)
-    write_nexus(alignment, out)
-    write_whole(tree, to_newick(children, alignment.taxa, lengths) + "\n")
-    click.echo(f"wrote {out} and {tree}")
+    made = simulate(taxa, sites, mean_length=mean_length, seed=seed)
+    click.echo(f"wrote {out} and {made.write(out, force)}")

@@ -33,3 +33,7 @@ class CheckpointError(VbpiMixError):
 
 class RunDirectoryError(VbpiMixError):
     """A run directory exists already, is missing, or is not one of ours."""
+
+
+class RunExistsError(RunDirectoryError):
+    """A run stands already where a new one is to be made."""

@@ -54,6 +54,16 @@ class Evaluation:
     effective_sample_size: float
     log_weights: Tensor
 
+    @property
+    def published(self) -> MarginalLikelihood:
+        """The published form: mean over components of the log of the mean weight."""
+        return self.estimates[0]
+
+    @property
+    def pooled(self) -> MarginalLikelihood:
+        """The pooled form: log of the mean weight over components and samples."""
+        return self.estimates[1]
+
 
 def evaluate(
     mixture: VariationalMixture[Any],

@@ -109,7 +109,7 @@ def test_offline_asks_nobody(server, cache, ds1_at, capsys, monkeypatch, by_vari
         main(["data", "get", "DS1", *([] if by_variable else ["--offline"])])
     assert stop.value.code == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: DS1 is not here and downloads are off (--offline or VBPI_MIX_OFFLINE)")
+    assert err.startswith("error: DS1 is not here and downloads are off (offline was asked for, by option or VBPI_MIX_OFFLINE)")
     assert err.count("\n") == 1
     assert server.requests == []
     assert not cache.exists()

@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -39,11 +38,12 @@ def exact(mixture):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working folder; `runs` of it are found by the stub of load_run."""
+    """An empty working folder; `runs` of it are found by the stub of load."""
     monkeypatch.chdir(tmp_path)
     runs = {}
-    stub = SimpleNamespace(load_run=lambda path: SimpleNamespace(taxa=TAXA, mixture=runs[str(path)]))
-    monkeypatch.setitem(sys.modules, "vbpi_mix_cli.phylo_runs", stub)
+    monkeypatch.setattr(
+        "vbpi_mix.phylo.compare.load", lambda path: SimpleNamespace(taxa=TAXA, mixture=runs[str(path)], path=path)
+    )
 
     def add_run(name, mixture):
         (tmp_path / name).mkdir()
@@ -304,7 +304,7 @@ def test_bad_options_are_refused(folder, capsys):
     assert "--burn-in half" in refused(capsys, "a.tre", "a.tre", "--burn-in", "half")
     assert "burn_in=1.5" in refused(capsys, "a.tre", "a.tre", "--burn-in", "1.5")
     assert "drops all" in refused(capsys, "a.tre", "a.tre", "--burn-in", "1")
-    assert "--alignment is for two samples" in refused(capsys, "run", "a.tre", "--alignment", "x.fasta")
+    assert "an alignment is for two samples" in refused(capsys, "run", "a.tre", "--alignment", "x.fasta")
     assert "no such file" in refused(capsys, "a.tre", "a.tre", "--alignment", "./x.fasta")
     with pytest.raises(SystemExit) as stop:
         main(["compare", "run"])

@@ -132,7 +132,7 @@ def test_parts_by_hand(sample_of):
     assert found.by_fold == (1.0, 1.0, 0.5)
     assert found.share == pytest.approx(2.5 / 3)
     assert "only 0.833" in found.warning()
-    assert "--widen nni" in found.warning()
+    assert "widen nni" in found.warning()
     assert "\n" not in found.warning()
 
 

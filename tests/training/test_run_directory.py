@@ -64,7 +64,7 @@ def test_a_relative_place_survives_a_change_of_folder(tmp_path, monkeypatch):
 
 def test_an_existing_run_is_refused_without_force(tmp_path):
     make_run(tmp_path / "a.vbpi", seed=1)
-    with pytest.raises(RunDirectoryError, match="--force"):
+    with pytest.raises(RunDirectoryError, match="resume it, replace it, or choose another place"):
         RunDirectory.create(tmp_path / "a.vbpi")
     assert RunDirectory.open(tmp_path / "a.vbpi").read_config() == {"seed": 1}
 

@@ -7,15 +7,16 @@ value that was in force. Times are seconds, lengths are iterations.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix.options import Option, check_options, option
 from vbpi_mix.training.provenance import available_cores
 
 SCHEDULES = ("default", "paper")
+_MULTIPLIER = Option(float, least=0)
 
 # Published: Adam 0.001, times 0.75 every 20,000 of 400,000 iterations, tempered over the first 100,000.
 _PAPER = {
@@ -30,31 +31,6 @@ _DEFAULT = {
     "learning_rate_decay": 0.3,
     "decay_every": 0,
     "tempering_iterations": 2_000,
-}
-
-# name -> (integer?, smallest value, whether the smallest is allowed, largest value, None allowed?)
-_LIMITS: dict[str, tuple[bool, float, bool, float, bool]] = {
-    "iterations": (True, 1, True, math.inf, True),
-    "seconds": (False, 0, False, math.inf, True),
-    "learning_rate": (False, 0, False, math.inf, True),
-    "learning_rate_decay": (False, 0, False, 1, True),
-    "decay_every": (True, 0, True, math.inf, True),
-    "final_learning_rate_factor": (False, 0, False, 1, False),
-    "tempering_iterations": (True, 0, True, math.inf, True),
-    "tempering_seconds": (False, 0, False, math.inf, True),
-    "initial_beta": (False, 0, True, 1, False),
-    "plateau_window": (True, 2, True, math.inf, False),
-    "plateau_windows": (True, 1, True, math.inf, False),
-    "plateau_standard_errors": (False, 0, True, math.inf, False),
-    "plateau_reductions": (True, 0, True, math.inf, False),
-    "iteration_limit": (True, 1, True, math.inf, False),
-    "validate_every": (True, 1, True, math.inf, True),
-    "patience": (True, 1, True, math.inf, True),
-    "seed": (True, 0, True, 2**63 - 1, False),
-    "threads": (True, 1, True, math.inf, True),
-    "checkpoint_every_seconds": (False, 0, True, math.inf, True),
-    "trace_every": (True, 1, True, math.inf, False),
-    "bound_window": (True, 1, True, math.inf, False),
 }
 
 
@@ -77,47 +53,41 @@ class TrainingConfig:
     bound_window: how many last bounds the reported bound is the mean of.
     """
 
-    iterations: int | None = None
-    seconds: float | None = None
-    schedule: str = "default"
-    learning_rate: float | None = None
-    learning_rate_decay: float | None = None
-    decay_every: int | None = None
-    final_learning_rate_factor: float = 0.01
+    iterations: int | None = option(
+        None, int, least=1, help="Stop after this many in all; otherwise when the bound is flat."
+    )
+    seconds: float | None = option(None, float, above=0, help="Time budget of the training in all.")
+    schedule: str = option("default", choices=SCHEDULES)
+    learning_rate: float | None = option(None, float, above=0)
+    learning_rate_decay: float | None = option(None, float, above=0, most=1)
+    decay_every: int | None = option(None, int, least=0)
+    final_learning_rate_factor: float = option(0.01, above=0, most=1)
     learning_rate_multipliers: Mapping[str, float] = field(default_factory=dict)
-    tempering_iterations: int | None = None
-    tempering_seconds: float | None = None
-    initial_beta: float = 0.001
-    plateau_window: int = 2_000
-    plateau_windows: int = 1
-    plateau_standard_errors: float = 1.0
-    plateau_reductions: int = 4
-    iteration_limit: int = 1_000_000
-    validate_every: int | None = None
-    patience: int | None = None
-    validation_metric: str | None = None
-    validation_maximise: bool = True
-    keep_best: bool = False
-    seed: int = 1
-    threads: int | None = None
-    checkpoint_every_seconds: float | None = 60.0
-    trace_every: int = 10
-    bound_window: int = 1_000
+    tempering_iterations: int | None = option(None, int, least=0)
+    tempering_seconds: float | None = option(None, float, above=0)
+    initial_beta: float = option(0.001, least=0, most=1)
+    plateau_window: int = option(2_000, least=2)
+    plateau_windows: int = option(1, least=1)
+    plateau_standard_errors: float = option(1.0, least=0)
+    plateau_reductions: int = option(4, least=0)
+    iteration_limit: int = option(1_000_000, least=1)
+    validate_every: int | None = option(None, int, least=1)
+    patience: int | None = option(None, int, least=1)
+    validation_metric: str | None = option(None, str)
+    validation_maximise: bool = option(True)
+    keep_best: bool = option(False)
+    seed: int = option(1, least=0, most=2**63 - 1, help="Seed of all random numbers.")
+    threads: int | None = option(None, int, least=1, help="Threads of the kernels.", unset="all cores")
+    checkpoint_every_seconds: float | None = option(60.0, least=0, optional=True)
+    trace_every: int = option(10, least=1)
+    bound_window: int = option(1_000, least=1)
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise ConfigError(f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}")
-        for name, limits in _LIMITS.items():
-            _check_number(name, getattr(self, name), *limits)
-        for name in ("validation_maximise", "keep_best"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        if self.validation_metric is not None and not isinstance(self.validation_metric, str):
-            raise ConfigError(f"validation_metric must be a name, not {self.validation_metric!r}")
+        check_options(self)
         if not isinstance(self.learning_rate_multipliers, Mapping):
             raise ConfigError("learning_rate_multipliers must map names of parameter groups to numbers")
         for name, value in self.learning_rate_multipliers.items():
-            _check_number(f"learning_rate_multipliers[{name}]", value, False, 0, True, math.inf, False)
+            _MULTIPLIER.check(f"learning_rate_multipliers[{name}]", value)
         for name in ("patience", "keep_best"):
             if getattr(self, name) and self.validate_every is None:
                 raise ConfigError(f"{name} needs validate_every: without validations there is no best state")
@@ -155,21 +125,3 @@ class TrainingConfig:
                 f"unknown training option {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
         return cls(**values)
-
-
-def _check_number(
-    name: str, value: object, integer: bool, low: float, low_allowed: bool, high: float, none_allowed: bool
-) -> None:
-    """ConfigError unless `value` is a number of the kind and range asked for."""
-    if value is None and none_allowed:
-        return
-    kind = "a whole number" if integer else "a number"
-    if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
-        raise ConfigError(f"{name} must be {kind}, not {value!r}")
-    high_enough = value >= low if low_allowed else value > low
-    if high_enough and value <= high and math.isfinite(value):
-        return
-    bounds = f"at least {low}" if low_allowed else f"above {low}"
-    if math.isfinite(high):
-        bounds += f" and at most {high}"
-    raise ConfigError(f"{name} must be {kind} {bounds}, not {value!r}")

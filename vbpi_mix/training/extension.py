@@ -1,4 +1,4 @@
-"""Going on with a run for longer: where it stands, and which budgets hold from then on.
+"""Resuming a run for longer: where it stands, and which budgets hold from then on.
 
 Budgets count from the beginning of the run, earlier parts included.
 """
@@ -25,7 +25,7 @@ class Standing:
 
 
 def has_checkpoint(run: RunDirectory) -> bool:
-    """Whether there is a checkpoint to go on from; none, if the run was stopped before it wrote one.
+    """Whether there is a checkpoint to resume from; none, if the run was stopped before it wrote one.
 
     CheckpointError if it is gone although the run was trained: to start anew would lose the trace as well.
     """
@@ -49,7 +49,7 @@ def standing_of(run: RunDirectory, kind: str) -> Standing:
     try:
         return Standing(int(state["iteration"]), float(state["seconds"]), int(state["watch"]["since"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{run.checkpoint} does not tell how far it is: it cannot be gone on with") from error
+        raise CheckpointError(f"{run.checkpoint} does not say how far training had come: the run cannot be resumed") from error
 
 
 def extend(

@@ -13,6 +13,14 @@ class NonFiniteError(VbpiMixError):
 
 
 @dataclass(frozen=True)
+class Note:
+    """One line that a progress callback may show: what was found or decided, or (warning) what a user should mind."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
 class TrainingReport:
     """How training stands after an iteration.
 

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from vbpi_mix import files
-from vbpi_mix.errors import RunDirectoryError
+from vbpi_mix.errors import RunDirectoryError, RunExistsError
 
 FORMAT = "vbpi-mix run"
 VERSION = 1
@@ -59,18 +59,16 @@ class RunDirectory:
             files.check_folder(place, RunDirectoryError)
             return
         if place.is_symlink() or not place.is_dir():
-            raise RunDirectoryError(f"{place} exists and is not a folder: choose another place with --out")
+            raise RunDirectoryError(f"{place} exists and is not a folder: choose another place")
         content = sorted(place.iterdir())
         if not content:
             return
         if not is_run(place):
             raise RunDirectoryError(
-                f"{place} exists and is not a run of vbpi-mix: choose another place with --out"
+                f"{place} exists and is not a run of vbpi-mix: choose another place"
             )
         if not force:
-            raise RunDirectoryError(
-                f"{place} holds a run already: go on with --resume, replace it with --force, or choose --out"
-            )
+            raise RunExistsError(f"{place} holds a run already: resume it, replace it, or choose another place")
         foreign = _foreign_folder(place)
         if foreign is not None:
             raise RunDirectoryError(f"{place} is not removed: its folder {foreign} was made by no run")

@@ -2,6 +2,4 @@
 
 comparison: two distributions over topologies side by side. divergence: KL, and topologies of a share. coverage:
 how much of held-out trees a support holds.
-
-May import of phylo: trees, sbn, sampling, mixture.
 """

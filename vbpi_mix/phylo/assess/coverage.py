@@ -50,7 +50,7 @@ class HeldOutCoverage:
             "the tree sample is small for its diversity: a support built without "
             f"1/{len(self.by_fold)} of it holds only {self.share:.3f} of that part ({ENOUGH} is wanted), so "
             "a fit would lack likely trees; use more trees or more independent runs, keep all of their "
-            "topologies (--hpd 1), or add their neighbours (--widen nni)"
+            "topologies (hpd 1), or add their neighbours (widen nni)"
         )
 
 

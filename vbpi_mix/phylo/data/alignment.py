@@ -50,6 +50,11 @@ def read_alignment(path: str | os.PathLike[str]) -> Alignment:
 
     Raises AlignmentError, in one line, if the file cannot be read, is no alignment, has fewer than 4 taxa, a
     taxon twice, sequences of unequal length, no sites, or a character that stands for no nucleotide.
+
+    >>> import vbpi_mix
+    >>> alignment = vbpi_mix.read_alignment("examples/eight.nex")
+    >>> alignment.taxa[:2], alignment.states.shape
+    (('t01', 't02'), (8, 600))
     """
     path = Path(path)
     text = _read_text(path)

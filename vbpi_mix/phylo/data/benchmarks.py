@@ -208,7 +208,7 @@ def _download(known: Benchmark, offline: bool) -> None:
     have_fasta = fasta.is_file() and sha256_of(fasta) == known.sha256
     if is_offline(offline) and not have_fasta:
         raise BenchmarkError(
-            f"{known.name} is not here and downloads are off (--offline or {OFFLINE_VARIABLE}); "
+            f"{known.name} is not here and downloads are off (offline was asked for, by option or {OFFLINE_VARIABLE}); "
             f"set {DATA_VARIABLE} to a folder that holds {known.name}/{known.name}.fasta"
         )
     try:

@@ -2,6 +2,4 @@
 
 likelihood: patterns packed for the kernels, and the log-likelihood. posterior: its unnormalised density and gradient.
 simulate: an alignment on a random tree.
-
-May import of phylo: trees, data, branches.
 """

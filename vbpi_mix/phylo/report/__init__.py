@@ -1,6 +1,4 @@
 """What a fit leaves for readers and other programs.
 
 summaries: trees drawn from a fit, their consensus and topologies. figures: pictures.
-
-May import of phylo: trees, sbn, mixture.
 """

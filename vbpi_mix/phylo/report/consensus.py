@@ -11,42 +11,68 @@ from vbpi_mix.phylo.trees.newick import newick_word
 MAJORITY = 0.5
 
 
-def majority_rule_newick(
-    bits: np.ndarray, frequencies: np.ndarray, lengths: np.ndarray, taxa: tuple[str, ...]
-) -> str:
-    """Newick of the splits in more than half of the trees, frequencies as node labels.
+@dataclass(frozen=True)
+class ConsensusClade:
+    """A clade of a consensus tree: one taxon, or the clades in it. Name of the taxon, else empty; frequency: the share of
+    trees that have its split; length: the mean, over those trees, of the branch above it."""
+
+    name: str
+    frequency: float
+    length: float
+    clades: tuple[ConsensusClade, ...] = ()
+
+    def newick(self) -> str:
+        """With the frequency as label of an inner node."""
+        if not self.clades:
+            return f"{newick_word(self.name)}:{self.length:.8g}"
+        inner = ",".join(clade.newick() for clade in self.clades)
+        return f"({inner}){self.frequency:.4g}:{self.length:.8g}"
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """An unrooted majority-rule consensus tree, as the clades around a node; the first is the first taxon."""
+
+    clades: tuple[ConsensusClade, ...]
+
+    def newick(self) -> str:
+        """One line, ending in a semicolon: frequencies of splits as node labels, mean branch lengths."""
+        return f"({','.join(clade.newick() for clade in self.clades)});"
+
+    def __str__(self) -> str:
+        return self.newick()
+
+
+def majority_rule(bits: np.ndarray, frequencies: np.ndarray, lengths: np.ndarray, taxa: tuple[str, ...]) -> Consensus:
+    """The tree of the splits in more than half of the trees.
 
     bits: uint64 [M, W], the side of each split without taxon 0, sorted by size, pendant edges (frequency 1) among
     them, as `SubsplitSupport.split_bits` has them. frequencies, lengths: float64 [M].
     """
     kept = [s for s in range(frequencies.size) if frequencies[s] > MAJORITY]
-    tree = _Tree({s: _members(bits[s]) for s in kept}, {s: [] for s in kept}, frequencies, lengths, taxa)
+    members = {s: _members(bits[s]) for s in kept}
+    below: dict[int, list[int]] = {s: [] for s in kept}
     # Splits are sorted by size, so the first larger clade that holds a clade is its parent; the last is everything
     # but taxon 0.
     for i, s in enumerate(kept[:-1]):
-        parent = next(larger for larger in kept[i + 1 :] if tree.members[s] < tree.members[larger])
-        tree.below[parent].append(s)
+        parent = next(larger for larger in kept[i + 1 :] if members[s] < members[larger])
+        below[parent].append(s)
+
+    def clade(split: int) -> ConsensusClade:
+        name = taxa[min(members[split])] if len(members[split]) == 1 else ""
+        inner = tuple(clade(s) for s in below[split])
+        return ConsensusClade(name, float(frequencies[split]), float(lengths[split]), inner)
+
     top = kept[-1]
-    inner = ",".join(tree.clade(s) for s in tree.below[top])
-    return f"({newick_word(taxa[0])}:{lengths[top]:.8g},{inner});\n"
+    first = ConsensusClade(taxa[0], 1.0, float(lengths[top]))
+    return Consensus((first, *(clade(s) for s in below[top])))
 
 
-@dataclass(frozen=True, eq=False)
-class _Tree:
-    """The taxa of each split that is kept, and the splits just below it."""
-
-    members: dict[int, frozenset[int]]
-    below: dict[int, list[int]]
-    frequencies: np.ndarray
-    lengths: np.ndarray
-    taxa: tuple[str, ...]
-
-    def clade(self, split: int) -> str:
-        """Newick of what is below an edge, and its length."""
-        if len(self.members[split]) == 1:
-            return f"{newick_word(self.taxa[min(self.members[split])])}:{self.lengths[split]:.8g}"
-        inner = ",".join(self.clade(s) for s in self.below[split])
-        return f"({inner}){self.frequencies[split]:.4g}:{self.lengths[split]:.8g}"
+def majority_rule_newick(
+    bits: np.ndarray, frequencies: np.ndarray, lengths: np.ndarray, taxa: tuple[str, ...]
+) -> str:
+    """`majority_rule` as the line of a Newick file."""
+    return f"{majority_rule(bits, frequencies, lengths, taxa).newick()}\n"
 
 
 def _members(bits: np.ndarray) -> frozenset[int]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vbpi_mix.phylo.mixture import ComponentSelection, PhyloMixture
-from vbpi_mix.phylo.report.consensus import majority_rule_newick
+from vbpi_mix.phylo.report.consensus import Consensus, majority_rule
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
@@ -53,11 +53,11 @@ def topology_probabilities(mixture: PhyloMixture, children: np.ndarray) -> tuple
     return distinct[order], probabilities[order]
 
 
-def consensus_newick(trees: PosteriorTrees, support: SubsplitSupport, taxa: tuple[str, ...]) -> str:
+def consensus(trees: PosteriorTrees, support: SubsplitSupport, taxa: tuple[str, ...]) -> Consensus:
     """Majority-rule consensus: splits in more than half of the trees, their frequencies as node labels, and mean
     branch lengths over the trees that have them."""
     flat, lengths = trees.splits[:, 1:].ravel(), trees.lengths.ravel()
     count = np.bincount(flat, minlength=support.n_splits)
     mean = np.bincount(flat, lengths, minlength=support.n_splits) / np.maximum(count, 1)
     frequency = count / trees.splits.shape[0]
-    return majority_rule_newick(support.split_bits, frequency, mean, taxa)
+    return majority_rule(support.split_bits, frequency, mean, taxa)

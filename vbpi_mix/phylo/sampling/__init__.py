@@ -2,6 +2,4 @@
 
 sources: which maker, and what it says of itself. sampler: our own, of several chains; chains: their state. programs:
 IQ-TREE and MrBayes. widen: neighbours of the most frequent topologies.
-
-May import of phylo: trees, data, models, sbn.
 """

@@ -102,7 +102,7 @@ def _run_library(
     if not has_library():
         raise ProgramError(
             f"IQ-TREE is not installed: none of {', '.join(IQTREE_NAMES)} is on PATH; install one, or "
-            "pip install 'vbpi-mix[iqtree]', or use --trees-from mcmc"
+            "pip install 'vbpi-mix[iqtree]', or take the trees from mcmc"
         )
     with _folder(alignment) as folder:
         command = [sys.executable, "-c", _LIBRARY_SCRIPT, "alignment.fasta", model, str(seed), str(replicates)]
@@ -137,7 +137,7 @@ def run_mrbayes(
     program = find_program(MRBAYES_NAMES)
     if program is None:
         raise ProgramError(
-            "MrBayes is not installed: there is no mb on PATH; install it, or use --trees-from mcmc"
+            "MrBayes is not installed: there is no mb on PATH; install it, or take the trees from mcmc"
         )
     if seconds is None and generations is None and asdsf is None:
         raise ProgramError("nothing would end the run of MrBayes; give seconds or generations")
@@ -241,8 +241,8 @@ def _run(
             if stop_quietly:
                 return False
             raise ProgramError(
-                f"{name} was stopped after {seconds:g} s without having finished; allow more with --seconds, "
-                f"or use --trees-from mcmc. Its last lines: {_last_lines(log)}"
+                f"{name} was stopped after {seconds:g} s without having finished; allow more seconds, "
+                f"or take the trees from mcmc. Its last lines: {_last_lines(log)}"
             ) from None
         finally:
             _stop(process)

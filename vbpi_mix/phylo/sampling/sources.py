@@ -103,7 +103,7 @@ def describe_source(facts: dict[str, Any]) -> str:
     if facts.get("asdsf") is not None:
         text += f", ASDSF {facts['asdsf']:.4f}"
     if facts.get("agreed") is False and facts["options"]["asdsf"] is not None:
-        text += "; the budget ended before the chains agreed: give more --seconds"
+        text += "; the budget ended before the chains agreed: give more seconds"
     return text
 
 

@@ -3,6 +3,4 @@
 topology: the canonical form that all else works on. newick: one tree as text and back. nexus: words, labels and
 .trprobs. files: one tree file read. find: which files are a sample. sample: several files as one sample with
 weights. credible: the fewest topologies that hold a share.
-
-Imports no other room of phylo.
 """

@@ -62,6 +62,11 @@ def read_tree_sample(
     Weights are normalised per file, after both, and then averaged over files.
     Raises TreeError if an option is out of range, burn_in is given for a file of weighted trees, a file is
     given twice, its weights are all zero, or `read_tree_file` refuses it.
+
+    >>> import vbpi_mix
+    >>> taxa = vbpi_mix.read_alignment("examples/eight.nex").taxa
+    >>> vbpi_mix.read_tree_sample(["examples/eight.nwk"], taxa).weights.tolist()
+    [1.0]
     """
     paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not paths:

@@ -1,0 +1,47 @@
+"""Click options made from the fields of a configuration: names, kinds, defaults and help are written there once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from vbpi_mix.options import Option, options_of
+
+
+def config_options(owner: type, special: Mapping[str, Mapping[str, Any]] | None = None) -> Callable[[Any], Any]:
+    """A decorator that adds an option for each field of a configuration, and of those in it, that has a help text.
+
+    special: by name of a field, what click needs to know besides.
+    """
+
+    def add(command: Any) -> Any:
+        for name, default, each in reversed(list(_fields(owner))):
+            command = _click_option(name, default, each, (special or {}).get(name, {}))(command)
+        return command
+
+    return add
+
+
+def _fields(owner: type) -> Iterator[tuple[str, Any, Option]]:
+    known = options_of(owner)
+    for item in dataclasses.fields(owner):
+        if item.name in known:
+            if known[item.name].help:
+                yield item.name, item.default, known[item.name]
+        elif dataclasses.is_dataclass(item.default_factory):
+            yield from _fields(item.default_factory)
+
+
+def _click_option(name: str, default: Any, each: Option, special: Mapping[str, Any]) -> Callable[[Any], Any]:
+    flag = f"--{each.letter}" if each.letter else f"--{name.replace('_', '-')}"
+    facts = {
+        "type": click.Choice(each.choices, case_sensitive=False) if each.choices else each.kind,
+        "default": default,
+        "show_default": default is not None,
+        "help": f"{each.help}  [default: {each.unset}]" if each.unset else each.help,
+        **special,
+    }
+    return click.option(flag, name, **facts)

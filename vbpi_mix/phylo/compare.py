@@ -1,0 +1,107 @@
+"""A run or a tree sample against tree samples or another run, by name: what `vbpi-mix compare` does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vbpi_mix.errors import ConfigError, TreeError
+from vbpi_mix.phylo.assess.comparison import Comparison, TopologyDistribution, of_mixture, of_sample
+from vbpi_mix.phylo.assess.comparison import compare as compare_distributions
+from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.data.benchmarks import find_benchmark
+from vbpi_mix.phylo.run import Run, load
+from vbpi_mix.phylo.trees.files import read_tree_taxa
+from vbpi_mix.phylo.trees.sample import expand_paths, read_tree_sample
+from vbpi_mix.training.run_directory import is_run
+
+Side = str | os.PathLike[str] | Run
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How sides are read. taxa_from: the file whose taxa stand in for those of an alignment, if one does."""
+
+    burn_in: float | int
+    draws: int
+    seed: int
+    taxa: tuple[str, ...]
+    taxa_from: str | None
+
+
+def compare(
+    first: Side,
+    *samples: Side,
+    alignment: str | os.PathLike[str] | None = None,
+    burn_in: float | int = 0,
+    draws: int = 100_000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare a run, or a tree sample, with tree samples: KL divergence, split frequencies, credible sets.
+
+    first      a Run or its folder, or a file or pattern of trees
+    samples    one Run or folder, or files and patterns of trees, averaged as one sample, each weighing the same
+    alignment  where no side is a run: what numbers the taxa; by default the first tree file does
+    burn_in    trees dropped from the front of each file: a fraction, or a number
+    draws, seed   topologies drawn from a run, and the seed of that
+
+    ConfigError if a folder is no run, or is one of several samples; TreeError for trees that do not fit.
+
+    >>> import vbpi_mix
+    >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+    >>> found = vbpi_mix.compare(run, "examples/eight.nwk", draws=100)
+    >>> round(found.divergence.kl, 6), round(found.asdsf, 6)
+    (0.0, 0.0)
+    """
+    if not samples:
+        raise ConfigError("compare needs a sample beside the run: name tree files, or another run")
+    runs = [_run_of(first), _run_of(samples[0])]
+    wrong = [each for each in samples[1:] if isinstance(each, Run) or Path(each).is_dir()]
+    if wrong or (runs[1] is not None and len(samples) > 1):
+        raise ConfigError(f"{(wrong or samples)[0]}: a folder can only be compared as the one sample; give it alone")
+    either = runs[0] or runs[1]
+    taxa = _taxa(either, alignment, first)
+    options = _Options(burn_in, draws, seed, taxa, None if either or alignment else str(first))
+    return compare_distributions(
+        _distribution(runs[0], [first], options), _distribution(runs[1], samples, options)
+    )
+
+
+def _run_of(place: Side) -> Run | None:
+    """The run at a folder; None if the path is no folder, so that it must be a tree sample."""
+    if isinstance(place, Run):
+        return place
+    if not Path(place).is_dir():
+        return None
+    if not is_run(place):
+        raise ConfigError(f"{place} is a folder but no run of vbpi-mix; name a run, or the tree files themselves")
+    return load(place)
+
+
+def _taxa(run: Run | None, alignment: str | os.PathLike[str] | None, first: Side) -> tuple[str, ...]:
+    """The names that number the taxa: of the run, else of the alignment, else of the first tree file."""
+    if run is not None:
+        if alignment is not None:
+            raise ConfigError("an alignment is for two samples; a run knows its own")
+        return run.taxa
+    if alignment is not None:
+        return read_alignment(find_benchmark(str(alignment)) or alignment).taxa
+    return read_tree_taxa(expand_paths([str(first)])[0])
+
+
+def _distribution(run: Run | None, places: Sequence[Side], options: _Options) -> TopologyDistribution:
+    if run is not None:
+        name = str(run.path) if isinstance(places[0], Run) else str(places[0])
+        return of_mixture(run.mixture, run.taxa, name, options.draws, options.seed)
+    patterns = [str(place) for place in places]
+    name = patterns[0] if len(patterns) == 1 else f"{patterns[0]} and {len(patterns) - 1} more"
+    try:
+        sample = read_tree_sample(expand_paths(patterns), options.taxa, burn_in=options.burn_in)
+    except TreeError as error:
+        if options.taxa_from is None or "not those of the alignment" not in str(error):
+            raise
+        text = str(error).replace("the alignment", options.taxa_from)
+        raise TreeError(f"{text} (name the alignment if that is the one that is wrong)") from None
+    return of_sample(sample, name)

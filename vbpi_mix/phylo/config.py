@@ -1,0 +1,220 @@
+"""What a fit of trees is asked to be: every choice, its default and its check, in one place.
+
+The command line's options, the checks of config.yaml, what a resumed run may change and the arguments of
+`vbpi_mix.fit` are all read from the fields here. Nothing numerical is imported, so that `--help` answers at once;
+`resolve` imports what it needs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vbpi_mix.errors import ConfigError, RunDirectoryError
+from vbpi_mix.options import check_options, option, options_of, same_as
+from vbpi_mix.phylo.branches.flows.registry import FLOWS, default_sizes, flow_size
+from vbpi_mix.training.config import TrainingConfig
+
+ESTIMATORS = ("a2a", "s2a", "s2s")
+BRANCH_MODELS = ("psp", "split")
+STARTS = ("warm", "em", "average", "flat")
+WIDENINGS = ("none", "nni")
+
+# Of networks, branch features and flow (docs/log.md says how these were found). A flow's output is a sum over hundreds of
+# weights, which all move at once.
+WARM_RATES = {"sbn": 0.003, "branches": 0.002, "flow": 0.0001}
+# From branch lengths at random.
+COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
+# Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
+# its split, which is drawn more often (docs/flows.md).
+PAIR_RATE = 0.2
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """learning_rate: of the networks, None for the schedule's own. multipliers: of the other parameter groups. pairs: of
+    the rows of primary subsplit pairs, compared with those of splits.
+    """
+
+    learning_rate: float | None
+    multipliers: dict[str, float]
+    pairs: float
+
+
+def learning_rates(schedule: str, flow: str, init: str) -> LearningRates:
+    """Those of a schedule and a start; the published schedule has one rate for all."""
+    if schedule == "paper":
+        return LearningRates(None, {}, 1.0)
+    rates = WARM_RATES if init == "warm" else COLD_RATES
+    multipliers = {"branches": rates["branches"] / rates["sbn"]}
+    if flow != "none":
+        multipliers |= dict.fromkeys(("flow", "flow biases"), rates["flow"] / rates["sbn"])
+    return LearningRates(rates["sbn"], multipliers, PAIR_RATE)
+
+
+def _sizes(size: str) -> str:
+    """The flows that have that size, each with its default."""
+    return ", ".join(f"{flow} {default}" for flow, default in default_sizes(size).items())
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The variational family and how its bound is estimated. ConfigError, one line, for a value out of range.
+
+    What is None is not chosen yet; `resolve` fills it in. A flow that has no layers or hidden units keeps None for them.
+    """
+
+    components: int = option(4, letter="A", least=1, help="Components of the mixture.")
+    sampled: int | None = option(
+        None, int, letter="S", least=1, help="Components sampled in an iteration.", unset="2; all under a2a"
+    )
+    particles: int = option(10, letter="K", least=1, help="Particles of each sampled component.")
+    estimator: str = option("s2a", choices=ESTIMATORS, help="How the bound of the mixture is estimated.")
+    branch: str = option("psp", choices=BRANCH_MODELS, help="Features of the branch model.")
+    flow: str = option(
+        "none", choices=FLOWS, help="Normalising flow of the branch lengths, shared by the components."
+    )
+    flow_layers: int | None = option(None, int, least=1, help="Layers of the flow.", unset=_sizes("layers"))
+    flow_hidden: int | None = option(None, int, least=1, help="Hidden units of a layer.", unset=_sizes("hidden"))
+    init: str | None = option(
+        None, str, choices=STARTS, unset="warm; paper: flat",
+        help="Start. warm: branch lengths and topology weights from gamma approximations of the posterior; the others: "
+        "networks fitted to the tree sample by EM or by simple averages, or flat.",
+    )  # fmt: skip
+    pair_rate: float | None = option(None, float, above=0)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def resolve(self, schedule: str = "default") -> ModelConfig:
+        """The same with every value explicit. ConfigError if two do not fit."""
+        import torch
+
+        from vbpi_mix.estimators import Estimator, draw_components
+
+        sampled = self.sampled
+        if sampled is None:
+            sampled = self.components if self.estimator == "a2a" else min(2, self.components)
+        # What the estimators refuse is refused before anything is read or made.
+        draw_components(Estimator.parse(self.estimator), self.components, sampled, torch.Generator())
+        layers, hidden = flow_size(self.flow, self.flow_layers, self.flow_hidden)
+        init = self.init or ("flat" if schedule == "paper" else "warm")
+        pairs = self.pair_rate or learning_rates(schedule, self.flow, init).pairs
+        return dataclasses.replace(
+            self, sampled=sampled, flow_layers=layers, flow_hidden=hidden, init=init, pair_rate=pairs
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for config.yaml, under the paper's letters."""
+        return {each.letter or name: getattr(self, name) for name, each in options_of(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: object, where: str) -> ModelConfig:
+        """The model part of a configuration file, resolved. RunDirectoryError, naming the entry, if it is no good.
+
+        where: the run, for messages. Runs from before there were flows lack the entries of flows and `pair_rate`.
+        """
+        known = options_of(cls)
+        needed = [known[name].letter or name for name in ("components", "sampled", "particles", "estimator", "branch")]
+        missing = [name for name in needed if not isinstance(values, Mapping) or name not in values]
+        if missing or not isinstance(values, Mapping):
+            raise RunDirectoryError(f"{where}: its config.yaml lacks model: {', '.join(missing)}")
+        given: dict[str, Any] = {"pair_rate": 1.0}
+        for name, each in known.items():
+            entry = each.letter or name
+            if entry in values:
+                # A run that has begun has chosen, but for what does not apply to it.
+                applies = name not in ("flow_layers", "flow_hidden", "init")
+                wanted = dataclasses.replace(each, optional=False) if applies else each
+                wanted.check(f"{where}: model: {entry} of its config.yaml", values[entry], RunDirectoryError)
+                given[name] = values[entry]
+        return cls(**given)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Every choice of a fit, with its default: `FitConfig()` is what `vbpi-mix fit` does without options.
+
+    ConfigError, one line, for a value out of range.
+
+    >>> import vbpi_mix
+    >>> config = vbpi_mix.FitConfig.of(components=2, iterations=500)
+    >>> config.model.components, config.iterations, config.seed
+    (2, 500, 1)
+    """
+
+    trees_from: str = option(
+        "auto", help="Where trees come from if none are named or found: what makes them, or files."
+    )
+    trees_seconds: float | None = option(None, float, above=0, help="Time for making trees.", unset="60")
+    widen: str = option(
+        "none", choices=WIDENINGS, help="nni: also hold the NNI neighbours of the most frequent topologies."
+    )
+    burn_in: float = option(
+        0.0, least=0,
+        help="Trees dropped from the front of each file of unweighted trees: a fraction or a number.",
+    )  # fmt: skip
+    hpd: float = option(
+        1.0, above=0, most=1,
+        help="Share of each file kept, by its most frequent topologies (published: 0.95).",
+    )  # fmt: skip
+    model: ModelConfig = field(default_factory=ModelConfig)
+    schedule: str = same_as(
+        TrainingConfig, "schedule",
+        help="paper: 400,000 iterations with the published learning rates and tempering.",
+    )  # fmt: skip
+    iterations: int | None = same_as(TrainingConfig, "iterations", resumable=True)
+    seconds: float | None = same_as(TrainingConfig, "seconds", resumable=True)
+    learning_rate: float | None = same_as(
+        TrainingConfig, "learning_rate", unset="0.003; not warm: 0.002; paper: 0.001",
+        help="Learning rate of the networks at the start; branches and flow have shares of it (docs/flows.md).",
+    )  # fmt: skip
+    seed: int = same_as(TrainingConfig, "seed")
+    threads: int | None = same_as(TrainingConfig, "threads", resumable=True)
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @classmethod
+    def of(cls, base: FitConfig | None = None, **choices: Any) -> FitConfig:
+        """`base` (by default `FitConfig()`) with these choices, named as the fields here and of ModelConfig.
+
+        ConfigError for a name that is not a choice.
+        """
+        base = cls() if base is None else base
+        own, of_model = set(options_of(cls)) | {"model"}, set(options_of(ModelConfig))
+        unknown = sorted(set(choices) - own - of_model)
+        if unknown:
+            known = ", ".join([*options_of(ModelConfig), *options_of(cls)])
+            raise ConfigError(f"{unknown[0]} is not an option of a fit; the options are {known}")
+        model = dataclasses.replace(
+            choices.pop("model", base.model), **{name: choices.pop(name) for name in of_model & set(choices)}
+        )
+        return dataclasses.replace(base, model=model, **choices)
+
+    def resolve(self) -> FitConfig:
+        """The same with the model's values explicit. ConfigError if two do not fit."""
+        return dataclasses.replace(self, model=self.model.resolve(self.schedule))
+
+    def training(self) -> TrainingConfig:
+        """How to train, every value explicit."""
+        model = self.model.resolve(self.schedule)
+        rates = learning_rates(self.schedule, model.flow, model.init or "warm")
+        return TrainingConfig(
+            # A warm start is near the posterior already: tempering would lead away from it first.
+            tempering_iterations=0 if model.init == "warm" else None,
+            iterations=self.iterations,
+            seconds=self.seconds,
+            schedule=self.schedule,
+            learning_rate=rates.learning_rate if self.learning_rate is None else self.learning_rate,
+            learning_rate_multipliers=rates.multipliers,
+            seed=self.seed,
+            threads=self.threads,
+        ).resolve()
+
+
+def resumable_choices() -> tuple[str, ...]:
+    """The choices of a fit that a resumed run may be given anew."""
+    return tuple(name for name, each in options_of(FitConfig).items() if each.resumable)

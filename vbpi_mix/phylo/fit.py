@@ -1,0 +1,185 @@
+"""A fit from its parts: alignment and tree sample read or made, problem built, trained, and left as a Run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vbpi_mix.phylo.assess.coverage import held_out_coverage
+from vbpi_mix.phylo.config import FitConfig
+from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
+from vbpi_mix.phylo.data.benchmarks import find_benchmark
+from vbpi_mix.phylo.problem import PhyloProblem, build_problem
+from vbpi_mix.phylo.run import Run
+from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample, write_trprobs
+from vbpi_mix.phylo.sampling.widen import widen_sample
+from vbpi_mix.phylo.trees.sample import TreeSample, expand_paths, find_tree_samples, read_tree_sample
+from vbpi_mix.training.config import TrainingConfig
+from vbpi_mix.training.provenance import use_threads
+from vbpi_mix.training.reports import Note
+from vbpi_mix.training.run_directory import RunDirectory
+
+Progress = Callable[[Any], None]
+Trees = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | TreeSample | None
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What is fitted. source: the part of config.yaml that says where the trees came from: their files, or what made
+    them."""
+
+    alignment: Alignment
+    sample: TreeSample
+    source: dict[str, Any]
+
+
+def fit(
+    alignment: str | os.PathLike[str] | Alignment,
+    trees: Trees = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    config: FitConfig | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> Run:
+    """Learn the posterior of trees and branch lengths of an alignment.
+
+    alignment  a FASTA, NEXUS or PHYLIP file, the name of a benchmark (DS1), or an Alignment
+    trees      the tree sample: files or patterns of files, or a TreeSample. None: files beside the alignment that are
+               plainly its tree sample, else what `trees_from` makes
+    out        the run's folder. None: a temporary one, which is removed with the Run; `Run.save` keeps a copy
+    force      replace an earlier run there
+    config     every choice; `choices` are changes to it, by the names of the fields of FitConfig and ModelConfig
+    progress   called with a Note, an McmcReport or a TrainingReport, whenever there is something to tell
+
+    Ctrl-C ends training early and leaves a whole run. Raises a VbpiMixError, before anything is written, for what does not
+    fit.
+
+    >>> import vbpi_mix
+    >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", components=2, iterations=20, threads=1)
+    >>> run.model.components, run.summary["stop_reason"]
+    (2, 'iterations')
+    """
+    asked = FitConfig.of(config, **choices).resolve()
+    training = asked.training()
+    tell = progress or _say_nothing
+    if out is not None:
+        RunDirectory.check_free(out, force)
+    use_threads(training.threads or 1, torch_threads=1)
+    data = _read(alignment, trees, asked, training.threads or 1, tell)
+    share, warning = _held_out(data.sample, asked)
+    begin = time.perf_counter()
+    problem = build_problem(data.alignment, _widened(data.sample, asked), asked.model, asked.seed)
+    setup_seconds = time.perf_counter() - begin
+    tell(Note(_describe(problem, data, f"start ({asked.model.init}) found in {setup_seconds:.1f} s")))
+    if warning:
+        tell(Note(warning, warning=True))
+    temporary = tempfile.mkdtemp(prefix="vbpi-mix-") if out is None else None
+    place = Path(out or "") if temporary is None else Path(temporary) / "run.vbpi"
+    with RunDirectory.create(place, force) as directory:
+        if "made" in data.source:
+            write_trprobs(data.sample, directory.path / "tree_sample.trprobs", describe_source(data.source["made"]))
+        directory.update_summary({"held_out_coverage": share, "setup_seconds": setup_seconds})
+        whole = _whole_config(alignment, data, asked, training)
+        directory.commit(whole)
+        run = Run(directory, whole, problem, temporary)
+        run.train(progress)
+    return run
+
+
+def find_alignment(name: str | os.PathLike[str]) -> Path:
+    """The file of that name, or else the benchmark data set of that name where there is one."""
+    path = Path(name)
+    if path.exists() or len(path.parts) > 1:
+        return path
+    return find_benchmark(str(name)) or path
+
+
+def run_name(alignment: str | os.PathLike[str]) -> str:
+    """What the run of an alignment is called by default: DS1.vbpi for DS1.nex.gz."""
+    name = find_alignment(alignment).name
+    return f"{Path(name.removesuffix('.gz')).stem}.vbpi"
+
+
+def _say_nothing(event: Any) -> None:
+    pass
+
+
+def _read(
+    given: str | os.PathLike[str] | Alignment, trees: Trees, config: FitConfig, threads: int, tell: Progress
+) -> Data:
+    """The alignment, and its tree sample: given, found beside it, or made."""
+    path = None if isinstance(given, Alignment) else find_alignment(given)
+    if path is not None and path != Path(str(given)):
+        tell(Note(f"no file {given} here: using the benchmark data set, {path}"))
+    alignment = given if isinstance(given, Alignment) else read_alignment(path or Path())
+    if isinstance(trees, TreeSample):
+        return Data(alignment, trees, {"files": list(trees.sources)})
+    files = _tree_files(path, trees, config.trees_from, tell)
+    if files:
+        sample = read_tree_sample(files, alignment.taxa, burn_in=config.burn_in, hpd=config.hpd)
+        return Data(alignment, sample, {"files": list(sample.sources)})
+    where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
+    tell(Note(f"{where}: making one ({config.trees_from}), as none is named"))
+    sample, facts = obtain_tree_sample(
+        alignment, config.trees_from, seconds=config.trees_seconds, seed=config.seed, threads=threads, progress=tell
+    )
+    tell(Note(f"tree sample made: {describe_source(facts)}"))
+    return Data(alignment, sample, {"made": facts})
+
+
+def _tree_files(alignment: Path | None, trees: Trees, maker: str, tell: Progress) -> list[Any]:
+    """The files named, or those found beside the alignment where none are and nothing certain is to make them."""
+    assert not isinstance(trees, TreeSample)
+    listed = [trees] if isinstance(trees, str | os.PathLike) else list(trees or [])
+    named = [*(str(name) for name in listed), *([] if maker in SOURCES else [maker])]
+    if named:
+        return list(expand_paths(named))
+    if maker != "auto" or alignment is None:
+        return []
+    files = list(find_tree_samples(alignment))
+    if files:
+        shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+        tell(Note(f"tree sample found beside the alignment: {shown}"))
+    return files
+
+
+def _held_out(sample: TreeSample, config: FitConfig) -> tuple[float | None, str | None]:
+    """How much of the sample a support built from part of it holds, and a warning where that is little."""
+    if sample.tree_topology.size < 2:
+        return None, "the tree sample is a single tree: the fit can find no other topology"
+    found = held_out_coverage(sample, widen_topologies=0 if config.widen == "nni" else None)
+    return found.share, found.warning()
+
+
+def _widened(sample: TreeSample, config: FitConfig) -> TreeSample:
+    return widen_sample(sample) if config.widen == "nni" else sample
+
+
+def _describe(problem: PhyloProblem, data: Data, start: str) -> str:
+    taxa, sites = data.alignment.states.shape
+    return (
+        f"{taxa} taxa, {sites} sites, {problem.patterns.weights.size} patterns; {data.sample.tree_weights.size:,} trees, "
+        f"{data.sample.weights.size:,} topologies, {problem.support.n_params:,} support elements; {start}"
+    )
+
+
+def _whole_config(
+    alignment: str | os.PathLike[str] | Alignment, data: Data, config: FitConfig, training: TrainingConfig
+) -> dict[str, Any]:
+    """What config.yaml holds."""
+    file = None if isinstance(alignment, Alignment) else str(alignment)
+    taxa, sites = data.alignment.states.shape
+    return {
+        "command": "fit",
+        "alignment": {"file": file, "taxa": taxa, "sites": sites},
+        "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen},
+        "model": config.model.to_dict(),
+        "training": training.to_dict(),
+    }

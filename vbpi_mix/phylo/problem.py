@@ -1,0 +1,133 @@
+"""A problem of trees for the trainer: put together from alignment, tree sample and choices, or from a checkpoint.
+
+The checkpoint holds the site patterns and the support beside the parameters, so that a run directory can be evaluated,
+exported and compared wherever it is moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vbpi_mix.estimators import Estimator
+from vbpi_mix.phylo.branches.flows import make_flow
+from vbpi_mix.phylo.branches.flows.contract import BranchFlow
+from vbpi_mix.phylo.config import ModelConfig
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
+from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
+from vbpi_mix.phylo.start import warm_start
+from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.training.mixture_problem import MixtureProblem
+
+KIND = "phylo"
+
+
+class PhyloProblem(MixtureProblem):
+    """Trees: VIMCO with K particles; its state includes the data and the support."""
+
+    def __init__(
+        self, taxa: tuple[str, ...], patterns: SitePatterns, mixture: PhyloMixture, model: ModelConfig
+    ) -> None:
+        """model: resolved choices, of which estimator, S and K are taken here."""
+        assert model.sampled is not None
+        super().__init__(
+            KIND, Posterior(patterns), mixture, estimator=Estimator.parse(model.estimator),
+            sampled=model.sampled, particles=model.particles, direct=True,
+        )  # fmt: skip
+        self.taxa = taxa
+        self.patterns = patterns
+        self.support = mixture.support
+        self.trees = mixture
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Parameters, taxa, site patterns and support."""
+        return {
+            **super().state_dict(),
+            "taxa": list(self.taxa),
+            "states": torch.from_numpy(self.patterns.states),
+            "weights": torch.from_numpy(self.patterns.weights),
+            "support": support_state(self.support),
+        }
+
+
+def build_problem(alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int) -> PhyloProblem:
+    """Support, start and mixture as the resolved choices of a model say."""
+    support = build_support(sample.children)
+    patterns = compress(alignment)
+    logits, features = None, None
+    if model.init != "flat":
+        encoded, weights = support.encode(sample.children), sample.weights
+        if model.init == "warm":
+            start = warm_start(
+                support, encoded, weights, Posterior(patterns), np.random.default_rng(seed),
+                split_only=model.branch == "split",
+            )  # fmt: skip
+            weights, features = start.weights, start.features
+        fitted = sbn.fit_simple_average if model.init == "average" else sbn.fit_em
+        logits = fitted(support, encoded, weights)
+    generator = torch.Generator().manual_seed(seed)
+    assert model.pair_rate is not None
+    mixture = PhyloMixture(
+        support,
+        model.components,
+        generator=generator,
+        branch_model=model.branch,
+        logits=logits,
+        features=features,
+        flow=_flow(model, support, generator),
+        pair_rate=model.pair_rate,
+    )
+    return PhyloProblem(alignment.taxa, patterns, mixture, model)
+
+
+def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProblem:
+    """The problem of a checkpoint's state. KeyError, TypeError or AttributeError if a part of it is missing; CheckpointError
+    if it is of another model."""
+    taxa = tuple(state["taxa"])
+    patterns = SitePatterns(state["states"].numpy(), state["weights"].numpy())
+    support = restore_support(state["support"])
+    assert model.pair_rate is not None
+    mixture = PhyloMixture(
+        support,
+        model.components,
+        generator=torch.Generator(),
+        branch_model=model.branch,
+        flow=_flow(model, support, torch.Generator()),
+        pair_rate=model.pair_rate,
+    )
+    mixture.load_state_dict(state)
+    return PhyloProblem(taxa, patterns, mixture, model)
+
+
+def _flow(model: ModelConfig, support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:
+    return make_flow(
+        model.flow, support, generator, model.flow_layers, model.flow_hidden, split_only=model.branch == "split"
+    )
+
+
+def support_state(support: SubsplitSupport) -> dict[str, Any]:
+    """A support as tensors and numbers; the bit sets of splits as int64."""
+    state: dict[str, Any] = {"n_taxa": support.n_taxa}
+    for name in SubsplitSupport.__dataclass_fields__:
+        value = getattr(support, name)
+        if isinstance(value, np.ndarray):
+            state[name] = torch.from_numpy(value.view(np.int64) if value.dtype == np.uint64 else value)
+    return state
+
+
+def restore_support(state: Mapping[str, Any]) -> SubsplitSupport:
+    """The support of `support_state`. Raises KeyError if an array is missing."""
+    arrays = {
+        name: state[name].numpy() if isinstance(state[name], Tensor) else state[name]
+        for name in SubsplitSupport.__dataclass_fields__
+    }
+    arrays["split_bits"] = arrays["split_bits"].view(np.uint64)
+    return SubsplitSupport(**arrays)

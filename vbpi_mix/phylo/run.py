@@ -1,0 +1,282 @@
+"""A run: a trained mixture with its data and its folder, to be evaluated, exported, resumed, and loaded again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vbpi_mix.errors import CheckpointError, RunDirectoryError
+from vbpi_mix.evaluation import Evaluation, evaluate
+from vbpi_mix.phylo.config import ModelConfig
+from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.problem import KIND, PhyloProblem, restore_problem
+from vbpi_mix.phylo.report.consensus import Consensus
+from vbpi_mix.phylo.report.summaries import consensus, topology_probabilities
+from vbpi_mix.phylo.results import (
+    EVALUATED,
+    SampledTree,
+    Split,
+    Topology,
+    evaluation_entries,
+    posterior_trees,
+    write_results,
+)
+from vbpi_mix.phylo.sbn.splits import sbn_split_frequencies, unite
+from vbpi_mix.phylo.trees.topology import to_newick
+from vbpi_mix.training.checkpoint import load_checkpoint
+from vbpi_mix.training.config import TrainingConfig
+from vbpi_mix.training.extension import extend, standing_of
+from vbpi_mix.training.provenance import available_cores, environment, use_threads, versions
+from vbpi_mix.training.reports import Note
+from vbpi_mix.training.run_directory import RunDirectory
+from vbpi_mix.training.train import train_in
+
+Progress = Callable[[Any], None]
+
+
+class Run:
+    """A mixture trained on an alignment, and the folder that keeps it. `fit` and `load` make one.
+
+    path      the folder
+    config    what config.yaml holds; `model` and `training` are its parts as checked choices
+    taxa, patterns, support, mixture, target   what was fitted to what
+
+    >>> import vbpi_mix
+    >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+    >>> run.summary["iterations"], len(run.taxa)
+    (20, 8)
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        config: Mapping[str, Any],
+        problem: PhyloProblem,
+        temporary: str | None = None,
+    ) -> None:
+        """temporary: a folder to be removed with this object."""
+        self.directory = directory
+        self.config = config
+        self.problem = problem
+        self.model = ModelConfig.from_dict(config["model"], str(directory.path))
+        self.training = TrainingConfig.from_dict(config["training"])
+        if temporary is not None:
+            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+
+    @property
+    def path(self) -> Path:
+        """The run's folder; a temporary one, removed with this object, if the fit was given no place."""
+        return self.directory.path
+
+    @property
+    def taxa(self) -> tuple[str, ...]:
+        """Names of the taxa, in the order of the alignment."""
+        return self.problem.taxa
+
+    @property
+    def mixture(self) -> PhyloMixture:
+        """The variational family with what it has learned."""
+        return self.problem.trees
+
+    @property
+    def target(self) -> Posterior:
+        """The posterior that it approximates."""
+        target: Posterior = self.problem.target  # type: ignore[assignment]
+        return target
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What summary.json holds: how training went, and of `evaluate` what it found last."""
+        return self.directory.read_summary()
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path}: {len(self.taxa)} taxa, A={self.model.components}>"
+
+    def evaluate(
+        self,
+        importance_samples: int = 1000,
+        repeats: int = 100,
+        *,
+        seed: int = 1,
+        threads: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Evaluation:
+        """The marginal log-likelihood by importance sampling; also written to `summary`.
+
+        importance_samples: of each component, for each of `repeats` independent estimates. progress: told how many repeats
+        are done, and of how many. ConfigError unless both numbers are at least 1.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> found = run.evaluate(importance_samples=50, repeats=2)
+        >>> -4000 < found.pooled.mean < -3800
+        True
+        """
+        use_threads(threads or available_cores(), torch_threads=1)
+        started = time.perf_counter()
+        found = evaluate(
+            self.mixture,
+            self.target,
+            importance_samples=importance_samples,
+            repeats=repeats,
+            generator=torch.Generator().manual_seed(seed),
+            progress=progress,
+        )
+        seconds = time.perf_counter() - started
+        self.directory.update_summary({**evaluation_entries(found), "evaluation_seconds": seconds})
+        return found
+
+    def consensus(self) -> Consensus:
+        """The majority-rule consensus of trees drawn from the mixture, which is that of the run's consensus.nwk.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> run.consensus().newick().startswith("(t01:")
+        True
+        """
+        return consensus(posterior_trees(self.mixture, self._generator()), self.mixture.support, self.taxa)
+
+    def split_frequencies(self) -> tuple[Split, ...]:
+        """The internal splits of the support with their exact probabilities, the most probable first.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> first = run.split_frequencies()[0]
+        >>> len(run.split_frequencies()), len(first.members) >= 2, round(first.frequency, 6)
+        (5, True, 1.0)
+        """
+        table = unite(sbn_split_frequencies(self.mixture.support, self.mixture.logits.detach().numpy()))
+        frequencies = table.frequencies[0]
+        members = table.members(self.taxa)
+        return tuple(Split(members[k], float(frequencies[k])) for k in np.argsort(-frequencies, kind="stable"))
+
+    def topologies(self) -> tuple[Topology, ...]:
+        """The topologies met in draws from the mixture, with their exact probabilities, the most probable first.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> [round(each.probability, 6) for each in run.topologies()]
+        [1.0]
+        """
+        trees = posterior_trees(self.mixture, self._generator())
+        children, probabilities = topology_probabilities(self.mixture, trees.children)
+        pairs = zip(children, probabilities.tolist(), strict=True)
+        return tuple(Topology(to_newick(tree, self.taxa), probability) for tree, probability in pairs)
+
+    def sample_trees(self, count: int, seed: int = 1) -> tuple[SampledTree, ...]:
+        """Independent draws of trees with branch lengths from the mixture, in random order.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> trees = run.sample_trees(3, seed=1)
+        >>> len(trees), trees[0].newick.count("t0"), trees[0].lengths.size
+        (3, 8, 13)
+        """
+        generator = torch.Generator().manual_seed(seed)
+        trees = posterior_trees(self.mixture, generator, count)
+        # As many come from each component; which of them are left out must not depend on it.
+        chosen = torch.randperm(trees.children.shape[0], generator=generator)[:count].tolist()
+        return tuple(
+            SampledTree(to_newick(trees.children[k], self.taxa, trees.lengths[k]), trees.lengths[k]) for k in chosen
+        )
+
+    def resume(
+        self,
+        *,
+        iterations: int | None = None,
+        seconds: float | None = None,
+        threads: int | None = None,
+        progress: Progress | None = None,
+    ) -> Run:
+        """Continue training from the last checkpoint, as if it had not stopped; returns this run.
+
+        iterations, seconds: new budgets, counted from the beginning of the run. ConfigError if they are less than it has
+        had.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> run.resume(iterations=30).summary["iterations"]
+        30
+        """
+        training = self.training
+        if threads is not None:
+            training = replace(training, threads=threads)
+        training = extend(
+            training.resolve(), standing_of(self.directory, KIND), iterations=iterations, seconds=seconds
+        )
+        use_threads(training.threads or 1, torch_threads=1)
+        self.config = {**self.config, "training": training.to_dict()}
+        self.training = training
+        self.train(progress, resume=True)
+        return self
+
+    def save(self, path: str | os.PathLike[str], force: bool = False) -> Run:
+        """Copy the run's folder to `path`; returns the run there. RunDirectoryError as `fit`."""
+        with RunDirectory.create(path, force) as copy:
+            shutil.copytree(self.path, copy.path, dirs_exist_ok=True)
+            copy.commit(self.config)
+        return Run(copy, self.config, self.problem)
+
+    def train(self, progress: Progress | None = None, resume: bool = False) -> None:
+        """Train to the end of the run's budgets, then write trees and summary into its folder."""
+        notice = None if progress is None else lambda text: progress(Note(text))
+        result = train_in(
+            self.directory, self.problem, self.training, self.config, resume=resume, evaluated=EVALUATED,
+            progress=progress, notice=notice,
+        )  # fmt: skip
+        model = self.model.to_dict()
+        self.directory.update_summary(
+            {
+                **{name: model[name] for name in ("A", "S", "K", "estimator")},
+                "seed": self.training.seed,
+                "iterations": result.iterations,
+                "seconds": result.seconds,
+                "seconds_per_iteration": result.seconds_per_iteration,
+                "training_bound": result.bound,
+                "stop_reason": result.stop_reason,
+                "support_elements": self.mixture.support.n_params,
+                "versions": versions(),
+                "environment": environment(),
+            }
+        )
+        write_results(self.problem, self.directory, self.training.seed)
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.training.seed)
+
+
+def load(path: str | os.PathLike[str]) -> Run:
+    """The run in a folder, with what it has learned.
+
+    Raises RunDirectoryError if there is none or its configuration is no good, CheckpointError if its checkpoint is missing,
+    damaged, or not of trees.
+
+    >>> import tempfile, vbpi_mix
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = f"{folder}/eight.vbpi"
+    ...     made = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1, out=place)
+    ...     run = vbpi_mix.load(place)
+    ...     run.consensus() == made.consensus()
+    True
+    """
+    directory = RunDirectory.open(path)
+    config = directory.read_config()
+    state = load_checkpoint(directory.checkpoint, KIND).problem
+    model = ModelConfig.from_dict(config.get("model"), str(directory.path))
+    if not isinstance(config.get("training"), dict):
+        raise RunDirectoryError(f"{directory.path}: its config.yaml lacks training")
+    try:
+        problem = restore_problem(state, model)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{directory.checkpoint} lacks {error}: it is not a whole run of trees") from error
+    return Run(directory, config, problem)
