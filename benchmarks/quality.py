@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
         components=4, sampled=2, flow=options.flow, schedule=options.schedule, init=START_BY_SCHEDULE[options.schedule],
         iterations=options.iterations, seed=options.seed, threads=options.threads,
     ).resolve()  # fmt: skip
-    problem = build_problem(alignment, sample, config.model, config.seed)
+    problem, _ = build_problem(alignment, sample, config.model, config.seed)
     measuring = time.perf_counter()
     golden, golden_splits = golden_of(options.data, alignment)
     encoded = problem.support.encode(golden.children)

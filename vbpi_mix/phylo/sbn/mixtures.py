@@ -8,7 +8,7 @@ from vbpi_mix.phylo.sbn import networks
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
 ITERATIONS = 100
-TOLERANCE = 1e-5
+TOLERANCE = 3e-5
 # A topology's first responsibilities are a draw from this symmetric Dirichlet distribution: components must differ to part.
 CONCENTRATION = 1.0
 # Pseudo-count of every PCSP, as a share of all weight: what no topology has stays possible.
@@ -25,6 +25,7 @@ def fit_mixture(
     rng: np.random.Generator,
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
     """Logits [A, n_params] of A networks, equally weighted, that make the topologies as probable as they can.
 
@@ -36,14 +37,9 @@ def fit_mixture(
     if not used.all():
         encoded, weights = encoded.take(np.flatnonzero(used)), weights[used]
     shares = weights / weights.sum()
-    responsibilities = np.ones((shares.size, 1))
-    if n_components > 1:
-        responsibilities = rng.dirichlet(np.full(n_components, CONCENTRATION), shares.size)
-    uniform = np.zeros(encoded.splits.shape)
-    uniform[:, 1:] = 1.0 / (encoded.splits.shape[1] - 1)
-    counts = np.zeros((n_components, support.n_params))
-    for a in range(n_components):
-        networks.add_expected_counts(encoded, uniform, shares * responsibilities[:, a], counts[a])
+    counts = _random_counts(support, encoded, shares, n_components, rng)
+    if start is not None:
+        _, counts = _step(support, encoded, shares, start)
     previous = -np.inf
     for _ in range(iterations):
         logits = np.stack([networks.logits_of_counts(row + PSEUDO_COUNT, support) for row in counts])
@@ -52,6 +48,21 @@ def fit_mixture(
             break
         previous = fit
     return logits
+
+
+def _random_counts(
+    support: SubsplitSupport, encoded: EncodedTopologies, shares: np.ndarray, n_components: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Expected counts [A, n_params] of topologies shared out at random, rooted on each edge alike."""
+    responsibilities = np.ones((shares.size, 1))
+    if n_components > 1:
+        responsibilities = rng.dirichlet(np.full(n_components, CONCENTRATION), shares.size)
+    uniform = np.zeros(encoded.splits.shape)
+    uniform[:, 1:] = 1.0 / (encoded.splits.shape[1] - 1)
+    counts = np.zeros((n_components, support.n_params))
+    for a in range(n_components):
+        networks.add_expected_counts(encoded, uniform, shares * responsibilities[:, a], counts[a])
+    return counts
 
 
 def _step(
