@@ -1,4 +1,4 @@
-"""What commands share in speaking to a user: paths, figures in words, options that a resumed run refuses."""
+"""What commands share in talking to a user: paths, descriptions of figures, options that a resumed run refuses."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ Examples:
   vbpi-mix data get mnist
   vbpi-mix data verify
 
-Files are looked for in the folder that VBPI_MIX_DATA names (laid out DS1/DS1.nex, DS1/DS1.fasta ..., and
+Files are sought in the folder that VBPI_MIX_DATA names (laid out DS1/DS1.nex, DS1/DS1.fasta ..., and
 mnist/train-images-idx3-ubyte.gz ...), then in the user's cache, then downloaded to the cache."""
 _LINE = "{:<5} {:>5} {:>6} {:>9} {:>11}  {}"
 _IMAGE_LINE = "{:<13} {:>9} {:>7} {:>6}  {}"
@@ -136,7 +136,7 @@ def _copy(known: Benchmark, folder: Path, force: bool) -> Path:
     contents = {folder / path.name: path.read_bytes() for path in sorted(found)}
     for target, content in contents.items():
         if target.exists() and not force and not (target.is_file() and target.read_bytes() == content):
-            raise BenchmarkError(f"{target}: there is another file of this name; move it, or give --force")
+            raise BenchmarkError(f"{target}: another file of this name exists; move it, or give --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for target, content in contents.items():

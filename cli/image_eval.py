@@ -27,14 +27,14 @@ Examples:
 @click.command("eval", epilog=EPILOG, short_help="Test likelihood of a run by importance sampling.")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--importance-samples", default=1000, show_default=True, help="Samples L of each component and image.")
-@click.option("--images", "count", type=int, help="How many test images, drawn at random.  [default: all]")
+@click.option("--images", "count", type=int, help="Test images, drawn at random.  [default: all]")
 @click.option(
-    "--max-decoder-samples", type=int, help="Take no more images than this allows, at A L decoder samples each."
+    "--max-decoder-samples", type=int, help="Budget of decoder samples; each image takes A L."
 )
 @click.option(
     "--images-at-once",
     type=int,
-    help="Images of a block; finished blocks are kept.  [default: by A and L; 100 for runs of --paper-compat]",
+    help="Images per block; finished blocks are kept.  [default: by A and L; 100 for runs of --paper-compat]",
 )
 @click.option("--seed", default=1, show_default=True)
 @image_options.device
@@ -46,8 +46,8 @@ def command(run: Path | None, device: str, threads: int | None, data: Path | Non
 
     Two forms of the same draws, all A components in the denominator: `published`, the mean over components of the log of
     the mean weight, and `pooled`, the log of the mean over all. Finished images are kept in the run; after an
-    interruption the same command goes on. Writes both forms to the run's summary.json. Under torchrun the images are shared
-    out over the processes.
+    interruption, run the same command again to continue. Writes both forms to the run's summary.json. Under torchrun the
+    images are shared out over the processes.
     """
     import torch
 
@@ -79,7 +79,8 @@ def _evaluate(loaded: ImageRun, images: ImageData, plan: EvaluationPlan, device:
         with CountProgress("images", quiet) as progress:
             return loaded.evaluate(plan, images, device=device, progress=progress)
     except KeyboardInterrupt:
-        click.echo(f"finished images are kept in {shown_path(loaded.kept(plan))}: the same command goes on", err=True)
+        kept = shown_path(loaded.kept(plan))
+        click.echo(f"finished images are kept in {kept}: run the same command again to continue", err=True)
         raise click.Abort from None
 
 

@@ -22,7 +22,7 @@ Examples:
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--count", default=64, show_default=True, help="Samples from the prior.")
 @click.option("--originals", default=12, show_default=True, help="Test images to start the other grids from.")
-@click.option("--components", default=10, show_default=True, help="At most so many rows of components.")
+@click.option("--components", default=10, show_default=True, help="Rows of components, at most.")
 @click.option("--seed", default=1, show_default=True)
 @image_options.device
 @click.option("--threads", type=int, help="Threads on the CPU.  [default: all cores]")

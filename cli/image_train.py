@@ -50,9 +50,9 @@ _OPTIONS = [
     option("learning_rate"),
     option("schedule", "Learning rate: constant as published, or to a hundredth along a cosine."),
     option("warmup", "Epochs over which the KL term comes in.  [default: a tenth of the epochs or of the time, at most 100]"),
-    option("epochs", "Stop after these in all."),
+    option("epochs", "Stop after this many in all."),
     option("seconds", "Time budget of the training in all."),
-    option("patience", "Stop after so many epochs without a better validation bound."),
+    option("patience", "Stop after this many epochs without a better validation bound."),
     option("seed"),
     option("device"),
     option("threads", "Threads on the CPU.  [default: 1 for digits, else all cores]"),
@@ -64,7 +64,7 @@ _OPTIONS = [
                  help="Run directory.  [default: the data set's name with .vbpi]"),
     click.option("--force", is_flag=True, help="Replace an earlier run there."),
     click.option("--resume", type=click.Path(path_type=Path), metavar="DIR",
-                 help="Go on with a run; --epochs, --seconds and --patience extend it."),
+                 help="Resume a run; --epochs, --seconds and --patience extend it."),
     quiet,
 ]  # fmt: skip
 

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("vbpi_mix_cli.simulate", "Simulate an alignment on a tree."),
     "compare": ("vbpi_mix_cli.compare", "Compare a run with tree samples: KL and split frequencies."),
     "data": ("vbpi_mix_cli.data", "List, fetch and check benchmark alignments and image data sets."),
-    "support": ("vbpi_mix_cli.support", "Make a tree sample of an alignment with nothing else at hand."),
+    "support": ("vbpi_mix_cli.support", "Make a tree sample from an alignment alone."),
     "image": ("vbpi_mix_cli.image", "Mixtures in the latent space of an image model: digits, MNIST, CIFAR-10."),
     "toy": ("vbpi_mix_cli.toy", "Mixtures in the plane against exact answers: funnel, ring, bimodal."),
 }

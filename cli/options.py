@@ -8,9 +8,9 @@ from vbpi_mix.errors import ConfigError
 
 
 def burn_in(context: click.Context, parameter: click.Parameter, value: str) -> float | int:
-    """Callback of --burn-in: a whole number of trees, or else a fraction. ConfigError if it is no number.
+    """Callback of --burn-in: a whole number of trees, or else a fraction. ConfigError if it is not a number.
 
-    Whether it is in range is for those to say who read the trees. 0 is the fraction.
+    The reader of the trees checks the range. 0 is the fraction.
     """
     try:
         return int(value) if value.isdigit() and value != "0" else float(value)

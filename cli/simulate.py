@@ -1,4 +1,4 @@
-"""`vbpi-mix simulate`: a small alignment to try things on."""
+"""`vbpi-mix simulate`: simulate a small alignment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Example:
 @click.option("--mean-length", default=0.1, show_default=True, help="Mean branch length, substitutions per site.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="NEXUS file; the tree goes beside it, .nwk.")
-@click.option("--force", is_flag=True, help="Overwrite.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
 def command(taxa: int, sites: int, mean_length: float, seed: int, out: Path, force: bool) -> None:
     """Simulate an alignment under JC69 on a random tree."""
     from vbpi_mix.phylo.simulation import simulate

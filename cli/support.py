@@ -1,4 +1,4 @@
-"""`vbpi-mix support`: make a tree sample of an alignment, to build a support from."""
+"""`vbpi-mix support`: make a tree sample from an alignment, to build a support."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ comes in that time depends on the machine. With --generations it gives the same 
 whatever the machine's speed and the number of threads."""
 
 
-@click.command("support", epilog=_EPILOG, short_help="Make a tree sample of an alignment.")
+@click.command("support", epilog=_EPILOG, short_help="Make a tree sample from an alignment.")
 @click.argument("alignment", metavar="ALIGNMENT")
 @click.option(
     "--trees-from",
@@ -29,20 +29,22 @@ whatever the machine's speed and the number of threads."""
     type=click.Choice(["auto", "mcmc", "mrbayes", "iqtree"]),
     default="auto",
     show_default=True,
-    help="Our own sampler (mcmc, which auto takes), or a program that is installed.",
+    help="Built-in sampler (mcmc, the choice of auto), or an installed program.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="File to write.  [default: ALIGNMENT's name.trprobs, here]"
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Time to sample.  [default: 60]")
 @click.option("--generations", type=click.IntRange(min=1), help="Generations of each chain, instead of --seconds.")
-@click.option("--chains", type=click.IntRange(min=1), default=2, show_default=True, help="Independent runs.")
+@click.option(
+    "--chains", type=click.IntRange(min=1), default=2, show_default=True, help="Replicate chains, started independently."
+)
 @click.option(
     "--asdsf",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.01,
     show_default=True,
-    help="Runs agree when the average standard deviation of their split frequencies is at most this.",
+    help="Chains agree when the average standard deviation of their split frequencies is at most this.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
@@ -58,9 +60,9 @@ def command(
     threads: int | None,
     **options: Any,
 ) -> None:
-    """Make a tree sample of ALIGNMENT (a file, or a benchmark such as DS1) and write it as a .trprobs file.
+    """Make a tree sample from ALIGNMENT (a file, or a benchmark such as DS1) and write it as a .trprobs file.
 
-    What it holds is what `fit` can find: see `vbpi-mix fit --trees FILE`.
+    A fit can only find what this sample holds: see `vbpi-mix fit --trees FILE`.
     """
     from vbpi_mix.files import check_free
     from vbpi_mix.phylo.data.alignment import read_alignment

@@ -19,7 +19,7 @@ from vbpi_mix.training.provenance import available_cores
 def process_group(device: str) -> Iterator[bool]:
     """The process group that torchrun asks for, if it does; yields whether this process is the first, or the only one.
 
-    ConfigError if the variables that torchrun sets are not whole, or there are fewer GPUs than processes.
+    ConfigError if the variables that torchrun sets are incomplete, or there are fewer GPUs than processes.
     """
     n_ranks = _variable("WORLD_SIZE", 1, at_least=1)
     if n_ranks == 1:
@@ -75,7 +75,7 @@ def check_one_process(what: str) -> None:
 
 
 def _variable(name: str, default: int | None, *, at_least: int = 0, below: int | None = None) -> int:
-    """A whole number that torchrun has set. ConfigError if it is none, out of range, or missing without a default."""
+    """A whole number that torchrun has set. ConfigError if it is not one, out of range, or missing without a default."""
     text = os.environ.get(name)
     if text is None and default is not None:
         return default

@@ -64,7 +64,7 @@ def _either(names: Iterable[str]) -> str:
 @click.option("--sequential-energy", is_flag=True, help="Evaluate the likelihood one component at a time (funnel).")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [toy-TARGET.vbpi]")
 @click.option("--force", is_flag=True, help="Replace an earlier run there.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with a run; --iterations extends it.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Resume a run; --iterations extends it.")
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 def command(out: Path | None, force: bool, resume: Path | None, quiet: bool, **choices: Any) -> None:
     """Train approximations of a target in the plane, whose log evidence is known exactly.
@@ -83,7 +83,7 @@ def command(out: Path | None, force: bool, resume: Path | None, quiet: bool, **c
         with Shown(quiet) as shown:
             run = toy.run_experiment(experiment, out, force=force, observe=shown.observe, notice=shown.notice)
     if run.interrupted:
-        click.echo(f"go on with: vbpi-mix toy --resume {shown_path(run.directory.path)}", err=True)
+        click.echo(f"resume with: vbpi-mix toy --resume {shown_path(run.directory.path)}", err=True)
         raise click.Abort()
     click.echo(_table(run))
     pictures = ", ".join(f"{name}.png and .svg" for name in run.pictures)

@@ -15,6 +15,7 @@ import pytest
 
 import vbpi_mix
 from vbpi_mix.errors import ConfigError, RunExistsError
+from vbpi_mix.phylo.branches.flows import FLOWS
 
 ROOT = Path(__file__).resolve().parents[1]
 FUNCTIONS = [name for name in vbpi_mix.__all__ if inspect.isfunction(getattr(vbpi_mix, name))]
@@ -138,7 +139,7 @@ def test_choices_are_named_as_fields_and_refused_by_name():
     for choice, said in (
         ({"components": 0}, r"components \(A\) must be a whole number of at least 1, not 0"),
         ({"hpd": 1.5}, "hpd must be a number above 0 and at most 1, not 1.5"),
-        ({"flow": "wave"}, "flow must be one of none, planar, realnvp, spline, not 'wave'"),
+        ({"flow": "wave"}, f"flow must be one of {', '.join(FLOWS)}, not 'wave'"),
         ({"seed": True}, "seed must be a whole number"),
     ):
         with pytest.raises(ConfigError, match=said):

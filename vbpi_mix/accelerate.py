@@ -20,7 +20,7 @@ from typing import Any
 
 # Threads that wait at the end of a parallel region spin for some microseconds and then sleep. Read when the OpenMP
 # runtime starts: on a machine that others use too, a thread that spins for milliseconds takes the core that the thread
-# it waits for needs (docs/log.md).
+# it waits for needs (docs/development/log.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numba

@@ -11,11 +11,11 @@ DATA_VARIABLE = "VBPI_MIX_DATA"
 
 
 class DataFolderError(VbpiMixError):
-    """VBPI_MIX_DATA names no folder."""
+    """VBPI_MIX_DATA does not name a folder."""
 
 
 def data_folder() -> Path | None:
-    """The folder that VBPI_MIX_DATA names, None if it is not set; DataFolderError if it is no folder."""
+    """The folder that VBPI_MIX_DATA names, None if it is not set; DataFolderError if it is not a folder."""
     value = os.environ.get(DATA_VARIABLE)
     if not value:
         return None

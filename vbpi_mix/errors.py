@@ -12,7 +12,7 @@ class VbpiMixError(Exception):
 
 
 class AlignmentError(VbpiMixError):
-    """An alignment file is missing, malformed, or holds what is no nucleotide."""
+    """An alignment file is missing, malformed, or holds something that is not a nucleotide."""
 
 
 class TreeError(VbpiMixError):
@@ -20,7 +20,7 @@ class TreeError(VbpiMixError):
 
 
 class SupportError(VbpiMixError):
-    """A topology, clade or subsplit is asked for that the support does not hold."""
+    """The support does not hold a topology, clade or subsplit that was asked for."""
 
 
 class ConfigError(VbpiMixError):
@@ -32,8 +32,8 @@ class CheckpointError(VbpiMixError):
 
 
 class RunDirectoryError(VbpiMixError):
-    """A run directory exists already, is missing, or is not one of ours."""
+    """A run directory exists already, is missing, or was not made by this program."""
 
 
 class RunExistsError(RunDirectoryError):
-    """A run stands already where a new one is to be made."""
+    """A run exists already where a new one should go."""

@@ -1,4 +1,4 @@
-"""Memory that goes round: arrays large enough that taking them from the system every step costs more than filling them."""
+"""Memory that is reused: arrays large enough that taking them from the system every step costs more than filling them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 LINE = 64  # bytes of a cache line
-# Smaller arrays are not worth keeping: the allocator has them at hand.
+# Smaller arrays are not worth keeping: the allocator keeps them ready.
 LEAST_BYTES = 1 << 16
 
 

@@ -1,4 +1,4 @@
-"""What one choice of a configuration may be: its kind, its range, its words. The command line's options, the checks of
+"""One choice of a configuration: its kind, range and help text. The command line's options, the checks of
 configuration files and those of the library are all made from it.
 
 Standard library only: `vbpi-mix fit --help` reads these and must answer at once.
@@ -27,7 +27,7 @@ class Option:
     choices      the only values there are
     optional     None is allowed: "not chosen", or "has none"
     letter       the paper's letter, which is its name in config.yaml and on the command line
-    unset        in words, what becomes of it if it is not chosen
+    unset        what happens if it is not chosen, for the help text
     resumable    whether a resumed run may be given another value
     """
 
@@ -43,7 +43,7 @@ class Option:
     resumable: bool = False
 
     def wanted(self) -> str:
-        """In words, what a value must be."""
+        """What a value must be, for messages."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.kind is bool:

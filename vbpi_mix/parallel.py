@@ -1,4 +1,4 @@
-"""Data-parallel work under a process group that the caller has set up (torchrun); without one, nothing here does anything.
+"""Data-parallel work under a process group that the caller has set up (torchrun); without one, these are no-ops.
 
 Every rank draws the random numbers of the whole batch and keeps those of its own share, so that all generators stay in step
 and the result is that of one process up to the order of sums.

@@ -1,4 +1,4 @@
-"""Where a benchmark is looked for, what its name may be, and its command."""
+"""Where a benchmark is sought, what its name may be, and its command."""
 
 import shutil
 
@@ -152,7 +152,7 @@ def test_get_writes_both_formats_and_overwrites_nothing_else(data, tmp_path, cap
     capsys.readouterr()
     (target / "DS1.fasta").write_bytes(b"mine")
     assert run("data", "get", "DS1", "--to", str(target)) == 2
-    assert "DS1.fasta: there is another file of this name; move it" in capsys.readouterr().err
+    assert "DS1.fasta: another file of this name exists; move it" in capsys.readouterr().err
     assert (target / "DS1.fasta").read_bytes() == b"mine"
     main(["data", "get", "DS1", "--to", str(target), "--force"])
     assert sorted(path.name for path in target.iterdir()) == ["DS1.fasta", "DS1.nex"]

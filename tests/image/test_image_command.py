@@ -119,7 +119,7 @@ def test_an_interrupted_evaluation_goes_on(run, copied, monkeypatch):
     monkeypatch.setattr(evaluation, "evaluate_block", interrupted)
     outcome = run(*options)
     assert outcome.status == 130
-    assert "finished images are kept in digits.vbpi/nll-L3-n9-seed1.json: the same command goes on" in outcome.err
+    assert "finished images are kept in digits.vbpi/nll-L3-n9-seed1.json: run the same command again to continue" in outcome.err
     assert len(json.loads(kept.read_text())["pooled"]) == 4
     assert run(*options).out == whole.out
     assert kept.read_bytes() == content
@@ -290,7 +290,7 @@ def test_mnist_from_a_folder(run, empty_world):
     line = run(
         "image", "eval", "mnist.vbpi", "--importance-samples", 1, "--images", 2, "--threads", 1, "--quiet"
     ).error_line()
-    assert "others than the run was trained on" in line
+    assert "not those that the run was trained on" in line
 
 
 def test_cifar10_reports_bits_per_dimension(run, empty_world):
@@ -383,7 +383,7 @@ def test_eval_and_sample_refuse_what_is_no_image_run(run, empty_world, copied):
         ("estimation", {"A": 3}, "lacks estimation: estimator, S, L, phi_per, batch_size"),
         ("data", None, "lacks data: name, sha256"),
         ("model", [], "lacks model: all of it"),
-        ("model", {"components": 3}, "describes no image model"),
+        ("model", {"components": 3}, "does not describe an image model"),
         ("training", {"speed": 3}, "unknown training option speed"),
         ("estimation: batch_size", "x", "estimation: batch_size of its config.yaml must be a whole number of at least 1"),
         ("estimation: S", True, "S of its config.yaml must be a whole number"),

@@ -155,7 +155,7 @@ def test_a_specification_survives_plain_data():
     for name in ("digits", "mnist", "fashion_mnist", "cifar10"):
         spec = preset(name, 3)
         assert ModelSpec.from_dict(spec.to_dict()) == spec
-    with pytest.raises(ConfigError, match="describes no image model"):
+    with pytest.raises(ConfigError, match="does not describe an image model"):
         ModelSpec.from_dict({**preset("digits", 3).to_dict(), "colour": "red"})
 
 

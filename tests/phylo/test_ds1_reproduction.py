@@ -1,4 +1,4 @@
-"""The main job on DS1, minutes each: `pytest -m slow`. Recorded in docs/results.md."""
+"""The main job on DS1, minutes each: `pytest -m slow`. Recorded in docs/development/results.md."""
 
 import json
 

@@ -111,7 +111,7 @@ def test_force_removes_the_runs_within_a_run_and_nothing_else(tmp_path):
     outer = make_run(tmp_path / "a.vbpi")
     inner = make_run(outer.path / "first")
     (inner.path / "notes").mkdir()
-    with pytest.raises(RunDirectoryError, match=r"first.notes was made by no run"):
+    with pytest.raises(RunDirectoryError, match=r"first.notes was not made by a run"):
         RunDirectory.create(outer.path, force=True)
     (inner.path / "notes").rmdir()
     with RunDirectory.create(outer.path, force=True) as run:

@@ -1,4 +1,4 @@
-"""The training loop: it learns, stops for the right reason, and goes on exactly where it stopped."""
+"""The training loop: it learns, stops for the right reason, and resumes exactly where it stopped."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class DirectObjective(Objective):
 
     @property
     def surrogate(self) -> Tensor:
-        """There is none: nothing here is attached to a graph."""
+        """A direct objective has none: nothing is attached to a graph."""
         raise AttributeError("a direct objective has no surrogate; call backward()")
 
     def backward(self) -> Gradients:

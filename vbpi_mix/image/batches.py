@@ -1,7 +1,7 @@
 """An image model and its data in mini-batches, as training.batch_problem asks for them.
 
 Which images make up iteration t follows from (seed, t) alone, and binarisation is the generator's, so that a resumed run
-goes on bit for bit.
+continues bit for bit.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Row:
     """What is compared of a run; None where it was not measured.
 
     published, pooled  negative log-likelihoods, nats    chosen  which test images they are of
-    milliseconds       of a training step                note    that the likelihood is none, or nothing
+    milliseconds       of a training step                note    that the likelihood is not valid, or nothing
     """
 
     run: str
@@ -61,7 +61,7 @@ class Row:
 
 
 def compare_runs(paths: Iterable[str | Path]) -> list[Row]:
-    """A row for each run. ConfigError if they are of several data sets, RunDirectoryError if one is none or unfinished."""
+    """A row for each run. ConfigError for several data sets, RunDirectoryError if one is not a run or is unfinished."""
     rows = [read_row(Path(path)) for path in paths]
     if len({row.data for row in rows}) > 1:
         raise ConfigError(
@@ -71,11 +71,11 @@ def compare_runs(paths: Iterable[str | Path]) -> list[Row]:
 
 
 def read_row(path: Path) -> Row:
-    """One run. RunDirectoryError if it is none or was not trained to an end."""
+    """One run. RunDirectoryError if it is not a run or has not finished training."""
     run = RunDirectory.open(path)
     config, summary = RunConfig.read(run), run.read_summary()
     if "seconds_per_iteration" not in summary:
-        raise RunDirectoryError(f"{path} was not trained to an end: go on with --resume first")
+        raise RunDirectoryError(f"{path} has not finished training: resume it first")
     estimates = {entry["form"]: entry["nll"] for entry in summary.get("negative_log_likelihood", [])}
     sizes: dict[str, Any] = next(iter(summary.get("negative_log_likelihood", [])), {})
     seconds, images = summary["seconds_per_iteration"], sizes.get("images")

@@ -26,7 +26,7 @@ from vbpi_mix.image.sources import ImageSet, Located, image_set, obtain
 
 SPLIT_SEED = 42
 BINARISATION_SEED = 777
-# One in so many of the training images validates.
+# One in this many training images is kept for validation.
 VALIDATION_SHARE = {"mnist": 6, "fashion_mnist": 6, "cifar10": 5}
 DIGITS_SPLIT = (1257, 180, 360)
 SMALLEST = 12

@@ -1,4 +1,4 @@
-"""Test likelihoods of an image model by importance sampling, image by image, so that they can stop and go on.
+"""Test likelihoods of an image model by importance sampling, image by image, so that they can stop and resume.
 
 Shapes: A components (all sampled, all in the denominator, whatever the training estimator), L importance samples of each,
 B images at once, d latent dimensions. For every image the same weights w give two forms (natural logarithms):
@@ -35,7 +35,7 @@ IMAGES_AT_ONCE = 100
 # Most entries of [components at once, samples, A, B, d], what the densities of one step need.
 ENTRIES_AT_ONCE = 20_000_000
 COLUMNS = ("published", "pooled", "elbo", "diversity")
-# Added to the key of an image's noise, so that it is no stream of the training's.
+# Added to the key of an image's noise, so that it differs from the streams of training.
 NOISE_STREAM = 0x6E6C6C << 32
 
 

@@ -98,10 +98,10 @@ def parse_cifar(content: bytes, where: str) -> NDArray[np.uint8]:
     """Images [N, 3, 32, 32] of records: a label, then 1,024 red, green and blue bytes each."""
     if not content or len(content) % CIFAR_RECORD:
         raise DatasetError(
-            f"{where} is cut short or no CIFAR-10 file: {len(content):,} bytes are not a whole number of "
+            f"{where} is cut short or not a CIFAR-10 file: {len(content):,} bytes are not a whole number of "
             f"records of {CIFAR_RECORD:,}; {CURE}"
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, CIFAR_RECORD)
     if int(records[:, 0].max()) >= CIFAR_LABELS:
-        raise DatasetError(f"{where} is no CIFAR-10 file: a record has the label {int(records[:, 0].max())}; {CURE}")
+        raise DatasetError(f"{where} is not a CIFAR-10 file: a record has the label {int(records[:, 0].max())}; {CURE}")
     return records[:, 1:].reshape(-1, *CIFAR_SHAPE)

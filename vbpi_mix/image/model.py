@@ -111,7 +111,7 @@ class ImageModel(nn.Module):
 def build_model(spec: ModelSpec, generator: torch.Generator | None = None) -> ImageModel:
     """The model of a specification with fresh parameters (PyTorch's default start), all from `generator`.
 
-    Without a generator the parameters are to be loaded: their values are of no account. The global random state is left
+    Without a generator the parameters are to be loaded: their values do not matter. The global random state is left
     as it was.
     """
     with torch.random.fork_rng(devices=[]):

@@ -118,9 +118,9 @@ class ImageRun:
     ) -> ImageResults:
         """The test likelihood by importance sampling, also written to summary.json.
 
-        plan: by default `plan(images, **choices)`, as in run.evaluate(importance_samples=1000). images: by default found anew.
+        plan: by default `plan(images, **choices)`, as in run.evaluate(importance_samples=1000). images: found again by default.
         progress: told how many images are done, and of how many. Finished images are kept in the run, and an interrupted
-        evaluation goes on from them. Under a process group the ranks share the images, and the first writes.
+        evaluation continues from them. Under a process group the ranks share the images, and the first writes.
         """
         images = self.images() if images is None else images
         plan = self.plan(images, **choices) if plan is None else plan
@@ -205,7 +205,7 @@ class ImageRun:
 def load(path: str | Path) -> ImageRun:
     """The run in a directory, its model on the CPU.
 
-    Raises RunDirectoryError if there is none of images, CheckpointError if its checkpoint is missing, damaged or foreign.
+    Raises RunDirectoryError if it is not a run of images, CheckpointError if its checkpoint is missing, damaged or foreign.
     """
     directory = RunDirectory.open(path)
     config = RunConfig.read(directory)
@@ -222,9 +222,9 @@ def load(path: str | Path) -> ImageRun:
 
 
 def run_images(config: RunConfig, folder: Path | None = None) -> ImageData:
-    """The data of a run, found anew: in `folder`, or where the run found them, or where they are found otherwise.
+    """The data of a run, found again: in `folder`, or where the run found them, or where they are found otherwise.
 
-    DatasetError if they are not at hand, or are others than those the run was trained on.
+    DatasetError if they are not at hand, or are not those that the run was trained on.
     """
     recorded = config.data
     given = recorded.get("folder")
@@ -233,7 +233,7 @@ def run_images(config: RunConfig, folder: Path | None = None) -> ImageData:
     data = load_images(recorded["name"], folder)
     if data.checksum() != recorded["sha256"]:
         raise DatasetError(
-            f"the {data.name} images found here are others than the run was trained on: name the folder of those with --data"
+            f"the {data.name} images found here are not those that the run was trained on: name their folder with --data"
         )
     return data
 

@@ -1,6 +1,6 @@
-"""The image data sets: what they are, and where their files are found.
+"""The image data sets: what they are, and where their files are.
 
-The facts come from data/NAME/images.yaml; no images are part of this package. A set NAME is looked for
+The facts come from data/NAME/images.yaml; no images are part of this package. A set NAME is sought
 
 1. in the folder that is given, in itself and in its folder NAME, and then nowhere else; or, if none is given,
 2. in the folder that the environment variable VBPI_MIX_DATA names, in NAME and in NAME_subset;
@@ -142,7 +142,7 @@ def locate(name: str, folder: Path | None = None) -> Located | None:
 
 
 def search_folders(known: ImageSet, folder: Path | None = None) -> list[Path]:
-    """Where a set is looked for, in this order."""
+    """Where a set is sought, in this order."""
     if folder is not None:
         return [folder / known.name, folder]
     own = data_files.data_folder()

@@ -75,7 +75,7 @@ class ModelSpec:
     norm             of decoder and ResNet. layer: over the channels of one pixel, so that an image is treated by
                      itself; batch: over the batch while training; none
     paper_compat     normalise by the batch in evaluation too, as the published code does: then log p(x|z) depends on
-                     the other images, and nothing made of it is a likelihood. Needs norm batch
+                     the other images, and nothing made from it is a valid likelihood. Needs norm batch
     features         gated convolutions, or a ResNet-20 of three channels
     feature_layers   (channels, kernel, stride) of each gated convolution
     pixel_channels   channels of the masked layers
@@ -142,7 +142,7 @@ class ModelSpec:
 
     @property
     def likelihood_note(self) -> str:
-        """What people are told beside every likelihood: nothing, or that it is none."""
+        """What people are told beside every likelihood: nothing, or that it is not valid."""
         return "" if self.valid_likelihood else self.likelihood_label
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,14 +153,14 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
-        """The inverse of `to_dict`. ConfigError for what is no such thing."""
+        """The inverse of `to_dict`. ConfigError for anything else."""
         try:
             plain = dict(values)
             plain["shape"] = ImageShape(**plain["shape"])
             plain["feature_layers"] = tuple(tuple(layer) for layer in plain["feature_layers"])
             return cls(**plain)
         except (TypeError, KeyError, ValueError) as error:
-            raise ConfigError(f"this describes no image model: {error}") from error
+            raise ConfigError(f"this does not describe an image model: {error}") from error
 
 
 # f_D2H of 28 x 28 images, published.

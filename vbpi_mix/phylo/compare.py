@@ -47,7 +47,7 @@ def compare(
     burn_in    trees dropped from the front of each file: a fraction, or a number
     draws, seed   topologies drawn from a run, and the seed of that
 
-    ConfigError if a folder is no run, or is one of several samples; TreeError for trees that do not fit.
+    ConfigError if a folder is not a run, or is one of several samples; TreeError for trees that do not fit.
 
     >>> import vbpi_mix
     >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
@@ -70,13 +70,13 @@ def compare(
 
 
 def _run_of(place: Side) -> Run | None:
-    """The run at a folder; None if the path is no folder, so that it must be a tree sample."""
+    """The run at a folder; None if the path is not a folder, so that it must be a tree sample."""
     if isinstance(place, Run):
         return place
     if not Path(place).is_dir():
         return None
     if not is_run(place):
-        raise ConfigError(f"{place} is a folder but no run of vbpi-mix; name a run, or the tree files themselves")
+        raise ConfigError(f"{place} is a folder but not a run of vbpi-mix; name a run, or the tree files themselves")
     return load(place)
 
 

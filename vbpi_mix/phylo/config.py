@@ -24,8 +24,8 @@ WIDENINGS = ("none", "nni")
 LENGTHS = ("gamma", "lognormal")
 SUPPORTS = ("growing", "fixed")
 
-# Of networks, branch features and flow (docs/log.md says how these were found). A flow's output is a sum over hundreds of
-# weights, which all move at once.
+# Of networks, branch features and flow (docs/development/log.md says how these were found). A flow's output is a sum over
+# hundreds of weights, which all move at once.
 WARM_RATES = {
     # What is learned with gamma lengths is the lengths; the networks start where training cannot take them.
     "gamma": {"sbn": 0.0005, "branches": 0.001, "flow": 0.0001},

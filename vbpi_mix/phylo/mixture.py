@@ -1,8 +1,8 @@
 """The variational family: a mixture of A subsplit Bayesian networks, each with a base density of branch lengths, and a flow.
 
 The flow, if there is one, is shared: the mixture is over base densities, and the density of a point under component j is
-that of its base point, which is one and the same for all j, times the flow's Jacobian. A flow for each component would
-put the point elsewhere under each, and what is then averaged is no density of one point.
+that of its base point, the same for all j, times the flow's Jacobian. A flow for each component would
+put the point elsewhere under each, and their average would not be the density of one point.
 
 What estimators see is `PhyloMixture.sample`: particles of the sampled components with their densities under the
 evaluated ones. Everything that grows with A is one batched operation in a kernel. A step is a value: draws carry all that
@@ -29,7 +29,7 @@ from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
 BRANCH_MODELS = ("psp", "split")
-# Of the random start of features, if it is added to given ones: enough to tell components apart.
+# Share of the random start that is added to given features: enough to tell components apart.
 SHARE_OF_NOISE = 0.1
 # Fewer particles times components than this are drawn on one thread: about 0.1 ms of work.
 PARALLEL_PARTICLES = 32
@@ -260,7 +260,7 @@ class PhyloMixture:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over parameters of a mixture of the same shape; CheckpointError if they are of another."""
         if ("flow" in state) != (self.flow is not None):
-            raise CheckpointError("of the checkpoint and this model, one has a flow of branch lengths and one has none")
+            raise CheckpointError("only one of the checkpoint and this model has a flow of branch lengths")
         own = {"logits": self.logits, "features": self.features}
         take_over(own, state, "", "of another support or number of components")
         if self.flow is not None:

@@ -35,12 +35,17 @@ class PhyloProblem(MixtureProblem):
     """Trees: VIMCO with K particles; its state includes the data and the support."""
 
     def __init__(
-        self, taxa: tuple[str, ...], patterns: SitePatterns, mixture: PhyloMixture, model: ModelConfig
+        self,
+        taxa: tuple[str, ...],
+        patterns: SitePatterns,
+        posterior: Posterior,
+        mixture: PhyloMixture,
+        model: ModelConfig,
     ) -> None:
-        """model: resolved choices, of which estimator, S and K are taken here."""
+        """posterior: of these patterns. model: resolved choices, of which estimator, S and K are taken here."""
         assert model.sampled is not None
         super().__init__(
-            KIND, Posterior(patterns), mixture, estimator=Estimator.parse(model.estimator),
+            KIND, posterior, mixture, estimator=Estimator.parse(model.estimator),
             sampled=model.sampled, particles=model.particles, direct=True,
         )  # fmt: skip
         self.taxa = taxa
@@ -59,6 +64,11 @@ class PhyloProblem(MixtureProblem):
         }
 
 
+def posterior_of(patterns: SitePatterns) -> Posterior:
+    """The posterior that a fit approximates, when it begins and when it is loaded: the one place that says which."""
+    return Posterior(patterns)
+
+
 def build_problem(
     alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int, growing: bool = True
 ) -> tuple[PhyloProblem, WarmStart | None]:
@@ -67,10 +77,11 @@ def build_problem(
     growing: whether a warm start adds topologies that the sample lacks.
     """
     patterns, base = compress(alignment), make_base(model.lengths or "gamma")
+    posterior = posterior_of(patterns)
     support, start, logits, features = None, None, None, None
     if model.init == "warm":
         start = warm_start(
-            sample, Posterior(patterns), base, model.components, np.random.default_rng(seed),
+            sample, posterior, base, model.components, np.random.default_rng(seed),
             split_only=model.branch == "split", growing=growing,
         )  # fmt: skip
         support, logits, features = start.support, start.logits, start.features
@@ -92,7 +103,7 @@ def build_problem(
         base=base,
         pair_rate=model.pair_rate,
     )
-    return PhyloProblem(alignment.taxa, patterns, mixture, model), start
+    return PhyloProblem(alignment.taxa, patterns, posterior, mixture, model), start
 
 
 def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProblem:
@@ -112,7 +123,7 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
         pair_rate=model.pair_rate,
     )
     mixture.load_state_dict(state)
-    return PhyloProblem(taxa, patterns, mixture, model)
+    return PhyloProblem(taxa, patterns, posterior_of(patterns), mixture, model)
 
 
 def _flow(model: ModelConfig, support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:

@@ -1,4 +1,4 @@
-"""A small alignment to try things on, with the tree that it was simulated on."""
+"""A small alignment to experiment with, and the tree that it was simulated on."""
 
 from __future__ import annotations
 

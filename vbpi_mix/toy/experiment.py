@@ -147,7 +147,7 @@ class Experiment:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
-        """The inverse of `to_dict`. ConfigError if it is none."""
+        """The inverse of `to_dict`. ConfigError if it is not one."""
         try:
             members = tuple(Member(**member) for member in values["members"])
             return cls(**{**values, "members": members})

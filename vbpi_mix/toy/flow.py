@@ -81,7 +81,7 @@ class InverseAutoregressiveFlow:
 
 
 class _Only(NamedTuple):
-    """The selection of the one component that there is."""
+    """The selection of the only component."""
 
     sampled: Tensor
     evaluated: Tensor

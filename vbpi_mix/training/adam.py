@@ -6,7 +6,7 @@ where a step of torch's costs 130 before any arithmetic. Same formula and consta
 remains for parameters on another device.
 
 A tensor of which a step touches only some rows can have its gradient as those rows, and then only they are updated:
-each row keeps a clock of its own, and goes through Adam exactly as if the steps that did not touch it had not been
+each row keeps a clock of its own, and goes through Adam exactly as if the steps that did not touch it had not happened
 (docs/flows.md compares this with dense Adam).
 """
 

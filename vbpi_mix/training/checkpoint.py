@@ -1,4 +1,4 @@
-"""Checkpoints: one file that holds a model, how it was made, and how to go on.
+"""Checkpoints: one file that holds a model, how it was made, and what training needs to resume.
 
 The file is a zip archive of tensors and plain containers, read without running anything that it says
 (weights_only), and written atomically. A marker, a version and the kind of model are inside.
@@ -29,7 +29,7 @@ class Checkpoint:
 
     kind: "phylo", "toy" or "image". config: the run's resolved configuration. provenance: versions and
     environment. problem: the model's state, the best one where the run keeps the best. training: what the
-    trainer needs to go on (empty for a model that is only to be evaluated).
+    trainer needs to resume (empty for a model that is only to be evaluated).
     """
 
     kind: str
@@ -87,7 +87,7 @@ def _read(path: Path) -> Any:
             damaged = archive.testzip()
         if damaged is not None:
             raise CheckpointError(
-                f"{path} is damaged: the checksum of {damaged} does not fit; use another checkpoint"
+                f"{path} is damaged: the checksum of {damaged} does not match; use another checkpoint"
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -27,7 +27,7 @@ class Standing:
 def has_checkpoint(run: RunDirectory) -> bool:
     """Whether there is a checkpoint to resume from; none, if the run was stopped before it wrote one.
 
-    CheckpointError if it is gone although the run was trained: to start anew would lose the trace as well.
+    CheckpointError if it is gone although the run was trained: a fresh start would lose the trace as well.
     """
     if run.checkpoint.exists():
         return True
@@ -62,7 +62,7 @@ def extend(
 ) -> TrainingConfig:
     """The choices of a run with these budgets, where they are given, in place of its own.
 
-    A budget of the other kind stays, unless it is used up: then it is dropped, as the run could not go on. ConfigError if
+    A budget of the other kind stays, unless it is used up: then it is dropped, as the run could not continue. ConfigError if
     what is given is less than the run has had, or if the run has run out of patience.
     """
     given: dict[str, float | None] = {"iterations": iterations, "seconds": seconds, "patience": patience}

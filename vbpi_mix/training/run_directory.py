@@ -51,8 +51,8 @@ class RunDirectory:
     def check_free(path: str | os.PathLike[str], force: bool = False) -> None:
         """RunDirectoryError unless a run may be made at `path`; touches nothing.
 
-        With `force` an earlier run may stand there, unless it is the one we are in or holds a folder that is
-        no run (a run of several trainings holds a run of each).
+        With `force` an earlier run may be there, unless it is the one we are in or holds a folder that is
+        not a run (a run of several trainings holds a run of each).
         """
         place = Path(path)
         if not place.is_symlink() and not place.exists():
@@ -71,7 +71,7 @@ class RunDirectory:
             raise RunExistsError(f"{place} holds a run already: resume it, replace it, or choose another place")
         foreign = _foreign_folder(place)
         if foreign is not None:
-            raise RunDirectoryError(f"{place} is not removed: its folder {foreign} was made by no run")
+            raise RunDirectoryError(f"{place} is not removed: its folder {foreign} was not made by a run")
         if Path.cwd().resolve().is_relative_to(place.resolve()):
             raise RunDirectoryError(f"{place} is not removed: it is the current folder; leave it first")
 
@@ -96,14 +96,14 @@ class RunDirectory:
             raise RunDirectoryError(f"{place} is not a folder: name the folder of a run")
         if not is_run(place):
             raise RunDirectoryError(
-                f"{place} is not a run of vbpi-mix: it has no {CONFIG} or {SUMMARY} of ours"
+                f"{place} is not a run of vbpi-mix: it has no {CONFIG} or {SUMMARY} that it wrote"
             )
         return cls(place, place.absolute())
 
     def commit(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml and move the folder to its place; with `force` an earlier run there is removed.
 
-        RunDirectoryError if something has come to stand there meanwhile.
+        RunDirectoryError if something has appeared there meanwhile.
         """
         self.write_config(config)
         self.check_free(self.destination, self._force)
@@ -202,7 +202,7 @@ class RunDirectory:
             return {}
         content = _load(place)
         if content is None:
-            raise RunDirectoryError(f"{place} is damaged: move it away, and it is made anew")
+            raise RunDirectoryError(f"{place} is damaged: move it away; it will be rewritten")
         content.pop("format", None)
         return content
 
@@ -225,7 +225,7 @@ class RunDirectory:
 
 
 def is_run(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder is a run of ours, by its config.yaml or summary.json."""
+    """Whether a folder is a run of vbpi-mix, by its config.yaml or summary.json."""
     for name in (CONFIG, SUMMARY):
         content = _load(Path(path) / name)
         if content is not None and content.get("format") == FORMAT:
@@ -234,7 +234,7 @@ def is_run(path: str | os.PathLike[str]) -> bool:
 
 
 def _foreign_folder(run: Path) -> Path | None:
-    """A folder in a run, or in the runs that it holds, that is no run; relative to the run."""
+    """A folder in a run, or in the runs that it holds, that is not a run; relative to the run."""
     for item in sorted(run.iterdir()):
         if item.is_symlink() or not item.is_dir():
             continue

@@ -1,6 +1,6 @@
 """Two distributions over topologies side by side: a fit or a tree sample against a fit or a tree sample.
 
-The first is judged, the second is what it is judged by: KL(second || first).
+The first is judged by the second: KL(second || first).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CHUNK = 10_000
 class TopologyDistribution:
     """A distribution over unrooted topologies of the taxa.
 
-    what: in words, such as `tree sample` or `fit, A=4`. children: int32 [U, n-2, 2], distinct and canonical:
+    what: a description, such as `tree sample` or `fit, A=4`. children: int32 [U, n-2, 2], distinct and canonical:
     all of a sample, or those drawn from a fit. weights: float64 [U], summing to 1: probabilities, or shares
     of the draws. log_p: float64 [U], exact. draws: how many trees were drawn, 0 for a sample.
     log_probability: log p float64 [T] of any canonical children, -inf where it has none.

@@ -49,7 +49,7 @@ class HeldOutCoverage:
         return (
             "the tree sample is small for its diversity: a support built without "
             f"1/{len(self.by_fold)} of it holds only {self.share:.3f} of that part ({ENOUGH} is wanted), so "
-            "a fit would lack likely trees; use more trees or more independent runs, keep all of their "
+            "a fit would lack likely trees; use more trees or more independent chains, keep all of their "
             "topologies (hpd 1), or add their neighbours (widen nni)"
         )
 
@@ -64,7 +64,7 @@ def held_out_coverage(
 ) -> HeldOutCoverage:
     """Build supports from part of a sample and see how much of the rest they hold, each part left out once.
 
-    The trees of every file are cut in order into `folds` runs, which for a Markov chain are more independent
+    The trees of every file are cut in order into `folds` stretches, which for a Markov chain are more independent
     of one another than trees picked at random. Where a file states weights, each of its topologies stands for
     many trees: these are dealt out at random by `seed`, their number being told by the smallest weight.
     Several files (or several samples) are also left out file by file, in `folds` groups if they are more.

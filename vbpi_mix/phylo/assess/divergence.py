@@ -12,7 +12,7 @@ from vbpi_mix.phylo.trees.credible import count_to_hold
 
 @dataclass(frozen=True)
 class Divergence:
-    """KL(p || q) over topologies, where q may lack some of those of p.
+    """KL(p || q) over topologies, where q may lack some topologies of p.
 
     mass_outside: share of p on topologies of q-probability zero. kl: that of p restricted to the others and
     renormalised, sum (p/P) log((p/P)/q) with P = 1 - mass_outside; never negative, infinite if P = 0. The

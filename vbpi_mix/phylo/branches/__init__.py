@@ -1,4 +1,4 @@
 """Densities of branch lengths: features of an edge, base densities, and the flow on top.
 
-lognormal: the base density. flows: planar and RealNVP, shared by the components.
+base: the contract of a base density. lognormal: the default. flows: shared by the components.
 """

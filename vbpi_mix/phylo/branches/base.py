@@ -1,8 +1,8 @@
-"""The contract of a base density of log branch lengths, and the registry of those that there are.
+"""The contract of a base density of log branch lengths, and the registry of base densities.
 
 A base density gives each edge of a tree a log-length, less a constant shift, from random numbers and from the sum of the
 feature rows of the edge (its split, and the primary subsplit pairs at its ends). It is stateless: the tables of features
-belong to the mixture and are handed in. A second one is a file that meets `BaseDensity`, its kernels, and a line in BASES.
+belong to the mixture and are handed in. A new one is a file that meets `BaseDensity`, its kernels, and a line in BASES.
 
 Shapes: T trees, E edges, R components evaluated, C columns of the feature table.
 """

@@ -48,8 +48,8 @@ class Alignment:
 def read_alignment(path: str | os.PathLike[str]) -> Alignment:
     """Read a FASTA, NEXUS or PHYLIP alignment, plain or gzip-compressed.
 
-    Raises AlignmentError, in one line, if the file cannot be read, is no alignment, has fewer than 4 taxa, a
-    taxon twice, sequences of unequal length, no sites, or a character that stands for no nucleotide.
+    Raises AlignmentError, in one line, if the file cannot be read, is not an alignment, has fewer than 4 taxa, a
+    taxon twice, sequences of unequal length, no sites, or a character that does not stand for a nucleotide.
 
     >>> import vbpi_mix
     >>> alignment = vbpi_mix.read_alignment("examples/eight.nex")
@@ -104,7 +104,7 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     if _CONTROL.search(text):
-        raise AlignmentError(f"{path}: this is no text file; give a FASTA, NEXUS or PHYLIP alignment")
+        raise AlignmentError(f"{path}: this is not a text file; give a FASTA, NEXUS or PHYLIP alignment")
     # A lone carriage return ends a line in files of old Macintosh programs.
     return text.replace("\r\n", "\n").replace("\r", "\n").lstrip()
 
@@ -219,7 +219,7 @@ def _check_names(records: _Records, path: Path) -> None:
             raise AlignmentError(f"{path}: sequence {number} has no name; give every sequence one")
         if name in seen:
             raise AlignmentError(
-                f"{path}: taxon {name!r} comes twice; rename one (a FASTA name ends at the first blank)"
+                f"{path}: taxon {name!r} appears twice; rename one (a FASTA name ends at the first blank)"
             )
         seen.add(name)
     if len(records) < 4:
@@ -239,7 +239,7 @@ def _check_lengths(records: _Records, path: Path) -> None:
 
 
 def _encode(records: _Records, path: Path) -> np.ndarray:
-    """States uint8 [n, sites]; raises AlignmentError at the first character that is no nucleotide."""
+    """States uint8 [n, sites]; raises AlignmentError at the first character that is not a nucleotide."""
     table = np.zeros(256, dtype=np.uint8)
     for letter, state in _IUPAC.items():
         table[ord(letter)] = table[ord(letter.lower())] = state
@@ -254,7 +254,7 @@ def _encode(records: _Records, path: Path) -> np.ndarray:
         protein = len(used & _PROTEIN_ONLY) >= 3
         hint = "it looks like protein, which is not supported" if protein else "use IUPAC codes, - or ?"
         raise AlignmentError(
-            f"{path}: taxon {name!r}, site {site + 1}: character {sequence[site]!r} is no nucleotide; {hint}"
+            f"{path}: taxon {name!r}, site {site + 1}: character {sequence[site]!r} is not a nucleotide; {hint}"
         )
     return states
 

@@ -1,6 +1,6 @@
-"""The benchmark alignments DS1 ... DS8: what they are, and where their files are found.
+"""The benchmark alignments DS1 ... DS8: what they are, and where their files are.
 
-The facts come from data/DSn/dataset.yaml; the alignments are not part of this package. A file is looked for
+The facts come from data/DSn/dataset.yaml; the alignments are not part of this package. A file is sought
 
 1. in the folder that the environment variable VBPI_MIX_DATA names, as DSn/DSn.nex and DSn/DSn.fasta;
 2. in the user's cache, with the same layout;

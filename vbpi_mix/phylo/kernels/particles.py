@@ -2,7 +2,7 @@
 
 The parts are kernels of sbn/; here they are put together, so that a step enters parallel code once on the way forward
 and once on the way back, and not at all where the work is less than waking a thread. Each tree, and each component of
-the gradient, is worked on by one thread in one order: the number of threads changes no digit. Branch lengths come after
+the gradient, is worked on by one thread in one order: results do not depend on the number of threads. Branch lengths come after
 (branches/base.py).
 """
 
@@ -78,7 +78,7 @@ def draw_topologies(first, last, support, networks, split_only, q):
 
 @parallel_kernel
 def draw_topologies_in_parallel(chunks, support, networks, split_only, q):
-    """draw_topologies for all, in `chunks` runs at a time."""
+    """draw_topologies for all, in `chunks` parts at once."""
     trees = q.uniforms.shape[0]
     for chunk in prange(chunks):
         draw_topologies(chunk * trees // chunks, (chunk + 1) * trees // chunks, support, networks, split_only, q)

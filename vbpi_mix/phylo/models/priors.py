@@ -26,7 +26,7 @@ def log_topology_prior(n_taxa: int) -> float:
 class ExponentialLengths:
     """Independent Exp(rate) branch lengths, rate per substitution per site: log p(x) = log rate - rate b + x.
 
-    The one prior of branch lengths there is. Another needs these methods and, for the built-in sampler, a regraft that
+    The only prior of branch lengths so far. Another needs these methods and, for the built-in sampler, a regraft that
     weighs places by it (sampling/kernels/moves.py). Raises ConfigError for a rate that is not positive.
     """
 

@@ -1,10 +1,9 @@
-"""What a model of substitution is to the rest of the package, and the models there are, by name.
+"""The contract of a substitution model, and the registry of models by name.
 
-Data, posterior, sampler, simulation and the programs that make tree samples ask a model for what they need, and know
-none by its mathematics. A new model is a file with a subclass and a line in SUBSTITUTION_MODELS: of
-`reversible.ReversibleModel` where a rate matrix says it all, of `SubstitutionModel` where it has kernels of its own. The
-built-in sampler has kernels of its own (sampling/chains.py), which a model may lack: its tree samples then come from files
-or from another program.
+Everything else (posterior, sampler, simulation, other programs) asks a model for what it needs and knows none by name.
+A new model is a file with a subclass and a line in SUBSTITUTION_MODELS: a subclass of `reversible.ReversibleModel` if a
+rate matrix says it all, of `SubstitutionModel` if it has kernels. The built-in sampler needs kernels for each model
+(sampling/chains.py); for a model without them, tree samples come from files or another program.
 
 Shapes: n taxa, T trees, E = 2n-3 edges; children int32 [T, n-2, 2] and lengths float64 [T, E], in substitutions per site.
 """
@@ -103,7 +102,7 @@ class SubstitutionModel(ABC):
 
 
 def substitution_model(name: str = DEFAULT_MODEL) -> SubstitutionModel:
-    """A model by its name. Raises ConfigError if there is none of this name."""
+    """A model by its name. Raises ConfigError for an unknown name."""
     if name not in SUBSTITUTION_MODELS:
         raise ConfigError(f"substitution model {name!r}: choose one of {', '.join(SUBSTITUTION_MODELS)}")
     module, _, kind = SUBSTITUTION_MODELS[name].partition(":")

@@ -18,7 +18,7 @@ Numbers
                      entries of a port are port_start[port] ... port_start[port + 1]; port_child[e] is the subsplit and
                      twin[e] the same neighbourhood in the other direction.
 
-Parameters (one logit each, in this order; a *group* is a run that is normalised together)
+Parameters (one logit each, in this order; a *group* is consecutive parameters that are normalised together)
     group_start[g] ... group_start[g + 1] is group g; `groups` int64 [G, 2] are the bounds of those with two or more
     parameters, `alone` the parameters of the others, whose probability is always 1.
     [0, n_splits)                   rootsplits: one group
@@ -183,7 +183,7 @@ class SubsplitSupport:
 def build_support(children: np.ndarray) -> SubsplitSupport:
     """The support of U topologies, int32 [U, n-2, 2]: independent of their order and numbering.
 
-    Raises SupportError if there is none.
+    Raises SupportError if there are no topologies.
     """
     if children.shape[0] == 0:
         raise SupportError("a support needs at least one topology; the tree sample is empty")
@@ -333,7 +333,7 @@ def _clades(legs: np.ndarray, n_splits: int) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _groups(n_splits: int, clade_start: np.ndarray, port_start: np.ndarray) -> np.ndarray:
-    """Boundaries of the runs of parameters that are normalised together; int64."""
+    """Boundaries of the groups; int64."""
     clades = n_splits + clade_start[:-1][np.diff(clade_start) > 0]
     size = np.diff(port_start)
     used = size > 0

@@ -60,7 +60,7 @@ def read_tree_file(path: str | os.PathLike[str], taxa: Sequence[str]) -> TreeFil
     """Read every tree of a file, plain or gzip-compressed.
 
     taxa: the n names of the alignment, whose order numbers the nodes. Raises TreeError, in one line, if the
-    file cannot be read, is no tree file, holds no tree, has a weight that is no finite number of at least 0,
+    file cannot be read, is not a tree file, holds no tree, has a weight that is not a finite number of at least 0,
     or holds a tree that is not fully resolved on exactly these taxa.
     """
     path = Path(path)
@@ -68,7 +68,7 @@ def read_tree_file(path: str | os.PathLike[str], taxa: Sequence[str]) -> TreeFil
     is_tree = commands.is_tree
     if not commands.is_nexus and not is_tree.all():
         line = _line(commands.text, int(commands.starts[~is_tree][0]))
-        raise TreeError(f"{path}, line {line}: this is no tree; give a list of Newick trees or a NEXUS file")
+        raise TreeError(f"{path}, line {line}: this is not a tree; give a list of Newick trees or a NEXUS file")
     if not is_tree.any():
         raise TreeError(f"{path}: the file holds no tree; check that the run that wrote it was finished")
     weights = _weights(commands, path)
@@ -92,7 +92,7 @@ def read_tree_taxa(path: str | os.PathLike[str]) -> tuple[str, ...]:
         tree = commands.text[commands.starts[first] : commands.stops[first]].tobytes().decode("utf-8", "replace")
         taxa = tuple(sorted(unquote(label) for label in leaf_labels(tree)))
     if len(taxa) < 3:
-        raise TreeError(f"{path}: no taxa can be told from it; check that it is a tree file, or give --alignment")
+        raise TreeError(f"{path}: its taxa cannot be read; check that it is a tree file, or give --alignment")
     if len(set(taxa)) < len(taxa):
         raise TreeError(f"{path}: a taxon is named twice in its first tree or its list of taxa; correct the file")
     return taxa
@@ -125,7 +125,7 @@ def _weights(commands: _Commands, path: Path) -> np.ndarray | None:
     if wrong.any():
         tree = int(np.argmax(wrong))
         line = _line(commands.text, int(commands.starts[is_tree][tree]))
-        raise TreeError(f"{path}, line {line}, tree {tree + 1}: the weight [&W ..] is no finite number >= 0")
+        raise TreeError(f"{path}, line {line}, tree {tree + 1}: the weight [&W ..] is not a finite number >= 0")
     return weights
 
 

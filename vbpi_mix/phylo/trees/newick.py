@@ -1,4 +1,4 @@
-"""Newick text to topologies and back, and what is wrong with a tree in words.
+"""Newick text to topologies and back, with messages that say what is wrong with a tree.
 
 `parse_newick` and `to_newick` are for single trees; files are read by `vbpi_mix.phylo.trees.files`, which
 shares the tables of labels and the messages.
@@ -23,7 +23,7 @@ _MESSAGES = {
     kernels.MULTIFURCATION: "a node has more than two children; only fully resolved trees can be used",
     kernels.SINGLE_CHILD: "a node has a single child; remove the node",
     kernels.REPEATED_TAXON: "taxon {taxon!r} is in the tree twice",
-    kernels.BAD_LENGTH: "a branch length is no finite number, at {here!r}",
+    kernels.BAD_LENGTH: "a branch length is not a finite number, at {here!r}",
     kernels.NEGATIVE_LENGTH: "a branch length is negative, at {here!r}",
     kernels.SOME_LENGTHS: "some branches have lengths and others have none; give all or none",
     kernels.SYNTAX: "this is not Newick, at {here!r}",
@@ -64,7 +64,7 @@ class LabelReader:
     def parse(self, text: np.ndarray, starts: np.ndarray, stops: np.ndarray, where: str) -> ParsedTrees:
         """Trees at starts[i]:stops[i] (int64 [N]) of text (uint8).
 
-        Raises TreeError at the first tree that is no fully resolved tree on exactly the taxa; it names
+        Raises TreeError at the first tree that is not a fully resolved tree on exactly the taxa; it names
         `where`, the line and the fault.
         """
         n_taxa = len(self.taxa)

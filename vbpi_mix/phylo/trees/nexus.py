@@ -83,7 +83,7 @@ def nexus_word(name: str) -> str:
 
 
 def trprobs(children: np.ndarray, weights: np.ndarray, taxa: tuple[str, ...], comment: str) -> str:
-    """Topologies and their weights in the manner of MrBayes's sumt (.trprobs): the file's text.
+    """Topologies and their weights like MrBayes's sumt (.trprobs): the file's text.
 
     children: int32 [U, n-2, 2]; weights: float64 [U], in the order they are given. Weights [&W] are written in
     full, so that reading the file gives them again; p and P, the weight and the sum so far, are for people.

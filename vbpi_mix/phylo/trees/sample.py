@@ -1,6 +1,6 @@
 """Tree samples: the distinct topologies of a set of tree files, and how probable each is.
 
-A sample may come from several files (replicates, runs); each file weighs the same, whatever number of trees
+A sample may come from several files (replicates); each file weighs the same, whatever number of trees
 it holds.
 """
 

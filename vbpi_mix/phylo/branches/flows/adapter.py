@@ -18,7 +18,7 @@ from torch.func import functional_call
 from vbpi_mix.gradients import RowGradient
 from vbpi_mix.phylo.branches.flows.contract import FlowGradient, FlowPass, take_over
 
-# So many trees go through the module at once where no gradient is asked for.
+# Trees that go through the module at once when no gradient is needed.
 TREES_AT_ONCE = 1_000
 
 

@@ -1,6 +1,6 @@
-"""The flows that there are: what the command line offers, what a configuration may say, what the tests go through.
+"""The registry of flows: the command line, the checks of configurations and the tests read it.
 
-A new flow is a file of its own, a line here, and a twin in tests/reference. Neither torch nor numba is imported before a
+A new flow is a file, a line here, and a twin in tests/reference. Neither torch nor numba is imported before a
 flow is made, as the command line reads this table to print its help.
 """
 
@@ -53,9 +53,9 @@ def default_sizes(size: str) -> dict[str, int]:
 
 
 def flow_size(name: str, layers: int | None = None, hidden: int | None = None) -> tuple[int | None, int | None]:
-    """Layers and hidden units of the flow of that name, the published ones where not given; None for what it has not.
+    """Layers and hidden units of the flow of that name, the published ones where not given; None for a size that it lacks.
 
-    ConfigError for another name, fewer than one layer or hidden unit, or a size of something that the flow has not.
+    ConfigError for another name, fewer than one layer or hidden unit, or a size that the flow lacks.
     """
     if name not in FLOWS:
         raise ConfigError(f"flow {name!r} is unknown: give {', '.join(FLOWS)}")

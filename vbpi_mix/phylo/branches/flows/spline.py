@@ -18,9 +18,9 @@ from torch.nn import functional
 from vbpi_mix.phylo.branches.flows.adapter import TorchFlow
 
 BINS = 8
-# Of base draws, which are log-lengths plus 2: from 1.7e-5 to 2.7 substitutions per site.
+# The range of base draws (log-lengths plus 2): from 1.7e-5 to 2.7 substitutions per site.
 LOW, HIGH = -9.0, 3.0
-# Of the whole, what each width and each height has at least; and the least slope at a knot.
+# The least share of the whole that a width or a height has, and the least slope at a knot.
 LEAST_SHARE, LEAST_SLOPE = 1e-3, 1e-3
 # What softplus turns into 1 - LEAST_SLOPE.
 RESTING = math.log(math.expm1(1.0 - LEAST_SLOPE))

@@ -1,4 +1,4 @@
-"""The gamma base of the branch model: draws and densities under R components, and their gradient.
+"""The gamma base density: draws and densities under R components, and their gradient.
 
 A length is exp(mode) G / shape, up to the shift that all lengths have, with G ~ Gamma(shape, rate 1); so z, its logarithm,
 has the density

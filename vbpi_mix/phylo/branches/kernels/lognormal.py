@@ -2,7 +2,7 @@
 
 Each edge has up to three feature rows (its split, the primary subsplit pairs at its two ends; -1: none). The mean and
 the log standard deviation of its log-length are sums of its rows of features float64 [A, n_features, 2]. Each tree, and
-each component of the gradient, is worked on by one thread in one order: the number of threads changes no digit.
+each component of the gradient, is worked on by one thread in one order: results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def sample(first, last, features, q):
 
 @parallel_kernel
 def sample_in_parallel(chunks, features, q):
-    """sample of all trees, in `chunks` runs at a time."""
+    """sample of all trees, in `chunks` parts at once."""
     trees = q.noise.shape[0]
     for chunk in prange(chunks):
         sample(chunk * trees // chunks, (chunk + 1) * trees // chunks, features, q)

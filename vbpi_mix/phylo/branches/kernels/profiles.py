@@ -127,7 +127,7 @@ def gather(first, last, profiles, size, weights, sums):
 
 @parallel_kernel
 def gather_in_parallel(chunks, profiles, size, weights, sums):
-    """gather of all, in `chunks` runs at a time."""
+    """gather of all, in `chunks` parts at once."""
     count = profiles.shape[0]
     for chunk in prange(chunks):
         gather(chunk * count // chunks, (chunk + 1) * count // chunks, profiles, size, weights, sums)
@@ -156,7 +156,7 @@ def scatter(first, last, groups, size, sums, gradient):
 
 @parallel_kernel
 def scatter_in_parallel(chunks, groups, size, sums, gradient):
-    """scatter of all, in `chunks` runs at a time."""
+    """scatter of all, in `chunks` parts at once."""
     count = groups.keys.shape[0]
     for chunk in prange(chunks):
         scatter(chunk * count // chunks, (chunk + 1) * count // chunks, groups, size, sums, gradient)

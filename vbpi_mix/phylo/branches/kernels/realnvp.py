@@ -227,7 +227,7 @@ def bias_gradient(run, back, target):
 
 @parallel_kernel
 def forward_in_parallel(chunks, run):
-    """forward of all trees, in `chunks` runs at a time."""
+    """forward of all trees, in `chunks` parts at once."""
     trees = run.sigmoid.shape[0]
     for chunk in prange(chunks):
         forward(chunk * trees // chunks, (chunk + 1) * trees // chunks, run)
@@ -235,7 +235,7 @@ def forward_in_parallel(chunks, run):
 
 @parallel_kernel
 def backward_in_parallel(chunks, run, back):
-    """backward of all trees, in `chunks` runs at a time."""
+    """backward of all trees, in `chunks` parts at once."""
     trees = run.sigmoid.shape[0]
     for chunk in prange(chunks):
         backward(chunk * trees // chunks, (chunk + 1) * trees // chunks, run, back)
@@ -243,7 +243,7 @@ def backward_in_parallel(chunks, run, back):
 
 @parallel_kernel
 def profile_gradients_in_parallel(chunks, users, run, back, target):
-    """profile_gradients of all, in `chunks` runs at a time."""
+    """profile_gradients of all, in `chunks` parts at once."""
     count = users.keys.shape[0]
     for chunk in prange(chunks):
         profile_gradients(chunk * count // chunks, (chunk + 1) * count // chunks, users, run, back, target)

@@ -1,7 +1,7 @@
 """Topologies drawn from subsplit Bayesian networks, already encoded in the numbers of the support.
 
 The arrays of a support and of an encoded batch are described at the head of vbpi_mix/phylo/sbn/support.py. Every tree
-is worked on by one thread in one order, so the number of threads changes no digit.
+is worked on by one thread in one order, so results do not depend on the number of threads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Log-probabilities of encoded topologies, summed over all rootings in two passes over the tree.
 
 The arrays of an encoded batch are described at the head of vbpi_mix/phylo/sbn/support.py. Every tree is worked on by
-one thread in one order, so the number of threads changes no digit.
+one thread in one order, so results do not depend on the number of threads.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Probabilities of a subsplit Bayesian network from its logits, group by group (groups: vbpi_mix/phylo/sbn/support.py).
 
-Every component is worked on by one thread in one order, so the number of threads changes no digit.
+Every component is worked on by one thread in one order, so results do not depend on the number of threads.
 """
 
 from __future__ import annotations

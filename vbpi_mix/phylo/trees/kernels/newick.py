@@ -178,7 +178,7 @@ def _parse_tree(text, start, stop, exact, loose, seen, neighbours, distances, fa
             if count[depth] == 1:
                 return SINGLE_CHILD
             if depth == 0 and count[0] == 2:
-                # The root of a rooted tree is no node of the unrooted one; its two edges are one.
+                # The root of a rooted tree is not a node of the unrooted one; its two edges are one.
                 _link(nodes[0, 0], nodes[0, 1], lengths[0, 0] + lengths[0, 1], neighbours, distances, degree)
             else:
                 current = np.int32(n_taxa + made)
