@@ -69,7 +69,7 @@ def main() -> None:
     encoded = support.encode(sample.children)
     start = warm_start(support, encoded, sample.weights, target, np.random.default_rng(1))
     logits = sbn.fit_em(support, encoded, start.weights)
-    rates = learning_rates("default", options.flow, "warm")
+    rates = learning_rates("default", options.flow, "warm", "lognormal")
     print("flow     seed Adam   bound K=10       ELBO (se)  ms per iteration")
     for seed in options.seeds:
         for dense in (False, True):

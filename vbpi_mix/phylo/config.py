@@ -21,10 +21,16 @@ ESTIMATORS = ("a2a", "s2a", "s2s")
 BRANCH_MODELS = ("psp", "split")
 STARTS = ("warm", "em", "average", "flat")
 WIDENINGS = ("none", "nni")
+LENGTHS = ("gamma", "lognormal")
+SUPPORTS = ("growing", "fixed")
 
 # Of networks, branch features and flow (docs/development/log.md says how these were found). A flow's output is a sum over
 # hundreds of weights, which all move at once.
-WARM_RATES = {"sbn": 0.003, "branches": 0.002, "flow": 0.0001}
+WARM_RATES = {
+    # What is learned with gamma lengths is the lengths; the networks start where training cannot take them.
+    "gamma": {"sbn": 0.0005, "branches": 0.001, "flow": 0.0001},
+    "lognormal": {"sbn": 0.003, "branches": 0.002, "flow": 0.0001},
+}
 # From branch lengths at random.
 COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
 # Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
@@ -43,11 +49,11 @@ class LearningRates:
     pairs: float
 
 
-def learning_rates(schedule: str, flow: str, init: str) -> LearningRates:
-    """Those of a schedule and a start; the published schedule has one rate for all."""
+def learning_rates(schedule: str, flow: str, init: str, lengths: str) -> LearningRates:
+    """Those of a schedule, a start and a base density; the published schedule has one rate for all."""
     if schedule == "paper":
         return LearningRates(None, {}, 1.0)
-    rates = WARM_RATES if init == "warm" else COLD_RATES
+    rates = WARM_RATES[lengths] if init == "warm" else COLD_RATES
     multipliers = {"branches": rates["branches"] / rates["sbn"]}
     if flow != "none":
         multipliers |= dict.fromkeys(("flow", "flow biases"), rates["flow"] / rates["sbn"])
@@ -73,6 +79,9 @@ class ModelConfig:
     particles: int = option(10, letter="K", least=1, help="Particles of each sampled component.")
     estimator: str = option("s2a", choices=ESTIMATORS, help="How the bound of the mixture is estimated.")
     branch: str = option("psp", choices=BRANCH_MODELS, help="Features of the branch model.")
+    lengths: str | None = option(
+        None, str, choices=LENGTHS, unset="gamma; paper: lognormal", help="Base density of the branch lengths."
+    )
     flow: str = option(
         "none", choices=FLOWS, help="Normalising flow of the branch lengths, shared by the components."
     )
@@ -101,9 +110,10 @@ class ModelConfig:
         draw_components(Estimator.parse(self.estimator), self.components, sampled, torch.Generator())
         layers, hidden = flow_size(self.flow, self.flow_layers, self.flow_hidden)
         init = self.init or ("flat" if schedule == "paper" else "warm")
-        pairs = self.pair_rate or learning_rates(schedule, self.flow, init).pairs
+        lengths = self.lengths or ("lognormal" if schedule == "paper" else "gamma")
+        pairs = self.pair_rate or learning_rates(schedule, self.flow, init, lengths).pairs
         return dataclasses.replace(
-            self, sampled=sampled, flow_layers=layers, flow_hidden=hidden, init=init, pair_rate=pairs
+            self, sampled=sampled, lengths=lengths, flow_layers=layers, flow_hidden=hidden, init=init, pair_rate=pairs
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,14 +124,15 @@ class ModelConfig:
     def from_dict(cls, values: object, where: str) -> ModelConfig:
         """The model part of a configuration file, resolved. RunDirectoryError, naming the entry, if it is no good.
 
-        where: the run, for messages. Runs from before there were flows lack the entries of flows and `pair_rate`.
+        where: the run, for messages. Runs from before there were flows lack the entries of flows and `pair_rate`, and
+        those from before there were gamma lengths that of `lengths`.
         """
         known = options_of(cls)
         needed = [known[name].letter or name for name in ("components", "sampled", "particles", "estimator", "branch")]
         missing = [name for name in needed if not isinstance(values, Mapping) or name not in values]
         if missing or not isinstance(values, Mapping):
             raise RunDirectoryError(f"{where}: its config.yaml lacks model: {', '.join(missing)}")
-        given: dict[str, Any] = {"pair_rate": 1.0}
+        given: dict[str, Any] = {"pair_rate": 1.0, "lengths": "lognormal"}
         for name, each in known.items():
             entry = each.letter or name
             if entry in values:
@@ -152,6 +163,11 @@ class FitConfig:
     widen: str = option(
         "none", choices=WIDENINGS, help="nni: also hold the NNI neighbours of the most frequent topologies."
     )
+    support: str = option(
+        "growing", choices=SUPPORTS,
+        help="growing: topologies that the sample lacks are added while they matter (warm start only). fixed: those of the "
+        "sample.",
+    )  # fmt: skip
     burn_in: float = option(
         0.0, least=0,
         help="Trees dropped from the front of each file of unweighted trees: a fraction or a number.",
@@ -168,7 +184,7 @@ class FitConfig:
     iterations: int | None = same_as(TrainingConfig, "iterations", resumable=True)
     seconds: float | None = same_as(TrainingConfig, "seconds", resumable=True)
     learning_rate: float | None = same_as(
-        TrainingConfig, "learning_rate", unset="0.003; not warm: 0.002; paper: 0.001",
+        TrainingConfig, "learning_rate", unset="0.0005; lognormal: 0.003; not warm: 0.002; paper: 0.001",
         help="Learning rate of the networks at the start; branches and flow have shares of it (docs/flows.md).",
     )  # fmt: skip
     seed: int = same_as(TrainingConfig, "seed")
@@ -201,7 +217,7 @@ class FitConfig:
     def training(self) -> TrainingConfig:
         """How to train, every value explicit."""
         model = self.model.resolve(self.schedule)
-        rates = learning_rates(self.schedule, model.flow, model.init or "warm")
+        rates = learning_rates(self.schedule, model.flow, model.init or "warm", model.lengths or "gamma")
         return TrainingConfig(
             # A warm start is near the posterior already: tempering would lead away from it first.
             tempering_iterations=0 if model.init == "warm" else None,

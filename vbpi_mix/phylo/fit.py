@@ -75,9 +75,13 @@ def fit(
     data = _read(alignment, trees, asked, training.threads or 1, tell)
     share, warning = _held_out(data.sample, asked)
     begin = time.perf_counter()
-    problem = build_problem(data.alignment, _widened(data.sample, asked), asked.model, asked.seed)
+    problem, start = build_problem(
+        data.alignment, _widened(data.sample, asked), asked.model, asked.seed, growing=asked.support == "growing"
+    )
     setup_seconds = time.perf_counter() - begin
     tell(Note(_describe(problem, data, f"start ({asked.model.init}) found in {setup_seconds:.1f} s")))
+    if start is not None and start.missing is not None:
+        tell(Note(f"{start.added:,} topologies added to the sample's; about {start.missing:.1g} of the posterior is missing"))
     if warning:
         tell(Note(warning, warning=True))
     temporary = tempfile.mkdtemp(prefix="vbpi-mix-") if out is None else None
@@ -85,7 +89,8 @@ def fit(
     with RunDirectory.create(place, force) as directory:
         if "made" in data.source:
             write_trprobs(data.sample, directory.path / "tree_sample.trprobs", describe_source(data.source["made"]))
-        directory.update_summary({"held_out_coverage": share, "setup_seconds": setup_seconds})
+        missing = None if start is None else start.missing
+        directory.update_summary({"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing})
         whole = _whole_config(alignment, data, asked, training)
         directory.commit(whole)
         run = Run(directory, whole, problem, temporary)
@@ -179,7 +184,7 @@ def _whole_config(
     return {
         "command": "fit",
         "alignment": {"file": file, "taxa": taxa, "sites": sites},
-        "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen},
+        "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
         "model": config.model.to_dict(),
         "training": training.to_dict(),
     }

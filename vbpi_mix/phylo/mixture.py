@@ -111,7 +111,7 @@ class PhyloMixture:
         base: BaseDensity | None = None,
         pair_rate: float = 1.0,
     ) -> None:
-        """Start from flat SBNs, or all components from the given logits [n_params].
+        """Start from flat SBNs, or from given logits [A, n_params], or [n_params] for all components.
 
         branch_model: "psp" has features of splits and of primary subsplit pairs, "split" only of the former; ConfigError
         for another. Features start at random, or at the given features [n_features, C] with a little noise for each
@@ -125,7 +125,7 @@ class PhyloMixture:
         self.base = make_base() if base is None else base
         self._n_components = n_components
         start = np.zeros(support.n_params) if logits is None else logits
-        self.logits = torch.from_numpy(np.tile(start, (n_components, 1))).requires_grad_()
+        self.logits = torch.from_numpy(np.broadcast_to(start, (n_components, support.n_params)).copy()).requires_grad_()
         rows = support.n_splits if branch_model == "split" else support.n_features
         self.features = self.base.initial_features(rows, n_components, generator)
         if features is not None:

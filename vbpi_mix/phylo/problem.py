@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vbpi_mix.estimators import Estimator
+from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.branches.flows import make_flow
 from vbpi_mix.phylo.branches.flows.contract import BranchFlow
 from vbpi_mix.phylo.config import ModelConfig
@@ -23,7 +24,7 @@ from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
-from vbpi_mix.phylo.start import warm_start
+from vbpi_mix.phylo.start import WarmStart, warm_start
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.mixture_problem import MixtureProblem
 
@@ -68,21 +69,27 @@ def posterior_of(patterns: SitePatterns) -> Posterior:
     return Posterior(patterns)
 
 
-def build_problem(alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int) -> PhyloProblem:
-    """Support, start and mixture as the resolved choices of a model say."""
-    support = build_support(sample.children)
-    patterns = compress(alignment)
+def build_problem(
+    alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int, growing: bool = True
+) -> tuple[PhyloProblem, WarmStart | None]:
+    """Support, start and mixture as the resolved choices of a model say; and the warm start, if it is one.
+
+    growing: whether a warm start adds topologies that the sample lacks.
+    """
+    patterns, base = compress(alignment), make_base(model.lengths or "gamma")
     posterior = posterior_of(patterns)
-    logits, features = None, None
-    if model.init != "flat":
-        encoded, weights = support.encode(sample.children), sample.weights
-        if model.init == "warm":
-            start = warm_start(
-                support, encoded, weights, posterior, np.random.default_rng(seed), split_only=model.branch == "split"
-            )
-            weights, features = start.weights, start.features
-        fitted = sbn.fit_simple_average if model.init == "average" else sbn.fit_em
-        logits = fitted(support, encoded, weights)
+    support, start, logits, features = None, None, None, None
+    if model.init == "warm":
+        start = warm_start(
+            sample, posterior, base, model.components, np.random.default_rng(seed),
+            split_only=model.branch == "split", growing=growing,
+        )  # fmt: skip
+        support, logits, features = start.support, start.logits, start.features
+    else:
+        support = build_support(sample.children)
+        if model.init != "flat":
+            fitted = sbn.fit_simple_average if model.init == "average" else sbn.fit_em
+            logits = fitted(support, support.encode(sample.children), sample.weights)
     generator = torch.Generator().manual_seed(seed)
     assert model.pair_rate is not None
     mixture = PhyloMixture(
@@ -93,9 +100,10 @@ def build_problem(alignment: Alignment, sample: TreeSample, model: ModelConfig, 
         logits=logits,
         features=features,
         flow=_flow(model, support, generator),
+        base=base,
         pair_rate=model.pair_rate,
     )
-    return PhyloProblem(alignment.taxa, patterns, posterior, mixture, model)
+    return PhyloProblem(alignment.taxa, patterns, posterior, mixture, model), start
 
 
 def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProblem:
@@ -111,6 +119,7 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
         generator=torch.Generator(),
         branch_model=model.branch,
         flow=_flow(model, support, torch.Generator()),
+        base=make_base(model.lengths or "lognormal"),
         pair_rate=model.pair_rate,
     )
     mixture.load_state_dict(state)

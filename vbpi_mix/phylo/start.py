@@ -1,213 +1,267 @@
-"""Where training starts: branch features and topology weights from gamma approximations of the posterior.
+"""Where training starts: support, networks and branch features from gamma approximations of the posterior.
 
-For the most frequent topologies of the tree sample, the posterior of the branch lengths given the topology is approximated
-by independent gammas with the mode and the curvature that it has in log-lengths. Substitutions along an edge are nearly
-Poisson and the prior is exponential, so that a gamma is what a length's posterior nearly is, down to the edges of length
-zero, where a log-normal has too short a tail. Branch features are the regression of the base densities nearest to these on
-the features of the edges; the gammas as importance densities estimate each topology's marginal likelihood, so that the networks
-start from posterior weights and not from how often a bootstrap met a topology.
-
-Fourment et al. (2020), "19 dubious ways to compute the marginal likelihood of a phylogenetic tree topology", compare
-such approximations; here one only has to be a good place to start from.
+The most frequent topologies of the tree sample are approximated one by one (approximation.py), which gives each its share
+of the posterior. The support grows by neighbours that it lacks and that matter (growth.py), and by what the networks draw
+from it although the sample has it not. Branch features are the regression of what the base density is nearest to on the
+features of the edges, all topologies counting alike: what is learned from rare ones keeps the answer right where the fit is
+not yet. The networks are a mixture fitted by expectation maximisation to the shares, and not to how often a sample met a
+topology. Where the posterior is too diffuse for its topologies to be approximated one by one, the shares of the others come
+from importance-weighted draws of the mixture itself, which is adaptive importance sampling.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from vbpi_mix.phylo.branches.base import BaseDensity, make_base
+from vbpi_mix.phylo.approximation import GammaApproximations, approximate, refine
+from vbpi_mix.phylo.branches.base import BaseDensity
+from vbpi_mix.phylo.branches.regression import predict, regress
+from vbpi_mix.phylo.growth import grow
+from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
+from vbpi_mix.phylo.sbn import networks
+from vbpi_mix.phylo.sbn.mixtures import fit_mixture
+from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport, build_support
+from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
+# At most so many topologies are approximated. Rare ones are worth it: leaving out the last half percent of the sample of
+# DS1 took the divergence from the golden runs from 0.007 to 0.020.
 MAX_TOPOLOGIES = 3_000
 # The modes of so many, the most frequent, are searched from the same length everywhere; those of the others from what the
 # features of their edges have in these.
 PILOTS = 300
-# Resilient propagation (Riedmiller and Braun 1993): per-coordinate steps that grow while the slope keeps its sign.
-CLIMBING_STEPS = 40
-NEWTON_STEPS = 5
-START = -3.0
-FIRST_STEP, LARGEST_STEP = 0.3, 1.0
-DIFFERENCE = 1e-3
-PROBES = 10
-# Of an edge along which nothing changed: the likelihood is bounded at length zero, and the posterior exponential.
-LEAST_SHAPE = 1.0
-DRAWS = 50
-# Pseudo-observations that pull the features of a rare edge to what is usual.
-SHRINKAGE = 0.5
-SWEEPS = 20
-# A gamma approximation can be far off: no topology is given less than this share of its weight in the sample. What the
-# networks make too rare is never drawn, and never learned.
-LEAST_SHARE = 0.01
-
-
-@dataclass(frozen=True, eq=False)
-class GammaApproximations:
-    """Of T topologies: mode of each log-length and shape of each length, [T, E], and the log marginal likelihoods, [T].
-
-    A length has density proportional to b^(shape - 1) exp(-shape b / exp(mode)).
-    """
-
-    mode: np.ndarray
-    shape: np.ndarray
-    log_marginal: np.ndarray
-
-    def parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mode, shape, log marginal likelihood."""
-        return self.mode, self.shape, self.log_marginal
+# Of all approximated topologies together, beyond the first draws of each.
+REFINING_DRAWS = 100_000
+# How often topologies that the networks draw but nobody has approximated are looked for, in how many draws, and the share
+# of new ones that is small enough.
+COMPLETIONS = 6
+DRAFT_DRAWS = 10_000
+DRAFT_ITERATIONS = 30
+COMPLETE = 0.005
+# Rounds of adaptive importance sampling, and draws in each, where more of the posterior than this is not approximated.
+ADAPTIVE_ROUNDS = 2
+ADAPTIVE_DRAWS = 50_000
+DIFFUSE = 0.005
+DRAWS_AT_ONCE = 2_000
+# No topology of the sample is given less than this share of its weight there. What the networks make too rare is never
+# drawn, and never learned.
+LEAST_SHARE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """features float64 [n_features, C], as the base density has them, and weights float64 [U] of the sample's topologies."""
+    """What a fit starts from.
 
+    support; features float64 [n_features, C], of the base density; topologies int32 [U, n-2, 2], and their shares of the
+    posterior, weights float64 [U]; logits float64 [A, n_params]. added: how many topologies the sample lacked; missing:
+    about the share of the posterior that the support lacks, None where it was not looked for.
+    """
+
+    support: SubsplitSupport
     features: np.ndarray
+    topologies: np.ndarray
     weights: np.ndarray
+    logits: np.ndarray
+    added: int
+    missing: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """What is known of topologies int32 [K, n-2, 2]: the weights [K] that the sample gives them, 0 for what it lacks; and
+    approximations of those with numbers `approximated` [T].
+    """
+
+    topologies: np.ndarray
+    sampled: np.ndarray
+    approximated: np.ndarray
+    found: GammaApproximations
+
+    def with_more(self, children: np.ndarray, found: GammaApproximations) -> _Table:
+        """The same and new, approximated topologies."""
+        first, new = self.sampled.size, children.shape[0]
+        return _Table(
+            np.concatenate([self.topologies, children]),
+            np.concatenate([self.sampled, np.zeros(new)]),
+            np.concatenate([self.approximated, np.arange(first, first + new)]),
+            self.found.joined(found),
+        )
+
+    def weights(self) -> np.ndarray:
+        """Shares of the posterior [K]. Of topologies that are not approximated, those of the sample, scaled by what the
+        less frequent half of the sampled and approximated ones changed by on the whole.
+        """
+        shares = np.exp(self.found.log_marginal - np.logaddexp.reduce(self.found.log_marginal))
+        half = self.approximated[self.sampled[self.approximated] > 0]
+        half = half[half.size // 2 :]
+        own = np.zeros(self.sampled.size)
+        own[self.approximated] = shares
+        rare = self.sampled[half].sum()
+        weights = self.sampled * (own[half].sum() / rare if rare > 0 else 1.0)
+        weights[self.approximated] = shares
+        weights = np.maximum(weights / weights.sum(), LEAST_SHARE * self.sampled)
+        return np.asarray(weights / weights.sum())
 
 
 def warm_start(
-    support: SubsplitSupport,
-    encoded: EncodedTopologies,
-    weights: np.ndarray,
+    sample: TreeSample,
     posterior: Posterior,
+    base: BaseDensity,
+    n_components: int,
     rng: np.random.Generator,
+    *,
     split_only: bool = False,
+    growing: bool = True,
     max_topologies: int = MAX_TOPOLOGIES,
-    base: BaseDensity | None = None,
 ) -> WarmStart:
-    """Start values from the `max_topologies` most frequent of the sample's topologies, encoded, with weights [U]; of the
-    log-normal, if no other base density is given.
+    """Start values from a tree sample, at most `max_topologies` of whose topologies are approximated.
 
-    The weights of those topologies become proportional to their marginal likelihoods. What the others' change by is what
-    the less frequent half of those examined changes by on the whole.
+    split_only: features of splits, and not of primary subsplit pairs. growing: also look for topologies that the sample
+    lacks; otherwise the support is that of the sample.
     """
-    chosen = np.argsort(-weights, kind="stable")[:max_topologies]
-    children, rows = encoded.children[chosen], encoded.rows[chosen]
-    if split_only:
-        rows = np.where(np.arange(3) > 0, -1, rows)
-    found = _approximate_all(children, rows, support, posterior, rng)
-    shares = np.exp(found.log_marginal - np.logaddexp.reduce(found.log_marginal))
-    rare = chosen[chosen.size // 2 :]
-    before = weights[rare].sum()
-    reweighed = weights * (shares[chosen.size // 2 :].sum() / before if before > 0 else 1.0)
-    reweighed[chosen] = shares
-    reweighed /= reweighed.sum()
-    reweighed = np.maximum(reweighed, LEAST_SHARE * weights / weights.sum())
-    reweighed /= reweighed.sum()
-    # Probable topologies count more, but no topology counts for nothing.
-    importance = shares + 1.0 / chosen.size
-    values = (make_base() if base is None else base).features_of(found)
-    return WarmStart(_regress(rows, values, importance, support), reweighed)
+    support = build_support(sample.children)
+    chosen = np.argsort(-sample.weights, kind="stable")[:max_topologies]
+    found = _approximate_all(sample.children[chosen], support, posterior, rng, split_only)
+    table = _Table(sample.children, sample.weights / sample.weights.sum(), chosen, found)
+    missing = None
+    if growing:
+        support, growth = grow(support, sample.children[chosen], found, posterior, rng, sample.children)
+        table = table.with_more(growth.children, growth.approximations)
+        missing = growth.missing
+    table = _complete(table, support, posterior, rng, split_only, max_topologies)
+    found = refine(table.topologies[table.approximated], table.found, posterior, rng, REFINING_DRAWS)
+    table = replace(table, found=found)
+    encoded = support.encode(table.topologies)
+    rows = _rows(encoded.take(table.approximated), split_only)
+    features = regress(rows, base.features_of(found), np.ones(rows.shape[0]), support)
+    topologies, weights = table.topologies, table.weights()
+    logits = fit_mixture(support, encoded, weights, n_components, rng)
+    for _ in range(ADAPTIVE_ROUNDS):
+        if weights[table.approximated].sum() > 1.0 - DIFFUSE and topologies is table.topologies:
+            break
+        mixture = PhyloMixture(
+            support, n_components, generator=torch.Generator(), base=base,
+            branch_model="split" if split_only else "psp", logits=logits, features=features,
+        )  # fmt: skip
+        topologies, weights = _adapt(table, mixture, posterior, rng)
+        logits = fit_mixture(support, support.encode(topologies), weights, n_components, rng, start=logits)
+    return WarmStart(
+        support, features, topologies, weights, logits, table.sampled.size - sample.weights.size, missing
+    )
+
+
+def _rows(encoded: EncodedTopologies, split_only: bool) -> np.ndarray:
+    """Features of the edges, int32 [T, E, 3], of splits only if asked for."""
+    return np.where(np.arange(3) > 0, -1, encoded.rows) if split_only else encoded.rows
 
 
 def _approximate_all(
-    children: np.ndarray, rows: np.ndarray, support: SubsplitSupport, posterior: Posterior, rng: np.random.Generator
+    children: np.ndarray, support: SubsplitSupport, posterior: Posterior, rng: np.random.Generator, split_only: bool
 ) -> GammaApproximations:
-    """Of topologies [T, n-2, 2] whose edges have features rows [T, E, 3]."""
+    """Of topologies [T, n-2, 2], the most frequent first."""
     pilots = approximate(children[:PILOTS], posterior, rng)
     if children.shape[0] <= PILOTS:
         return pilots
-    values = np.stack([pilots.mode, np.log(pilots.shape)], axis=2)
-    features = _regress(rows[:PILOTS], values, np.ones(PILOTS), support)
-    guess = np.where(rows[PILOTS:, :, :, None] >= 0, features[rows[PILOTS:]], 0.0).sum(axis=2)
-    others = approximate(children[PILOTS:], posterior, rng, guess[:, :, 0], np.exp(guess[:, :, 1]))
-    joined = (np.concatenate(pair) for pair in zip(pilots.parts(), others.parts(), strict=True))
-    return GammaApproximations(*joined)
+    rows = _rows(support.encode(children), split_only)
+    guess = _guess(rows[PILOTS:], rows[:PILOTS], pilots, support)
+    return pilots.joined(approximate(children[PILOTS:], posterior, rng, *guess))
 
 
-def approximate(
-    children: np.ndarray,
+def _guess(
+    wanted: np.ndarray, rows: np.ndarray, found: GammaApproximations, support: SubsplitSupport
+) -> tuple[np.ndarray, np.ndarray]:
+    """Modes and shapes [V, E] of topologies with features wanted int32 [V, E, 3], from those of others with rows [T, E, 3]."""
+    values = np.stack([found.mode, np.log(found.shape)], axis=2)
+    sums = predict(regress(rows, values, np.ones(rows.shape[0]), support), wanted)
+    return sums[:, :, 0], np.exp(sums[:, :, 1])
+
+
+def _complete(
+    table: _Table,
+    support: SubsplitSupport,
     posterior: Posterior,
     rng: np.random.Generator,
-    mode: np.ndarray | None = None,
-    shape: np.ndarray | None = None,
-) -> GammaApproximations:
-    """Gamma approximations of the posterior of the branch lengths of topologies int32 [T, n-2, 2].
+    split_only: bool,
+    max_topologies: int,
+) -> _Table:
+    """The table with topologies that a network fitted to it draws and that it lacks, the most often drawn first.
 
-    mode, shape: [T, E], guesses to start from.
+    A support holds more than the topologies it was made of, and where a sample is small for its posterior most of the mass
+    may be there.
     """
-    if mode is None or shape is None:
-        mode = _climb(children, posterior)
-        shape = _precisions(children, mode, posterior, rng)
-    mode = mode.copy()
-    for _ in range(NEWTON_STEPS):
-        slope = posterior.log_joint_slopes(children, mode)
-        mode += np.clip(slope / shape, -FIRST_STEP, FIRST_STEP)
-    # In log-lengths the curvature of a gamma at its mode is its shape.
-    shape = _precisions(children, mode, posterior, rng)
-    log_w = _log_weights(children, mode, shape, posterior, rng, DRAWS)
-    return GammaApproximations(mode, shape, np.logaddexp.reduce(log_w, axis=0) - np.log(DRAWS))
+    for _ in range(COMPLETIONS):
+        room = max_topologies - table.approximated.size
+        if room <= 0:
+            break
+        encoded = support.encode(table.topologies)
+        new, share = _drawn_but_unknown(support, encoded, table.weights(), rng)
+        if new.shape[0] == 0:
+            break
+        rows = _rows(encoded.take(table.approximated), split_only)
+        guess = _guess(_rows(support.encode(new[:room]), split_only), rows, table.found, support)
+        table = table.with_more(new[:room], approximate(new[:room], posterior, rng, *guess))
+        if share < COMPLETE:
+            break
+    return table
 
 
-def _log_weights(
-    children: np.ndarray, mode: np.ndarray, shape: np.ndarray, posterior: Posterior, rng: np.random.Generator, draws: int
-) -> np.ndarray:
-    """Log importance weights [draws, T] of draws from the gammas of each topology."""
-    log_w = np.empty((draws, shape.shape[0]))
-    log_gamma = torch.lgamma(torch.from_numpy(shape)).numpy()
-    for row in log_w:
-        unit = rng.standard_gamma(shape)
-        log_q = (shape * np.log(unit) - unit - log_gamma).sum(1)
-        row[:] = posterior.log_joint(children, np.log(unit / shape) + mode) - log_q
-    return log_w
-
-
-def _climb(children: np.ndarray, posterior: Posterior) -> np.ndarray:
-    """Near the modes [T, E] of the log-lengths."""
-    edges = 2 * children.shape[1] + 1
-    x = np.full((children.shape[0], edges), START)
-    step = np.full_like(x, FIRST_STEP)
-    before = np.zeros_like(x)
-    for _ in range(CLIMBING_STEPS):
-        sign = np.sign(posterior.log_joint_slopes(children, x))
-        step = np.clip(np.where(sign * before < 0, 0.5, 1.2) * step, 0.0, LARGEST_STEP)
-        x += sign * step
-        before = sign
-    return x
-
-
-def _precisions(children: np.ndarray, x: np.ndarray, posterior: Posterior, rng: np.random.Generator) -> np.ndarray:
-    """Minus the second derivatives [T, E] along each log-length, at least LEAST_SHAPE.
-
-    Means of v * (slope difference along v) over random signs v (Bekas, Kokiopoulou and Saad 2007), which needs no
-    evaluation for each edge: distant edges hardly interact, and what neighbours add averages out.
+def _drawn_but_unknown(
+    support: SubsplitSupport, encoded: EncodedTopologies, weights: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """Topologies int32 [V, n-2, 2], canonical, that a network fitted to the encoded ones draws and that are not among them,
+    the most often drawn first; and their share of the draws.
     """
-    here = posterior.log_joint_slopes(children, x)
-    found = np.zeros_like(x)
-    for _ in range(PROBES):
-        signs = rng.choice([-1.0, 1.0], size=x.shape)
-        there = posterior.log_joint_slopes(children, x + DIFFERENCE * signs)
-        found += signs * (here - there) / (DIFFERENCE * PROBES)
-    return np.maximum(found, LEAST_SHAPE)
+    logits = fit_mixture(support, encoded, weights, 1, rng, iterations=DRAFT_ITERATIONS)
+    _, probabilities = networks.normalise(logits, support)
+    drawn = networks.draw_topologies(
+        probabilities, support, np.zeros(DRAFT_DRAWS, np.int64), rng.random((DRAFT_DRAWS, support.n_taxa - 1))
+    )
+    children, index = unique_topologies(canonicalise(np.concatenate([encoded.children, drawn.children]))[0])
+    times = np.bincount(index[len(encoded) :], minlength=children.shape[0])
+    times[index[: len(encoded)]] = 0
+    order = np.argsort(-times, kind="stable")
+    return children[order[: int((times > 0).sum())]], float(times.sum()) / DRAFT_DRAWS
 
 
-def _regress(rows: np.ndarray, values: np.ndarray, importance: np.ndarray, support: SubsplitSupport) -> np.ndarray:
-    """Features [n_features, C] whose sums over the rows int32 [T, E, 3] of each edge come near values [T, E, C].
+@dataclass(frozen=True, eq=False)
+class _AllComponents:
+    """Each of A components, sampled and evaluated (mixture.ComponentSelection)."""
 
-    Backfitting: in turn the splits, the pairs at lower ends and those at upper ends take up what the others leave, each
-    shrunk towards zero, and splits towards the mean of their kind (pendant or internal).
+    sampled: torch.Tensor
+    evaluated: torch.Tensor
+    own: torch.Tensor
+
+
+def _adapt(
+    table: _Table, mixture: PhyloMixture, posterior: Posterior, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Topologies [U, n-2, 2] of a table and of draws from the mixture, and their shares of the posterior.
+
+    Approximated ones have their own estimate of the marginal likelihood. That of the others is the sum of the weights of
+    their draws, over the number of draws: unbiased, and zero for what was not drawn.
     """
-    n_features, columns = support.n_features, values.shape[2]
-    pendant = support.pendant_features
-    weight = np.repeat(importance / importance.max(), rows.shape[1])
-    flat, wanted = rows.reshape(-1, 3), values.reshape(-1, columns)
-    usual = np.zeros((n_features, columns))
-    kind = pendant[flat[:, 0]]
-    for which in (False, True):
-        mean = np.average(wanted[kind == which], axis=0, weights=weight[kind == which])
-        usual[: support.n_splits][pendant[: support.n_splits] == which] = mean
-    features = usual.copy()
-    present = [flat[:, k] >= 0 for k in range(3)]
-    for _ in range(SWEEPS):
-        for k in range(3):
-            fitted = sum(np.where(present[i][:, None], features[flat[:, i]], 0.0) for i in range(3) if i != k)
-            row, w = flat[present[k], k], weight[present[k]]
-            left = (wanted - fitted)[present[k]] - usual[row]
-            count = np.bincount(row, w, n_features) + SHRINKAGE
-            total = np.stack([np.bincount(row, w * left[:, c], n_features) for c in range(columns)], axis=1)
-            seen = np.unique(row)
-            features[seen] = usual[seen] + (total / count[:, None])[seen]
-    return features
+    n_components = mixture.n_components
+    each = torch.arange(n_components)
+    draw = _AllComponents(each, each, each)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    children, log_w = [], []
+    at_once = max(1, DRAWS_AT_ONCE // n_components)
+    with torch.no_grad():
+        for _ in range(max(1, ADAPTIVE_DRAWS // (at_once * n_components))):
+            draws = mixture.sample(draw, at_once, generator)
+            log_q = torch.logsumexp(draws.log_q, 2) - np.log(n_components)
+            log_p = posterior.log_likelihood(draws) + posterior.log_prior(draws)
+            children.append(draws.topologies.children)
+            log_w.append((log_p - log_q).numpy().ravel())
+    joined = np.concatenate([table.topologies, *children])
+    topologies, index = unique_topologies(canonicalise(joined)[0])
+    known, drawn = index[: table.sampled.size], index[table.sampled.size :]
+    weights, own = np.concatenate(log_w), table.found.log_marginal + posterior.constant
+    largest = max(float(weights.max()), float(own.max()))
+    marginal = np.bincount(drawn, np.exp(weights - largest), topologies.shape[0]) / weights.size
+    marginal[known[table.approximated]] = np.exp(own - largest)
+    return topologies, marginal / marginal.sum()

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from vbpi_mix.gradients import RowGradient
 
 # Name -> module and class. No module is imported before its base density is asked for.
-BASES = {"lognormal": "vbpi_mix.phylo.branches.lognormal:LogNormal"}
+BASES = {
+    "gamma": "vbpi_mix.phylo.branches.gamma:Gamma",
+    "lognormal": "vbpi_mix.phylo.branches.lognormal:LogNormal",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,7 @@ class Evaluated:
 class Posterior:
     """log p(Y | tau, b) under a substitution model, and log p(tau) p(log b). Parameters are the model's.
 
-    patterns: as the model packs them.
+    patterns: as the model packs them. constant: log p(tau) and the constant of p(log b), which `log_joint` leaves out.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Posterior:
         self.branch_prior = branch_prior or ExponentialLengths()
         self.n_taxa = patterns.states.shape[0]
         self.patterns = self.model.pack(patterns)
-        self._constant = log_topology_prior(self.n_taxa) + self.branch_prior.log_constant(2 * self.n_taxa - 3)
+        self.constant = log_topology_prior(self.n_taxa) + self.branch_prior.log_constant(2 * self.n_taxa - 3)
 
     def parameters(self) -> Mapping[str, Tensor]:
         """The model's parameters by name."""
@@ -104,7 +104,7 @@ class Posterior:
 
     def log_prior(self, draws: TreeDraws) -> Tensor:
         """log p(tau) + log p(log b), [S, K]."""
-        value: Tensor = _LogPrior.apply(draws.log_lengths, self._constant, self.branch_prior)
+        value: Tensor = _LogPrior.apply(draws.log_lengths, self.constant, self.branch_prior)
         return value
 
     def evaluate(self, draws: TreeDraws) -> Evaluated:
@@ -114,7 +114,7 @@ class Posterior:
         lengths = np.exp(x)
         likelihoods = self.model.evaluate(children, lengths, self.patterns)
         prior = np.empty(children.shape[0])
-        kernels.log_densities(x, lengths, self.branch_prior.kernel, self._constant, prior)
+        kernels.log_densities(x, lengths, self.branch_prior.kernel, self.constant, prior)
         shape = draws.log_lengths.shape[:-1]
         return Evaluated(
             torch.from_numpy(likelihoods.values).view(shape), torch.from_numpy(prior).view(shape),

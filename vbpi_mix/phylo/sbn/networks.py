@@ -23,10 +23,13 @@ def normalise(logits: np.ndarray, support: SubsplitSupport) -> tuple[np.ndarray,
 def log_probability(logits: np.ndarray, support: SubsplitSupport, encoded: EncodedTopologies) -> np.ndarray:
     """log q_a(tau) float64 [T, A] of encoded topologies under logits [A, n_params]; -inf outside the support."""
     log_probabilities, _ = normalise(logits, support)
-    return _log_q(log_probabilities, encoded)[0]
+    return log_q_and_rooting(log_probabilities, encoded)[0]
 
 
-def _log_q(log_probabilities: np.ndarray, encoded: EncodedTopologies) -> tuple[np.ndarray, np.ndarray]:
+def log_q_and_rooting(log_probabilities: np.ndarray, encoded: EncodedTopologies) -> tuple[np.ndarray, np.ndarray]:
+    """log q_a(tau) [T, A], and the probability of each rooting given the topology, [T, A, 2n-2]; log_probabilities
+    float64 [A, n_params] as `normalise` gives them.
+    """
     components = np.arange(log_probabilities.shape[0])
     log_q = np.empty((len(encoded), components.size))
     rooting = np.empty((len(encoded), components.size, encoded.splits.shape[1]))
@@ -54,7 +57,7 @@ def fit_simple_average(support: SubsplitSupport, encoded: EncodedTopologies, wei
     """
     rooting = np.zeros(encoded.splits.shape)
     rooting[:, 1:] = 1.0 / (encoded.splits.shape[1] - 1)
-    return _logits_of_counts(_expected_counts(support, encoded, rooting, weights), support)
+    return logits_of_counts(_expected_counts(support, encoded, rooting, weights), support)
 
 
 def fit_em(
@@ -74,25 +77,34 @@ def fit_em(
     previous = -np.inf
     for _ in range(iterations):
         log_probabilities, _ = normalise(logits[None], support)
-        log_q, rooting = _log_q(log_probabilities, encoded)
+        log_q, rooting = log_q_and_rooting(log_probabilities, encoded)
         fit = float(weights @ log_q[:, 0] / weights.sum())
         if fit - previous < tolerance:
             break
         previous = fit
         expected = _expected_counts(support, encoded, np.ascontiguousarray(rooting[:, 0]), weights)
-        logits = _logits_of_counts(expected + pseudo_count, support)
+        logits = logits_of_counts(expected + pseudo_count, support)
     return logits
+
+
+def add_expected_counts(
+    encoded: EncodedTopologies, rooting: np.ndarray, weights: np.ndarray, expected: np.ndarray
+) -> None:
+    """Add to expected float64 [n_params] how often each parameter is used by topologies with weights [T], rooted on their
+    edges with probabilities rooting float64 [T, 2n-2].
+    """
+    counts.expected_counts(encoded.children, encoded.parameters, rooting, weights, expected)
 
 
 def _expected_counts(
     support: SubsplitSupport, encoded: EncodedTopologies, rooting: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     expected = np.zeros(support.n_params)
-    counts.expected_counts(encoded.children, encoded.parameters, rooting, weights, expected)
+    add_expected_counts(encoded, rooting, weights, expected)
     return expected
 
 
-def _logits_of_counts(expected: np.ndarray, support: SubsplitSupport) -> np.ndarray:
+def logits_of_counts(expected: np.ndarray, support: SubsplitSupport) -> np.ndarray:
     """Logarithms of expected counts, centred in every group; a count of zero is taken as the smallest positive one."""
     positive = expected > 0
     logits = np.log(np.where(positive, expected, expected[positive].min()))

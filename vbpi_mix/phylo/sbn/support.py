@@ -74,6 +74,13 @@ class EncodedTopologies:
         """What the kernels read and fill."""
         return Encoding(self.children, self.splits, self.tripartitions, self.entries, self.parameters, self.rows)
 
+    def take(self, which: np.ndarray | slice) -> EncodedTopologies:
+        """Some of them, by their numbers."""
+        return EncodedTopologies(
+            self.children[which], self.splits[which], self.tripartitions[which], self.entries[which],
+            self.parameters[which], self.rows[which],
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return self.children.shape[0]
 

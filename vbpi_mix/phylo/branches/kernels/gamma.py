@@ -16,9 +16,12 @@ limits of gamma_function.py counts as the nearest limit, and the gradient with r
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, NamedTuple
 
-from vbpi_mix.accelerate import kernel
+import numpy as np
+from numba import prange
+
+from vbpi_mix.accelerate import kernel, parallel_kernel
 from vbpi_mix.kernels.simd import LANES, splat, vexp, vload, vmin, vstore
 from vbpi_mix.phylo.branches.kernels.gamma_function import (
     HALF_LOG_TWO_PI,
@@ -27,6 +30,25 @@ from vbpi_mix.phylo.branches.kernels.gamma_function import (
     correction,
     log_gamma_draw,
 )
+
+
+class GammaPass(NamedTuple):
+    """T trees: which edges and components, the random numbers, and what is made of them.
+
+    rows int32 [T, E, 3]; own int64 [T], the place among the evaluated of the component that draws; evaluated int64 [R];
+    noise [T, E], standard normal. Filled, float64: draws [T, E]; log_q [T, R]; for the gradient draw_slopes [T, E] and
+    scores [T, R, E, 2], as base_tree has them.
+    """
+
+    rows: Any
+    own: Any
+    evaluated: Any
+    noise: Any
+    draws: Any
+    log_q: Any
+    draw_slopes: Any
+    scores: Any
+
 
 # Beyond, exp(z - mode) stops growing: a draw that far to the right of a component has no density there, but its
 # gradient must stay a number, since it is multiplied by a responsibility of zero.
@@ -137,3 +159,37 @@ def base_gradient(rows, own, draw_slopes, scores, draw_upstream, log_q_upstream,
                 if row >= 0:
                     table[row, 0] += mode
                     table[row, 1] += log_shape
+
+
+@kernel
+def sample(first, last, features, tables, q):
+    """base_tree of trees first ... last-1 of a GammaPass, from features float64 [A, n_features, 2]."""
+    for t in range(first, last):
+        base_tree(
+            q.rows[t], features, q.own[t], q.evaluated, q.noise[t], tables, q.draws[t], q.draw_slopes[t], q.log_q[t],
+            q.scores[t],
+        )  # fmt: skip
+
+
+@parallel_kernel
+def sample_in_parallel(chunks, features, tables, q):
+    """sample of all trees, in `chunks` runs at a time."""
+    trees = q.noise.shape[0]
+    for chunk in prange(chunks):
+        sample(chunk * trees // chunks, (chunk + 1) * trees // chunks, features, tables, q)
+
+
+@kernel
+def pull_back(q, numbers, of_draws, of_log_q, gradients):
+    """base_gradient of every evaluated component, written to gradients [R, U, 2]; numbers int64 [T, E, 3] say where in
+    them the rows of an edge are.
+    """
+    for r in range(gradients.shape[0]):
+        base_gradient(numbers, q.own, q.draw_slopes, q.scores, of_draws, of_log_q, r, gradients[r])
+
+
+@parallel_kernel
+def pull_back_in_parallel(q, numbers, of_draws, of_log_q, gradients):
+    """The same, components in parallel."""
+    for r in prange(gradients.shape[0]):
+        base_gradient(numbers, q.own, q.draw_slopes, q.scores, of_draws, of_log_q, r, gradients[r])
