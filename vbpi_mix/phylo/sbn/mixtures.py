@@ -13,6 +13,8 @@ TOLERANCE = 3e-5
 CONCENTRATION = 1.0
 # Pseudo-count of every PCSP, as a share of all weight: what no topology has stays possible.
 PSEUDO_COUNT = 1e-6
+# Where topologies times components are no more than this, the best of a few random starts is taken: it costs next to nothing.
+SMALL, TRIES = 20_000, 5
 # Topologies worked on at once, so that the rootings of a component fit in memory.
 AT_ONCE = 20_000
 
@@ -37,9 +39,28 @@ def fit_mixture(
     if not used.all():
         encoded, weights = encoded.take(np.flatnonzero(used)), weights[used]
     shares = weights / weights.sum()
-    counts = _random_counts(support, encoded, shares, n_components, rng)
     if start is not None:
         _, counts = _step(support, encoded, shares, start)
+        return _climb(support, encoded, shares, counts, iterations, tolerance)[1]
+    several = n_components > 1 and shares.size * n_components <= SMALL
+    tries = [
+        _climb(
+            support, encoded, shares, _random_counts(support, encoded, shares, n_components, rng), iterations, tolerance
+        )
+        for _ in range(TRIES if several else 1)
+    ]
+    return max(tries, key=lambda each: each[0])[1]
+
+
+def _climb(
+    support: SubsplitSupport,
+    encoded: EncodedTopologies,
+    shares: np.ndarray,
+    counts: np.ndarray,
+    iterations: int,
+    tolerance: float,
+) -> tuple[float, np.ndarray]:
+    """Steps from expected counts [A, n_params] on; the mean log-likelihood reached, and the logits [A, n_params]."""
     previous = -np.inf
     for _ in range(iterations):
         logits = np.stack([networks.logits_of_counts(row + PSEUDO_COUNT, support) for row in counts])
@@ -47,7 +68,7 @@ def fit_mixture(
         if fit - previous < tolerance:
             break
         previous = fit
-    return logits
+    return fit, logits
 
 
 def _random_counts(
