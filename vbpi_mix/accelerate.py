@@ -1,8 +1,10 @@
 """The one policy by which numba compiles: what is cached and where, which reorderings are allowed, how many threads.
 
 Kernels use `kernel` (sequential), `inline_kernel` (copied into its callers) or `parallel_kernel` (prange over trees or
-components). Reassociation and contraction are allowed because sums over patterns must vectorise; NaN and infinity keep
-their meaning, since a log-probability of minus infinity is an ordinary value here.
+components). Products may be contracted; NaN and infinity keep their meaning, since a log-probability of minus infinity
+is an ordinary value here. Sums are taken in the order that is written: the compiler would choose another in every copy
+of a kernel, and a process that compiles runs other copies than one that loads (docs/log.md). Loops that must vectorise
+say so (kernels/simd.py).
 
 numba notices a change of the file that defines a cached kernel, but not of the files whose kernels it calls. So the
 cache is a folder of its own for every state of the `kernels` rooms, in the user's cache; NUMBA_CACHE_DIR, where it is
@@ -25,7 +27,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numba
 
-FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+FASTMATH = {"contract", "arcp", "nsz"}
 
 
 def _source_digest() -> str:

@@ -7,12 +7,18 @@ import pytest
 import torch
 
 from vbpi_mix.errors import CheckpointError, ConfigError
+from vbpi_mix.estimators import Estimator
+from vbpi_mix.gradients import RowGradient
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.jukes_cantor import JukesCantor
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.priors import ExponentialLengths
 from vbpi_mix.phylo.models.substitution import Likelihoods, substitution_model
+from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.topology import random_topologies
+from vbpi_mix.training.adam import make_adam
+from vbpi_mix.training.mixture_problem import MixtureProblem
 
 N_TAXA, S, K = 6, 2, 3
 
@@ -126,3 +132,55 @@ def test_unknown_models_and_impossible_rates_are_refused():
         substitution_model("JC70")
     with pytest.raises(ConfigError, match="above 0"):
         ExponentialLengths(0.0)
+
+
+# A model's parameter in the problem that is trained
+
+
+def problem_with_a_parameter(direct):
+    generator = torch.Generator().manual_seed(6)
+    mixture = PhyloMixture(build_support(random_topologies(N_TAXA, 5, np.random.default_rng(7))), 3, generator=generator)
+    target = Posterior(patterns(), FasterJukesCantor())
+    return MixtureProblem("phylo", target, mixture, estimator=Estimator.S2A, sampled=2, particles=4, direct=direct)
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.3])
+def test_a_targets_parameter_has_the_gradient_that_autograd_finds(beta):
+    graph, direct = problem_with_a_parameter(False), problem_with_a_parameter(True)
+    expected = graph.objective(1, beta, torch.Generator().manual_seed(8))
+    expected.backward()
+    objective = direct.objective(1, beta, torch.Generator().manual_seed(8))
+    assert objective.bound.item() == pytest.approx(expected.bound.item(), abs=1e-12)
+    found = objective.backward()
+    pairs = [
+        (graph.target.model.speed, direct.target.model.speed),
+        (graph.mixture.logits, direct.mixture.logits),
+        (graph.mixture.features, direct.mixture.features),
+    ]
+    assert len(found) == len(pairs)
+    for of_graph, of_direct in pairs:
+        gradient = found[of_direct]
+        dense = gradient.dense(of_direct) if isinstance(gradient, RowGradient) else gradient
+        torch.testing.assert_close(dense, of_graph.grad, rtol=1e-11, atol=1e-12)
+    assert found[direct.target.model.speed].abs().item() > 0.01
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_targets_parameter_is_trained_and_saved_with_the_mixture(direct, tmp_path):
+    problem = problem_with_a_parameter(direct)
+    groups = problem.parameter_groups()
+    assert [group["name"] for group in groups] == ["sbn", "branches", "model"]
+    assert groups[-1]["params"] == [problem.target.model.speed]
+    optimiser = make_adam(groups)
+    optimiser.set_learning_rate(0.01)
+    before = {p: p.detach().clone() for group in groups for p in group["params"]}
+    gradients = problem.objective(1, 1.0, torch.Generator().manual_seed(8)).backward()
+    optimiser.step(gradients)
+    assert all(not torch.equal(p, old) for p, old in before.items())
+    torch.save(problem.state_dict(), tmp_path / "state.pt")
+    other = problem_with_a_parameter(direct)
+    other.load_state_dict(torch.load(tmp_path / "state.pt"))
+    for p, q in zip(before, (p for group in other.parameter_groups() for p in group["params"]), strict=True):
+        assert torch.equal(p, q)
+    with pytest.raises(CheckpointError, match="speed"):
+        other.load_state_dict(other.mixture.state_dict())

@@ -20,8 +20,8 @@ import numpy as np
 
 LANES = 8
 LOG_TWO = float(np.log(2.0))
-# Lane sums may be reassociated and products contracted; infinities and NaN keep their meaning.
-FLAGS = ("contract", "reassoc", "nsz")
+# Products may be contracted; infinities and NaN keep their meaning, and sums their order (accelerate.py).
+FLAGS = ("contract", "nsz")
 
 if getattr(numba.config, "DISABLE_JIT", 0):
 
@@ -131,6 +131,10 @@ else:
         first = builder.insert_element(empty, x, ir.Constant(ir.IntType(32), 0))
         return builder.shuffle_vector(first, empty, lanes)
 
+    def _lanes_from(builder: Any, vector: Any, first: int, count: int) -> Any:
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(first, first + count)))
+        return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), lanes)
+
     @intrinsic
     def keep_whole(typingctx: Any) -> Any:
         """Called in a kernel: it is compiled once, and not anew within each caller, where sums may be put in another order."""
@@ -175,11 +179,13 @@ else:
         """Sum of the lanes."""
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            vector = args[0].type
-            name = f"llvm.vector.reduce.fadd.v{LANES}f{sig.args[0].dtype.bitwidth}"
-            signature = ir.FunctionType(vector.element, [vector.element, vector])
-            reduce = cgutils.get_or_insert_function(builder.module, signature, name)
-            return builder.call(reduce, [ir.Constant(vector.element, 0.0), args[0]], fastmath=FLAGS)
+            # The upper half on the lower one, until one lane is left: an order that no compiler chooses.
+            total, width = args[0], LANES
+            while width > 1:
+                width //= 2
+                halves = (_lanes_from(builder, total, first, width) for first in (0, width))
+                total = builder.fadd(*halves, flags=FLAGS)
+            return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
         return x.dtype(x), codegen
 
@@ -272,7 +278,7 @@ else:
             b = builder
             x = b.select(b.fcmp_ordered("<", args[0], _doubles(-708.0)), _doubles(-708.0), args[0])
             x = b.select(b.fcmp_ordered(">", x, _doubles(709.0)), _doubles(709.0), x)
-            # An instruction that rounds, because adding and taking away 1.5 * 2^52 would be reassociated away.
+            # An instruction that rounds, because a compiler may take adding and taking away 1.5 * 2^52 away.
             signature = ir.FunctionType(_DOUBLES, [_DOUBLES])
             rint = cgutils.get_or_insert_function(b.module, signature, f"llvm.rint.v{LANES}f64")
             whole = b.call(rint, [b.fmul(x, _doubles(1.0 / LOG_TWO))])
