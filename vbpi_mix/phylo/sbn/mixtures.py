@@ -14,7 +14,7 @@ CONCENTRATION = 1.0
 # Pseudo-count of every PCSP, as a share of all weight: what no topology has stays possible.
 PSEUDO_COUNT = 1e-6
 # Where topologies times components are no more than this, the best of a few random starts is taken: it costs next to nothing.
-SMALL, TRIES = 20_000, 5
+SMALL, TRIES = 6_000, 4
 # Topologies worked on at once, so that the rootings of a component fit in memory.
 AT_ONCE = 20_000
 
