@@ -16,6 +16,10 @@ class LocalObjective(NamedTuple):
     bound: torch.Tensor
     surrogate: torch.Tensor
 
+    @property
+    def signs(self) -> tuple[float, ...]:
+        return (self.bound.item(),)
+
     def backward(self) -> None:
         self.surrogate.backward()
 

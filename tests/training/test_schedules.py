@@ -78,6 +78,20 @@ def test_another_budget_of_time_leaves_the_tempering_as_it_was():
         assert schedule.at(1, 1.0)[1] == 1.0
 
 
+class Found:
+    """What an iteration found, as far as a schedule looks."""
+
+    def __init__(self, *signs):
+        self.signs = signs
+
+
+def test_a_plateau_is_one_of_every_series():
+    """The second still rises in the second window, so that the rule waits for the third."""
+    rule = PlateauRule(window=2)
+    assert [rule.add(1.0, value) for value in (0, 0, 5, 5, 5, 5)] == [False] * 5 + [True]
+    assert [PlateauRule(window=2).add(1.0, 0.0)] == [False]
+
+
 def fires(rule: PlateauRule, series) -> list[int]:
     return [index for index, value in enumerate(series, start=1) if rule.add(float(value))]
 
@@ -132,12 +146,12 @@ def test_plateau_schedule_lowers_and_then_converges():
     rates = []
     while not schedule.converged:
         rates.append(schedule.at(len(rates) + 1, 0.0)[0])
-        schedule.observe(1.0, 1.0)
+        schedule.observe(Found(1.0), 1.0)
     assert rates == pytest.approx([0.1] * 4 + [0.05] * 4 + [0.025] * 4)
 
 
 def test_tempered_bounds_are_not_counted():
     schedule = make_schedule(TrainingConfig(plateau_window=2, plateau_reductions=0))
     for _ in range(50):
-        schedule.observe(1.0, 0.5)
+        schedule.observe(Found(1.0), 0.5)
     assert not schedule.converged

@@ -33,6 +33,11 @@ class Objective:
     bound: Tensor
     surrogate: Tensor
 
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """What has stopped rising when training is done; of most objectives the mean bound, and nothing else."""
+        return (float(self.bound.mean()),)
+
     def backward(self) -> Gradients:
         """Minus the gradient estimate of every parameter, returned or, where it is not returned, left in its `.grad`.
 
@@ -124,6 +129,18 @@ class DirectObjective(Objective):
         """A direct objective has none: nothing is attached to a graph."""
         raise AttributeError("a direct objective has no surrogate; call backward()")
 
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """The single-sample bound, and the logarithm of the share of the particles that importance weighting keeps.
+
+        The bound of K particles is flat where these still rise: it hardly sees what a weight in the tail is worth.
+        """
+        log_w = self._parts.log_w.flatten().tolist()
+        largest = max(log_w)
+        weights = [math.exp(each - largest) for each in log_w]
+        kept = sum(weights) ** 2 / sum(weight * weight for weight in weights)
+        return sum(log_w) / len(log_w), math.log(kept / len(log_w))
+
     def backward(self) -> Gradients:
         """Minus the gradient estimate of every parameter, and nothing in their `.grad`; the same however often called."""
         return self._parts.pull_back()
@@ -131,7 +148,7 @@ class DirectObjective(Objective):
 
 @dataclass(frozen=True, eq=False)
 class _DirectParts:
-    """What a direct objective is made of: its draws, their densities, and minus the derivatives of the bound in log w, and
+    """What a direct objective is made of: its draws, their densities, log w, minus the derivatives of the bound in log w, and
     what the score of each particle is multiplied by, [S, K].
     """
 
@@ -140,6 +157,7 @@ class _DirectParts:
     draws: Any
     evaluated: Evaluated
     beta: float
+    log_w: Tensor
     slope: Tensor
     signal: Tensor
 
@@ -177,7 +195,7 @@ def direct_vimco_objective(
         log_w = torch.add(evaluated.log_prior - log_mixture, evaluated.log_likelihood, alpha=beta)
         bounds, signal = _bounds_and_signal(log_w)
         slope, signal = _coefficients(log_w, signal, None)
-    parts = _DirectParts(target, mixture, draws, evaluated, beta, slope, signal)
+    parts = _DirectParts(target, mixture, draws, evaluated, beta, log_w, slope, signal)
     return DirectObjective(combine_components(bounds, None), parts)
 
 

@@ -218,7 +218,11 @@ class FitConfig:
         """How to train, every value explicit."""
         model = self.model.resolve(self.schedule)
         rates = learning_rates(self.schedule, model.flow, model.init or "warm", model.lengths or "gamma")
+        # A start that is nearly the posterior needs a tenth of the iterations that one of log-normals does.
+        short = model.init == "warm" and model.lengths == "gamma"
+        plateaus: dict[str, Any] = {"plateau_window": 400, "plateau_reductions": 2} if short else {}
         return TrainingConfig(
+            **plateaus,
             # A warm start is near the posterior already: tempering would lead away from it first.
             tempering_iterations=0 if model.init == "warm" else None,
             iterations=self.iterations,

@@ -19,6 +19,11 @@ class ObjectiveLike(Protocol):
         """Detached scalar, higher is better."""
         ...
 
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """What must have stopped rising before training has converged."""
+        ...
+
     def backward(self) -> Mapping[torch.Tensor, Any] | None:
         """Minus the estimate of the bound's gradient: returned by parameter, a tensor of its shape or a RowGradient
         (vbpi_mix.gradients), or left in the `.grad` of parameters that are not returned.

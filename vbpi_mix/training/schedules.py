@@ -13,6 +13,15 @@ from typing import Any, Protocol
 from vbpi_mix.training.config import TrainingConfig
 
 
+class HasSigns(Protocol):
+    """What an iteration found (estimators.gradients.Objective)."""
+
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """What must have stopped rising before training has converged."""
+        ...
+
+
 class Schedule(Protocol):
     """What the trainer asks of a schedule."""
 
@@ -27,8 +36,8 @@ class Schedule(Protocol):
         """(learning rate, beta) of iteration t >= 1, begun after `seconds` of training."""
         ...
 
-    def observe(self, bound: float, beta: float) -> None:
-        """Take note of the bound that an iteration found."""
+    def observe(self, found: HasSigns, beta: float) -> None:
+        """Take note of what an iteration found."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -88,7 +97,7 @@ class _Stateless:
     converged = False
     open_ended = False
 
-    def observe(self, bound: float, beta: float) -> None:
+    def observe(self, found: HasSigns, beta: float) -> None:
         """Nothing to note."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -143,12 +152,12 @@ class BudgetSchedule(_Stateless):
 
 
 class PlateauRule:
-    """Says when a noisy series has stopped rising.
+    """Says when noisy series, all of one length, have stopped rising.
 
-    The series is cut into windows of `window` values. A window has improved if its mean exceeds the previous
-    window's mean by more than `standard_errors` times sqrt(se^2 + previous se^2), where se is the sample
-    standard deviation of a window over sqrt(window). After `windows` windows in a row without improvement
-    the rule fires and starts afresh: the window after that is compared with nothing.
+    The series are cut into windows of `window` values. A window has improved if the mean of any series exceeds that of the
+    previous window by more than `standard_errors` times sqrt(se^2 + previous se^2), where se is the sample standard
+    deviation of a window over sqrt(window). After `windows` windows in a row without improvement the rule fires and starts
+    afresh: the window after that is compared with nothing.
     """
 
     def __init__(self, window: int, windows: int = 1, standard_errors: float = 1.0) -> None:
@@ -158,31 +167,36 @@ class PlateauRule:
         self._start_afresh()
 
     def _start_afresh(self) -> None:
-        self._previous: tuple[float, float] | None = None
+        self._previous: list[tuple[float, float]] = []
         self._stale = 0
         self._start_window()
 
     def _start_window(self) -> None:
         self._count = 0
-        self._mean = 0.0
-        self._squares = 0.0
+        self._means: list[float] = []
+        self._squares: list[float] = []
 
-    def add(self, value: float) -> bool:
-        """Note the next value; True if the rule fires on it."""
+    def add(self, *values: float) -> bool:
+        """Note the next value of each series; True if the rule fires on them."""
+        if self._count == 0:
+            self._means, self._squares = [0.0] * len(values), [0.0] * len(values)
         self._count += 1
-        deviation = value - self._mean
-        self._mean += deviation / self._count
-        self._squares += deviation * (value - self._mean)
+        for i, value in enumerate(values):
+            deviation = value - self._means[i]
+            self._means[i] += deviation / self._count
+            self._squares[i] += deviation * (value - self._means[i])
         if self._count < self.window:
             return False
         return self._close_window()
 
     def _close_window(self) -> bool:
-        variance = self._squares / (self.window * (self.window - 1))
-        current = (self._mean, variance)
-        if self._previous is not None:
-            rise = current[0] - self._previous[0]
-            improved = rise > self.standard_errors * math.sqrt(variance + self._previous[1])
+        scale = self.window * (self.window - 1)
+        current = [(mean, squares / scale) for mean, squares in zip(self._means, self._squares, strict=True)]
+        if self._previous:
+            improved = any(
+                mean - before > self.standard_errors * math.sqrt(variance + variance_before)
+                for (mean, variance), (before, variance_before) in zip(current, self._previous, strict=True)
+            )
             self._stale = 0 if improved else self._stale + 1
         if self._stale >= self.windows:
             self._start_afresh()
@@ -194,25 +208,27 @@ class PlateauRule:
     def state_dict(self) -> dict[str, Any]:
         """Where the rule stands, as plain data."""
         return {
-            "previous": None if self._previous is None else list(self._previous),
+            "previous": [list(each) for each in self._previous],
             "stale": self._stale,
             "count": self._count,
-            "mean": self._mean,
-            "squares": self._squares,
+            "means": list(self._means),
+            "squares": list(self._squares),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict`."""
-        previous = state["previous"]
-        self._previous = None if previous is None else (float(previous[0]), float(previous[1]))
+        """Continue from a `state_dict`; one of a single series, as earlier versions wrote it, starts its window anew."""
+        if "means" not in state:
+            self._start_afresh()
+            return
+        self._previous = [(float(mean), float(variance)) for mean, variance in state["previous"]]
         self._stale = int(state["stale"])
         self._count = int(state["count"])
-        self._mean = float(state["mean"])
-        self._squares = float(state["squares"])
+        self._means = [float(mean) for mean in state["means"]]
+        self._squares = [float(squares) for squares in state["squares"]]
 
 
 class PlateauSchedule:
-    """A short tempering and a high learning rate, lowered at each plateau of the bound until the last one.
+    """A short tempering and a high learning rate, lowered at each plateau until the last one.
 
     Bounds found below beta = 1 are of another target and are not counted. After `plateau_reductions`
     reductions the next plateau means that training has converged.
@@ -237,9 +253,9 @@ class PlateauSchedule:
         rate = self._learning_rate * self._decay**self._reductions
         return rate, self._tempering.at(iteration, seconds)
 
-    def observe(self, bound: float, beta: float) -> None:
-        """Lower the learning rate, or end training, if this bound completes a plateau."""
-        if beta < 1.0 or not self._rule.add(bound):
+    def observe(self, found: HasSigns, beta: float) -> None:
+        """Lower the learning rate, or end training, if this iteration completes a plateau."""
+        if beta < 1.0 or not self._rule.add(*found.signs):
             return
         if self._reductions == self._allowed:
             self.converged = True

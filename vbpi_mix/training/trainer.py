@@ -168,7 +168,7 @@ class Trainer:
         gradients = objective.backward()
         self._optimiser.set_learning_rate(learning_rate)
         self._optimiser.step(gradients)
-        self._schedule.observe(bound, beta)
+        self._schedule.observe(objective, beta)
         if beta >= 1.0 > self._beta:  # the bounds so far are of a tempered target
             self._recent.clear()
         self._learning_rate, self._beta, self.iteration = learning_rate, beta, iteration
