@@ -46,6 +46,13 @@ whatever the machine's speed and the number of threads."""
     show_default=True,
     help="Chains agree when the average standard deviation of their split frequencies is at most this.",
 )
+@click.option(
+    "--until",
+    type=click.Choice(["weights", "coverage"]),
+    default="weights",
+    show_default=True,
+    help="mcmc ends when the weights of topologies agree or, as for `fit`, when it finds nothing new of weight.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace the file.")
@@ -96,4 +103,10 @@ def _summary(read: Alignment, children: Any, facts: dict[str, Any], remark: str,
     if facts.get("agreement") is not None:
         share = facts["agreement"]
         lines.insert(2, f"agreement     {share:.1%} of each chain's trees lie inside the support of the others")
+    if facts.get("weight_error") is not None:
+        error, new = facts["weight_error"], facts["new_mass"]
+        lines[-2:-2] = [
+            f"weights       the standard error of the frequency of a split or subsplit is at most {error:.3f}",
+            f"new mass      {new:.2%} of each part of the chains lies outside the support of all other parts",
+        ]
     return lines

@@ -20,7 +20,7 @@ FACE_OF_PHYLO = ("config", "problem", "results", "run", "fit", "compare", "simul
 ROOM_OF = {
     "vbpi_mix.phylo.mixture": "phylo/mixture",
     "vbpi_mix.phylo.kernels": "phylo/mixture",
-    "vbpi_mix.phylo.start": "phylo/start",
+    **{f"vbpi_mix.phylo.{name}": "phylo/start" for name in ("start", "approximation", "growth")},
     **{f"vbpi_mix.phylo.{name}": "phylo/fit" for name in FACE_OF_PHYLO},
 }
 # room: the rooms that it may import. A room that is not named in a row is out of its reach.
@@ -36,7 +36,7 @@ NEIGHBOURS = {
     "phylo/branches": {"kernels", "phylo/sbn"},
     "phylo/sampling": {"kernels", "phylo/trees", "phylo/data", "phylo/models", "phylo/sbn"},
     "phylo/mixture": {"kernels", "phylo/branches", "phylo/sbn"},
-    "phylo/start": {"phylo/branches", "phylo/models", "phylo/sbn"},
+    "phylo/start": {"phylo/trees", "phylo/models", "phylo/sbn", "phylo/branches", "phylo/sampling", "phylo/mixture"},
     "phylo/assess": {"phylo/trees", "phylo/sbn", "phylo/sampling", "phylo/mixture"},
     "phylo/report": {"estimators", "phylo/trees", "phylo/sbn", "phylo/mixture", "phylo/assess"},
     "phylo/fit": {

@@ -11,6 +11,7 @@ from reference import jukes_cantor
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.models.likelihood import log_likelihoods
+from vbpi_mix.phylo.sampling import sampler
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, sample_trees
 from vbpi_mix.phylo.trees.topology import canonicalise
@@ -112,6 +113,31 @@ def test_it_ends_when_the_runs_agree(target):
     assert result.asdsf <= 0.05
 
 
+def test_for_a_fit_it_ends_when_nothing_new_is_found(target):
+    result = sample(target, seconds=60, until="coverage", new_mass=0.5, asdsf=1e-9, keep=4000)
+    assert result.agreed
+    assert not result.rising
+    assert result.seconds < 60
+    assert result.convergence.new_mass <= 0.5
+    assert result.asdsf > 1e-9
+    assert_same(result, sample(target, generations=result.generations, keep=4000))
+
+
+def test_runs_that_climb_do_not_agree(target, monkeypatch):
+    climbing = sampler.Convergence(asdsf=0.0, agreement=1.0, weight_error=0.0, new_mass=0.0, rising=True)
+    monkeypatch.setattr(sampler, "_assess", lambda kept, target: climbing)
+    for until in sampler.PURPOSES:
+        result = sample(target, seconds=0.3, until=until)
+        assert result.rising
+        assert not result.agreed
+        assert result.seconds >= 0.3
+
+
+def test_weights_that_are_not_known_do_not_agree(target):
+    assert not sample(target, generations=20_000, asdsf=0.5, agreement=0.1, weight_error=1e-6).agreed
+    assert sample(target, generations=20_000, asdsf=0.5, agreement=0.1, weight_error=0.5).agreed
+
+
 def test_a_single_run_has_nothing_to_agree_with(target):
     result = sample(target, generations=5_000, runs=1, temperatures=1)
     assert math.isnan(result.asdsf)
@@ -145,6 +171,10 @@ def test_an_interruption_ends_it(target):
         {"seconds": float("nan")},
         {"generations": 0},
         {"asdsf": 0.0},
+        {"until": "dawn"},
+        {"weight_error": 0.0},
+        {"agreement": 1.5},
+        {"new_mass": 0.0},
         {"runs": 0},
         {"temperatures": 0},
         {"steps": 0},

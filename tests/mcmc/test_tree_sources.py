@@ -74,6 +74,16 @@ def test_our_own_sampler_is_always_there(alignment, install):
     assert facts["topologies"] == len(sample.weights)
     assert facts["generations"] == 4000
     assert "seed 5, 4,000 generations, ASDSF" in describe_source(facts)
+    assert 0 < facts["weight_error"] < 0.5
+
+
+def test_a_sample_of_rising_chains_is_called_one(alignment):
+    _, facts = obtain_tree_sample(alignment, generations=4000, until="coverage")
+    assert facts["options"]["until"] == "coverage"
+    assert facts["rising"] is False
+    assert 0 <= facts["new_mass"] < 0.5
+    assert "rising" not in describe_source(facts)
+    assert describe_source(facts | {"rising": True}).endswith("; the log posterior was still rising: give more seconds")
 
 
 def test_programs_are_told_model_and_prior_in_their_words():

@@ -186,7 +186,7 @@ class Reliability:
     @property
     def p_value(self) -> float:
         """Of the largest |z|, by Bonferroni; 1 if no bin holds enough."""
-        return min([1.0, *(2 * self.z.size * norm.sf(np.abs(self.z)))])
+        return min([1.0, *(2 * self.z.size * norm.sf(np.abs(self.z))).tolist()])
 
 
 def reliability(counts: Sequence[BinCounts]) -> Reliability:
@@ -254,7 +254,7 @@ def draw(path: Path, eight: Sequence[Outcome], five: Sequence[ExactOutcome]) -> 
             left.plot(grid, np.searchsorted(np.sort(values), grid, side="right") / count - grid, label=label)
         left.set(title=f"{name}: {count} data sets", xlabel="posterior probability of shorter than the truth",
                  ylabel="share of data sets below it, less it", xlim=(0, 1))  # fmt: skip
-        left.legend(fontsize=8)
+        left.legend(fontsize=8, loc="upper right")
         found = reliability([each.splits for each in outcomes])
         right.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
         right.errorbar(found.predicted, found.true, 2 * found.error, fmt="o", capsize=3, label="weighted answer, two errors")

@@ -133,7 +133,13 @@ def _read(
     where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
     tell(Note(f"{where}: making one ({config.trees_from}), as none is named"))
     sample, facts = obtain_tree_sample(
-        alignment, config.trees_from, seconds=config.trees_seconds, seed=config.seed, threads=threads, progress=tell
+        alignment,
+        config.trees_from,
+        seconds=config.trees_seconds,
+        until="coverage",
+        seed=config.seed,
+        threads=threads,
+        progress=tell,
     )
     tell(Note(f"tree sample made: {describe_source(facts)}"))
     return Data(alignment, sample, {"made": facts})

@@ -3,9 +3,8 @@
 Each run holds chains of several temperatures (Geyer 1991; Altekar et al. 2004, "Parallel Metropolis coupled
 Markov chain Monte Carlo for Bayesian phylogenetic inference"); the coldest samples the posterior, and trees
 of the warmer ones count with the weight likelihood^(1 - beta), which makes them samples of the posterior too.
-Runs start from independent random trees and are compared by the average standard deviation of split
-frequencies (ASDSF). The moves, and why they keep the target: kernels/moves.py; choices and measurements:
-docs/tree-samples.md.
+Runs start from independent random trees and are compared (convergence.py). The moves, and why they keep the
+target: kernels/moves.py; choices and measurements: docs/tree-samples.md.
 """
 
 from __future__ import annotations
@@ -21,9 +20,7 @@ import numpy as np
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
-from vbpi_mix.phylo.sbn.coverage import coverage
-from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
-from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.sampling.convergence import BATCHES, Convergence, assess
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
 
@@ -31,6 +28,8 @@ from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
 TUNING_WALKS = 40
 # Share of the kept trees, from the front, that is cut as burn-in.
 BURN_IN = 0.25
+# What a sample is for: its weights, or only to hold what has weight, as a fit weighs topologies anew.
+PURPOSES = ("weights", "coverage")
 _FIRST_CHECK = 400
 _CHECK_GROWTH = 1.4
 _WANTED_ACCEPTANCE = 0.4
@@ -41,17 +40,21 @@ class McmcOptions:
     """How long, how many, from which seed.
 
     seconds: wall-clock budget, None for none. generations: of each chain; given, exactly these are made
-    (rounded up to whole rounds) and nothing else ends the runs. asdsf, agreement: else they end when the
-    ASDSF is at most this and the agreement at least this; an asdsf of None never ends them. runs: independent
-    runs. temperatures: chains of each; chain k has the likelihood to the power 1 / (1 + heating k).
-    regraft_share: of the generations that try a regraft. steps: generations between exchanges, at which trees
-    are kept. keep: trees kept of each run, at most.
+    (rounded up to whole rounds) and nothing else ends the runs. Else they end when their log posterior does not rise
+    and, `until` "weights", the ASDSF and the weight error are at most `asdsf` and `weight_error` and the agreement is at
+    least `agreement` (an asdsf of None never ends them); `until` "coverage", the new mass is at most `new_mass`, whatever
+    the weights. What these are: convergence.py. runs: independent runs. temperatures: chains of each; chain k has the
+    likelihood to the power 1 / (1 + heating k). regraft_share: of the generations that try a regraft. steps: generations
+    between exchanges, at which trees are kept. keep: trees kept of each run, at most.
     """
 
     seconds: float | None = 60.0
     generations: int | None = None
+    until: str = "weights"
     asdsf: float | None = 0.01
     agreement: float = 0.98
+    weight_error: float = 0.02
+    new_mass: float = 0.001
     runs: int = 2
     temperatures: int = 5
     heating: float = 0.15
@@ -71,6 +74,13 @@ class McmcOptions:
             raise ConfigError(f"generations={self.generations}: at least 1 is needed")
         if self.asdsf is not None and not 0 < self.asdsf < 1:
             raise ConfigError(f"asdsf={self.asdsf}: the ASDSF to reach lies between 0 and 1")
+        if self.until not in PURPOSES:
+            raise ConfigError(f"until={self.until}: choose one of {', '.join(PURPOSES)}")
+        if not self.weight_error > 0 or not 0 <= self.agreement <= 1 or not 0 < self.new_mass < 1:
+            raise ConfigError(
+                f"weight_error={self.weight_error}, agreement={self.agreement}, new_mass={self.new_mass}: the error is "
+                "above 0, the shares lie between 0 and 1"
+            )
         if self.runs < 1 or self.temperatures < 1 or self.steps < 1 or self.keep < 16 * self.temperatures:
             raise ConfigError(
                 f"runs={self.runs}, temperatures={self.temperatures}, steps={self.steps}, keep={self.keep}: "
@@ -104,18 +114,31 @@ class McmcReport:
 class McmcResult:
     """The sample of all runs without their burn-in, and how it came about.
 
-    asdsf: of the runs at the end; agreement: share of a run's trees that a support of the other runs' trees
-    holds, on average; both NaN for a single run. agreed: whether they reached what was asked. acceptance:
-    share of proposals accepted by the coldest chains, and of exchanges.
+    convergence: of the runs at the end. agreed: whether they reached what was asked. acceptance: share of proposals
+    accepted by the coldest chains, and of exchanges.
     """
 
     sample: TreeSample
     generations: int
     seconds: float
-    asdsf: float
-    agreement: float
+    convergence: Convergence
     agreed: bool
     acceptance: dict[str, float]
+
+    @property
+    def asdsf(self) -> float:
+        """Of the runs; NaN for a single one."""
+        return self.convergence.asdsf
+
+    @property
+    def agreement(self) -> float:
+        """Of the runs; NaN for a single one."""
+        return self.convergence.agreement
+
+    @property
+    def rising(self) -> bool:
+        """Whether the log posterior of a run was still rising when it ended."""
+        return self.convergence.rising
 
 
 def sample_trees(
@@ -158,7 +181,7 @@ def _sample(
     _compile(chains, kept, pool)
     start = time.perf_counter()
     _tune(chains, kept, pool)
-    known, check_at = (float("nan"), float("nan")), _FIRST_CHECK
+    known, check_at = Convergence(), _FIRST_CHECK
     rounds = 0
     while True:
         kept.make_room()
@@ -167,23 +190,25 @@ def _sample(
         seconds = time.perf_counter() - start
         ended = _is_over(chains.generations, seconds, kept.count, options)
         if ended or rounds >= check_at:
-            known = _compare(_topologies(kept), None if ended else options.asdsf)
+            known = _assess(kept, target)
             check_at = int(check_at * _CHECK_GROWTH) + 1
         agreed = _agrees(known, options)
         if ended or (agreed and options.generations is None):
             break
-        progress(McmcReport(chains.generations, seconds, *known, _share_done(chains.generations, seconds, options)))
+        share = _share_done(chains.generations, seconds, options)
+        progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share))
     sample = _tree_sample(kept, taxa, options)
     seconds = time.perf_counter() - start
-    progress(McmcReport(chains.generations, seconds, *known, share_done=1.0, finished=True))
-    return McmcResult(sample, chains.generations, seconds, *known, agreed, chains.acceptance())
+    progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share_done=1.0, finished=True))
+    return McmcResult(sample, chains.generations, seconds, known, agreed, chains.acceptance())
 
 
 def _compile(chains: Chains, kept: Kept, pool: Executor) -> None:
     """Have everything compiled that the sampler calls, so that no time is lost in the budget."""
     chains.advance(0, kept, pool)
-    some = random_topologies(chains.n_taxa, 2, np.random.default_rng(0))
-    _compare([(unique_topologies(some)[0], np.ones(2)), (some, np.ones(2))], None)
+    some = unique_topologies(random_topologies(chains.n_taxa, 2 * BATCHES, np.random.default_rng(0)))
+    runs = some[0][some[1]].reshape(2, BATCHES, -1, 2)
+    assess(runs, np.ones((2, BATCHES)), np.arange(BATCHES), np.zeros((2, 4)))
 
 
 def _tune(chains: Chains, kept: Kept, pool: Executor) -> None:
@@ -214,34 +239,34 @@ def _share_done(generations: int, seconds: float, options: McmcOptions) -> float
     return seconds / options.seconds if options.seconds is not None else 0.0
 
 
-def _topologies(kept: Kept) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Distinct topologies of each run without its burn-in, and their weights."""
-    found = []
-    for children, weights, _ in zip(*kept.of_runs(BURN_IN), strict=True):
-        topologies, index = unique_topologies(children)
-        found.append((topologies, np.bincount(index, weights, topologies.shape[0])))
-    return found
+def _assess(kept: Kept, target: Posterior) -> Convergence:
+    """Of the runs without their burn-in."""
+    children, weights, _ = kept.of_runs(BURN_IN)
+    of_chain = weights.shape[1] // kept.beta.size
+    batch = np.tile(np.arange(of_chain) * BATCHES // of_chain, kept.beta.size)
+    return assess(children, weights, batch, _log_posterior(kept, target))
 
 
-def _compare(runs: list[tuple[np.ndarray, np.ndarray]], asdsf: float | None) -> tuple[float, float]:
-    """ASDSF and agreement of the runs, NaN for a single one; of those above `asdsf` no agreement is worked
-    out."""
-    if len(runs) < 2:
-        return float("nan"), float("nan")
-    found = average_standard_deviation(unite(*(split_frequencies(*run) for run in runs)))
-    if asdsf is not None and found > asdsf:
-        return found, float("nan")
-    shares = []
-    for r, (children, weights) in enumerate(runs):
-        others = np.concatenate([run[0] for other, run in enumerate(runs) if other != r])
-        shares.append(coverage(build_support(others), children, weights))
-    return found, float(np.mean(shares))
+def _log_posterior(kept: Kept, target: Posterior) -> np.ndarray:
+    """Of the trees of the coldest chain of each run after its burn-in, but for constants; float64 [runs, M]."""
+    part = slice(int(BURN_IN * kept.count), kept.count)
+    lengths = kept.trees.lengths[:, 0, part]
+    logs = np.log(lengths)
+    # The prior's density is that of the logarithms, which edges of almost no length would make noisy.
+    prior = target.branch_prior.log_density(logs, lengths) - logs.sum(axis=-1)
+    log_posterior: np.ndarray = kept.trees.log_likelihood[:, 0, part] + prior
+    return log_posterior
 
 
-def _agrees(known: tuple[float, float], options: McmcOptions) -> bool:
+def _agrees(known: Convergence, options: McmcOptions) -> bool:
+    if known.rising:
+        return False
+    if options.until == "coverage":
+        return known.new_mass <= options.new_mass
     if options.asdsf is None:
         return False
-    return known[0] <= options.asdsf and known[1] >= options.agreement
+    weights = known.asdsf <= options.asdsf and known.weight_error <= options.weight_error
+    return weights and known.agreement >= options.agreement
 
 
 def _tree_sample(kept: Kept, taxa: tuple[str, ...], options: McmcOptions) -> TreeSample:

@@ -39,6 +39,7 @@ def obtain_tree_sample(
     generations: int | None = None,
     chains: int = DEFAULT_CHAINS,
     asdsf: float | None = DEFAULT_ASDSF,
+    until: str = "weights",
     replicates: int = UFBOOT_REPLICATES,
     seed: int = 0,
     threads: int = 1,
@@ -49,11 +50,13 @@ def obtain_tree_sample(
     source: one of SOURCES. seconds: what the samplers may take (60 unless generations are given), after which
     their trees so far are used; for IQ-TREE a limit, after which it has failed (none by default).
     generations: of each chain of mcmc or mrbayes, instead. chains: independent runs of mcmc or mrbayes;
-    asdsf: they end when theirs is at most this. replicates: bootstrap trees of iqtree. progress: called with
+    asdsf: they end when theirs is at most this. until: what those of mcmc are to reach, "weights" or, for a fit,
+    "coverage" (McmcOptions). replicates: bootstrap trees of iqtree. progress: called with
     reports of mcmc.
 
     Returns the sample and what made it, as plain data: `source`, `program`, `version`, `options`, `seconds`,
-    `trees`, `topologies`; of samplers also `generations`, `asdsf` and `agreed` where known. Raises
+    `trees`, `topologies`; of samplers also `generations`, `asdsf` and `agreed` where known, of mcmc `agreement`,
+    `weight_error`, `new_mass` and `rising`. Raises
     ConfigError for options out of range, ProgramError if a program is missing, fails or takes too long.
     """
     if source not in SOURCES:
@@ -66,13 +69,13 @@ def obtain_tree_sample(
     started = time.perf_counter()
     if made_by == "iqtree":
         options |= {"replicates": replicates, "seconds": seconds}
-        run = run_iqtree(
-            alignment, replicates=replicates, seed=seed, seconds=seconds, model=posterior.model
-        )
+        run = run_iqtree(alignment, replicates=replicates, seed=seed, seconds=seconds, model=posterior.model)
     else:
         if seconds is None and generations is None:
             seconds = DEFAULT_SECONDS
         options |= {"chains": chains, "seconds": seconds, "generations": generations, "asdsf": asdsf}
+        if made_by == "mcmc":
+            options["until"] = until
         if made_by == "mrbayes":
             run = run_mrbayes(
                 alignment, posterior, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds
@@ -81,7 +84,7 @@ def obtain_tree_sample(
                 run.facts["agreed"] = run.facts["asdsf"] <= asdsf
         else:
             run = _run_mcmc(posterior, alignment.taxa, McmcOptions(
-                seconds=seconds, generations=generations, asdsf=asdsf, runs=chains, seed=seed, threads=threads
+                seconds=seconds, generations=generations, until=until, asdsf=asdsf, runs=chains, seed=seed, threads=threads
             ), progress)  # fmt: skip
     facts = {
         "source": made_by,
@@ -96,13 +99,18 @@ def obtain_tree_sample(
 
 
 def describe_source(facts: dict[str, Any]) -> str:
-    """One line on how a sample was made, and whether its chains agreed."""
+    """One line on how a sample was made, whether its chains agreed, and whether they had arrived."""
     text = f"{facts['source']} ({facts['version']}), seed {facts['options']['seed']}"
     if "generations" in facts:
         text += f", {facts['generations']:,} generations"
     if facts.get("asdsf") is not None:
         text += f", ASDSF {facts['asdsf']:.4f}"
-    if facts.get("agreed") is False and facts["options"]["asdsf"] is not None:
+    options = facts["options"]
+    if facts.get("rising"):
+        text += "; the log posterior was still rising: give more seconds"
+    elif facts.get("agreed") is False and options.get("until") == "coverage":
+        text += "; the budget ended while new trees were still found: give more seconds"
+    elif facts.get("agreed") is False and options["asdsf"] is not None:
         text += "; the budget ended before the chains agreed: give more seconds"
     return text
 
@@ -130,9 +138,12 @@ def _mcmc_facts(result: McmcResult, options: McmcOptions) -> dict[str, Any]:
         "generations": result.generations,
         "sampling_seconds": round(result.seconds, 1),
         "agreed": result.agreed,
+        "rising": result.rising,
+        "weight_error": result.convergence.weight_error,
+        "new_mass": result.convergence.new_mass,
         "acceptance": {name: round(share, 4) for name, share in result.acceptance.items()},
         "settings": {name: settings[name] for name in ("temperatures", "heating", "regraft_share", "steps", "keep")},
     }
     if options.runs > 1:
-        known |= {"asdsf": result.asdsf, "agreement": result.agreement}
+        known |= {"asdsf": result.asdsf, "agreement": result.convergence.agreement}
     return {"program": "vbpi-mix", "version": f"vbpi-mix {__version__}", **known}
