@@ -3,7 +3,7 @@
 Kernels use `kernel` (sequential), `inline_kernel` (copied into its callers) or `parallel_kernel` (prange over trees or
 components). Products may be contracted; NaN and infinity keep their meaning, since a log-probability of minus infinity
 is an ordinary value here. Sums are taken in the order that is written: the compiler would choose another in every copy
-of a kernel, and a process that compiles runs other copies than one that loads (docs/log.md). Loops that must vectorise
+of a kernel, and a process that compiles runs other copies than one that loads (docs/development/log.md). Loops that must vectorise
 say so (kernels/simd.py).
 
 numba notices a change of the file that defines a cached kernel, but not of the files whose kernels it calls. So the
