@@ -3,8 +3,8 @@
 Kernels use `kernel` (sequential), `inline_kernel` (copied into its callers) or `parallel_kernel` (prange over trees or
 components). Products may be contracted; NaN and infinity keep their meaning, since a log-probability of minus infinity
 is an ordinary value here. Sums are taken in the order that is written: the compiler would choose another in every copy
-of a kernel, and a process that compiles runs other copies than one that loads (docs/development/log.md). Loops that must vectorise
-say so (kernels/simd.py).
+of a kernel, and a process that compiles runs other copies than one that loads (docs/development/log.md). Loops that must
+vectorise say so (kernels/simd.py).
 
 numba notices a change of the file that defines a cached kernel, but not of the files whose kernels it calls. So the
 cache is a folder of its own for every state of the `kernels` rooms, in the user's cache; NUMBA_CACHE_DIR, where it is
