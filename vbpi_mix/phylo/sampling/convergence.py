@@ -63,7 +63,7 @@ def assess(children: np.ndarray, weights: np.ndarray, batch: np.ndarray, log_pos
     if runs > 1:
         of_runs = masses.reshape(runs, BATCHES, count).sum(axis=1)
         asdsf = elements.asdsf(elements.frequencies(of_runs))
-        agreement = elements.held_by_others(of_runs, present.reshape(runs, BATCHES, count).any(axis=1))
+        agreement = elements.held_by_others(of_runs, np.asarray(present.reshape(runs, BATCHES, count).any(axis=1)))
     return Convergence(
         asdsf=asdsf,
         agreement=agreement,
