@@ -35,7 +35,9 @@ EVALUATED = (
     "verdict",
     "answer",
     "reasons",
+    "answer_seconds",
     "evaluation",
+    "evaluation_seconds",
 )
 # Forms of the marginal log-likelihood, in the order in which they are listed.
 FORMS = ("published", "pooled", "weighted")
