@@ -19,7 +19,7 @@ from vbpi_mix.phylo.report.answer import Answer, weighted_answer
 from vbpi_mix.phylo.report.weighted import Estimate, WeightedTrees, Weighting, draw_weighted_trees, evidence, weighting
 
 MOST_DRAWS, LEAST_DRAWS = 100_000, 10_000
-# Taxa times site patterns for which the most draws are made: those of DS1, where they take about 2.5 s on one core.
+# Taxa times site patterns for which the most draws are made: those of DS1, where they take about 3 s on one core.
 CELLS_OF_MOST = 26_000
 FORM = "weighted"
 
@@ -27,8 +27,8 @@ FORM = "weighted"
 def count_draws(taxa: int, patterns: int, trained: int) -> int:
     """How many draws end a fit that made `trained` draws in training; the same for the same run, whatever the clock says.
 
-    As many as cost what 100,000 cost on DS1, and no more than training had: a draw costs a quarter there of one that is
-    trained on, so that the pass takes at most a fifth of the time. At least 10,000.
+    As many as cost what 100,000 cost on DS1, and no more than training had: a draw costs a third of one that is trained on,
+    so that the pass, of a fit that had to find its start too, takes about a fifth of the time at most. At least 10,000.
     """
     affordable = MOST_DRAWS * CELLS_OF_MOST // (taxa * patterns)
     return max(LEAST_DRAWS, min(MOST_DRAWS, affordable, trained))
