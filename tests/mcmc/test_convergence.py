@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from vbpi_mix.phylo.sampling.convergence import BATCHES, assess, is_rising
+from vbpi_mix.phylo.sampling.convergence import BATCHES, arrival, assess, is_rising
 from vbpi_mix.phylo.sbn.coverage import coverage
 from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
 from vbpi_mix.phylo.sbn.support import build_support
@@ -110,3 +110,9 @@ def test_what_rises_is_said_to_rise_even_in_one_run():
     assert is_rising(np.stack([level, other + slope]))
     assert not is_rising(np.stack([level, other - slope]))
     assert is_rising(np.array([[0.0, 1.0, 9.0, 10.0]]))
+
+
+def test_runs_have_arrived_where_the_last_reaches_its_level():
+    settled = [5.0, 6.0, 4.0, 5.0]
+    assert arrival(np.array([[5.0, 6.0, 4.0, 5.0, *settled], [-9.0, -3.0, 2.0, 7.0, *settled]])) == 3
+    assert arrival(np.array([[5.0, 6.0, 4.0, 5.0, *settled]])) == 0

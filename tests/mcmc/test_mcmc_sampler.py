@@ -120,7 +120,10 @@ def test_for_a_fit_it_ends_when_nothing_new_is_found(target):
     assert result.seconds < 60
     assert result.convergence.new_mass <= 0.5
     assert result.asdsf > 1e-9
-    assert_same(result, sample(target, generations=result.generations, keep=4000))
+    again = {"generations": result.generations, "keep": 4000}
+    assert_same(result, sample(target, until="coverage", **again))
+    cut = sample(target, **again).sample.tree_weights.size
+    assert cut < result.sample.tree_weights.size <= cut / 0.74
 
 
 def test_runs_that_climb_do_not_agree(target, monkeypatch):

@@ -142,14 +142,14 @@ class Kept:
             array[:, :, :half] = array[:, :, 1 : self.count : 2]
         self.count, self.every = half, 2 * self.every
 
-    def of_runs(self, burn_in: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Trees of each run after its burn-in: children [runs, N, n-2, 2], weights [runs, N], lengths [runs,
+    def of_runs(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Trees of each run from entry `first` on: children [runs, N, n-2, 2], weights [runs, N], lengths [runs,
         N, E].
 
         The trees of temperature k have weights proportional to likelihood^(1 - beta_k); temperatures are
         weighted by the effective numbers of their trees, and the weights of a run sum to 1.
         """
-        part = slice(int(burn_in * self.count), self.count)
+        part = slice(first, self.count)
         log_weights = (1.0 - self.beta)[:, None] * self.trees.log_likelihood[:, :, part]
         weights = np.exp(log_weights - log_weights.max(axis=2, keepdims=True))
         weights /= weights.sum(axis=2, keepdims=True)

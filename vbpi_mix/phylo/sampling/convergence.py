@@ -63,7 +63,8 @@ def assess(children: np.ndarray, weights: np.ndarray, batch: np.ndarray, log_pos
     if runs > 1:
         of_runs = masses.reshape(runs, BATCHES, count).sum(axis=1)
         asdsf = elements.asdsf(elements.frequencies(of_runs))
-        agreement = elements.held_by_others(of_runs, np.asarray(present.reshape(runs, BATCHES, count).any(axis=1)))
+        in_runs = np.asarray(present.reshape(runs, BATCHES, count).any(axis=1))
+        agreement = elements.held_by_others(of_runs, in_runs)
     return Convergence(
         asdsf=asdsf,
         agreement=agreement,
@@ -85,6 +86,12 @@ def is_rising(log_posterior: np.ndarray) -> bool:
     rise = used[:, 1].mean(axis=1) - used[:, 0].mean(axis=1)
     error = np.sqrt(used.var(axis=2, ddof=1).sum(axis=1) / batches)
     return bool((rise > RISING_ERRORS * error).any())
+
+
+def arrival(log_posterior: np.ndarray) -> int:
+    """The entry of R runs, float64 [R, M], at which the last of them first reaches the median of its second half."""
+    level = np.median(log_posterior[:, log_posterior.shape[1] // 2 :], axis=1, keepdims=True)
+    return int((log_posterior >= level).argmax(axis=1).max())
 
 
 @dataclass(frozen=True, eq=False)

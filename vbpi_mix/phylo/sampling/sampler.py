@@ -20,13 +20,13 @@ import numpy as np
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
-from vbpi_mix.phylo.sampling.convergence import BATCHES, Convergence, assess
+from vbpi_mix.phylo.sampling.convergence import BATCHES, Convergence, arrival, assess
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
 
 # Walks around the tree that are given to setting the sizes of steps; their trees are not kept.
 TUNING_WALKS = 40
-# Share of the kept trees, from the front, that is cut as burn-in.
+# Share of the kept trees, from the front, that is cut as burn-in; for coverage, at most.
 BURN_IN = 0.25
 # What a sample is for: its weights, or only to hold what has weight, as a fit weighs topologies anew.
 PURPOSES = ("weights", "coverage")
@@ -54,7 +54,7 @@ class McmcOptions:
     asdsf: float | None = 0.01
     agreement: float = 0.98
     weight_error: float = 0.02
-    new_mass: float = 0.001
+    new_mass: float = 0.002
     runs: int = 2
     temperatures: int = 5
     heating: float = 0.15
@@ -197,7 +197,7 @@ def _sample(
             break
         share = _share_done(chains.generations, seconds, options)
         progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share))
-    sample = _tree_sample(kept, taxa, options)
+    sample = _tree_sample(kept, _first_entry(kept, target, options), taxa, options)
     seconds = time.perf_counter() - start
     progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share_done=1.0, finished=True))
     return McmcResult(sample, chains.generations, seconds, known, agreed, chains.acceptance())
@@ -241,20 +241,20 @@ def _share_done(generations: int, seconds: float, options: McmcOptions) -> float
 
 def _assess(kept: Kept, target: Posterior) -> Convergence:
     """Of the runs without their burn-in."""
-    children, weights, _ = kept.of_runs(BURN_IN)
+    first = int(BURN_IN * kept.count)
+    children, weights, _ = kept.of_runs(first)
     of_chain = weights.shape[1] // kept.beta.size
     batch = np.tile(np.arange(of_chain) * BATCHES // of_chain, kept.beta.size)
-    return assess(children, weights, batch, _log_posterior(kept, target))
+    return assess(children, weights, batch, _log_posterior(kept, target)[:, first:])
 
 
 def _log_posterior(kept: Kept, target: Posterior) -> np.ndarray:
-    """Of the trees of the coldest chain of each run after its burn-in, but for constants; float64 [runs, M]."""
-    part = slice(int(BURN_IN * kept.count), kept.count)
-    lengths = kept.trees.lengths[:, 0, part]
+    """Of the trees of the coldest chain of each run, but for constants; float64 [runs, count]."""
+    lengths = kept.trees.lengths[:, 0, : kept.count]
     logs = np.log(lengths)
     # The prior's density is that of the logarithms, which edges of almost no length would make noisy.
     prior = target.branch_prior.log_density(logs, lengths) - logs.sum(axis=-1)
-    log_posterior: np.ndarray = kept.trees.log_likelihood[:, 0, part] + prior
+    log_posterior: np.ndarray = kept.trees.log_likelihood[:, 0, : kept.count] + prior
     return log_posterior
 
 
@@ -269,9 +269,18 @@ def _agrees(known: Convergence, options: McmcOptions) -> bool:
     return weights and known.agreement >= options.agreement
 
 
-def _tree_sample(kept: Kept, taxa: tuple[str, ...], options: McmcOptions) -> TreeSample:
-    """All runs as one sample; each weighs the same."""
-    children, weights, lengths = kept.of_runs(BURN_IN)
+def _first_entry(kept: Kept, target: Posterior, options: McmcOptions) -> int:
+    """Where the burn-in ends. For coverage no tree is cut that came after the chains had arrived: it may be the only one
+    that holds something of weight."""
+    quarter = int(BURN_IN * kept.count)
+    if options.until == "coverage":
+        return min(quarter, arrival(_log_posterior(kept, target)))
+    return quarter
+
+
+def _tree_sample(kept: Kept, first: int, taxa: tuple[str, ...], options: McmcOptions) -> TreeSample:
+    """All runs as one sample, without burn-in; each weighs the same."""
+    children, weights, lengths = kept.of_runs(first)
     flat = children.reshape(-1, *children.shape[2:])
     topologies, index = unique_topologies(flat)
     tree_weights = weights.ravel() / weights.sum()
