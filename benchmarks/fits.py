@@ -69,7 +69,7 @@ def fit(data: str, model: str, options: argparse.Namespace) -> dict[str, object]
             "published_form_sd": round(estimates["published"]["sd"], 3), "pooled": round(estimates["pooled"]["mean"], 3),
             "pooled_sd": round(estimates["pooled"]["sd"], 3), "training_bound": round(summary["training_bound"], 3),
             "elbo": round(summary["elbo"], 3), "elbo_standard_error": round(summary["elbo_standard_error"], 3),
-            "ess": round(summary["effective_sample_size"], 1),
+            "ess": round(summary["evaluation"]["effective_sample_size"], 1),
         }  # fmt: skip
         if (source / "golden").is_dir():
             golden = [str(p) for p in sorted(source.glob("golden/*.gz"))]

@@ -42,7 +42,7 @@ def command(
     loaded = load(place)
     with CountProgress("eval", quiet) as progress:
         found = loaded.evaluate(importance_samples, repeats, seed=seed, threads=threads, progress=progress)
-    facts = loaded.summary
+    facts = loaded.summary["evaluation"]
     for estimate in found.estimates:
         click.echo(
             f"marginal log-likelihood ({estimate.form}): {estimate.mean:.2f}, sd {estimate.sd:.2f} over "
@@ -50,7 +50,7 @@ def command(
         )
     drawn = found.log_weights.numel()
     click.echo(f"effective sample size {found.effective_sample_size:.0f} of {drawn:,}{_describe_tail(facts['pareto_k'])}")
-    click.echo(f"{describe_elbo(found.elbo, found.elbo_standard_error)}, {facts['evaluation_seconds']:.1f} s")
+    click.echo(f"{describe_elbo(found.elbo, found.elbo_standard_error)}, {facts['seconds']:.1f} s")
 
 
 def _describe_tail(k: float | None) -> str:

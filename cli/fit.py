@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def command(
 
     Without --trees, files beside the alignment that are plainly its tree sample are used; where there are none, a
     sample is made (--trees-from). Writes a run directory: config.yaml, checkpoint.pt, trace.csv, log.txt, summary.json,
-    topologies.trprobs and consensus.nwk, and the tree sample if it was made here.
+    topologies.trprobs, splits.csv and consensus.nwk, and the tree sample if it was made here.
     """
     from vbpi_mix_cli.console import check_only_resume
     from vbpi_mix_cli.fit_progress import FitProgress
@@ -76,7 +77,7 @@ def command(
 
 
 def _report(run: Run, quiet: bool) -> None:
-    """One line on the result, and where to look next."""
+    """What was done, what was found, how far to trust it, and where to look next."""
     from vbpi_mix_cli.console import describe_elbo, shown_path
 
     facts = run.summary
@@ -85,6 +86,35 @@ def _report(run: Run, quiet: bool) -> None:
         f"{place.name}: {facts['stop_reason']} after {facts['iterations']:,} iterations and {facts['seconds']:.0f} s, "
         f"bound {facts['training_bound']:.2f}, {describe_elbo(facts['elbo'], facts['elbo_standard_error'])}"
     )
+    for line in _describe_answer(run, facts):
+        click.echo(line)
     if not quiet:
-        click.echo(f"wrote {place}/: consensus.nwk, topologies.trprobs, summary.json, trace.csv", err=True)
+        click.echo(
+            f"wrote {place}/: consensus.nwk, splits.csv, topologies.trprobs, summary.json, trace.csv", err=True
+        )
         click.echo(f"next: vbpi-mix eval {place}", err=True)
+
+
+def _describe_answer(run: Run, facts: dict[str, Any]) -> list[str]:
+    """Evidence, the trees, and the verdict with its reasons."""
+    evidence = next(each for each in facts["marginal_log_likelihood"] if each["form"] == "weighted")
+    k, size = facts["pareto_k"], facts["effective_sample_size"]
+    tail = "" if k is None else f", Pareto k {k:.2f}"
+    answer = run.answer()
+    best = f"{answer.topologies.probabilities[0]:.4f}"
+    if answer.source == "weighted":
+        best += f" (error {answer.topologies.errors[0]:.4f})"
+    found = (
+        "log p(Y) unknown: no draw has any weight"
+        if evidence["mean"] is None
+        else f"log p(Y) {evidence['mean']:.2f} (error {evidence['error']:.2f})"
+    )
+    lines = [
+        f"{found}; {evidence['draws']:,} weighted draws, worth {size or 0:,.0f} independent ones{tail}",
+        f"most probable topology {best}, {answer.children.shape[0]:,} met; the consensus has {answer.resolved} of "
+        f"{answer.n_taxa - 3} splits",
+    ]
+    given = "that of the weighted draws" if answer.source == "weighted" else "the fit's own, not weighted"
+    lines.append(f"verdict: {facts['verdict']}; the answer given is {given}")
+    wrapped = (textwrap.wrap(reason, 100, initial_indent="- ", subsequent_indent="  ") for reason in facts["reasons"])
+    return [*lines, *(line for reason in wrapped for line in reason)]

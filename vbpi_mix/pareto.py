@@ -97,7 +97,9 @@ def normalised_perplexity(log_weights: np.ndarray) -> float:
     weights = _scaled(log_weights)
     if not weights.any():
         return math.nan
-    shares = weights[weights > 0] / weights.sum()
+    shares = weights / weights.sum()
+    # The smallest weights may round to a share of zero.
+    shares = shares[shares > 0]
     return float(np.exp(-(shares @ np.log(shares))) / log_weights.size)
 
 

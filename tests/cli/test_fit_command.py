@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.run import load
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 
 FIT = ("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 60, "--threads", 1, "--quiet")
@@ -33,6 +34,7 @@ def test_fit_writes_a_run_that_other_programs_read(run, six):
     names = {p.name for p in place.iterdir()}
     assert names == {
         "config.yaml", "checkpoint.pt", "trace.csv", "log.txt", "summary.json", "topologies.trprobs", "consensus.nwk",
+        "splits.csv",
     }  # fmt: skip
     summary = json.loads((place / "summary.json").read_text())
     assert {k: summary[k] for k in ("A", "S", "K", "estimator", "seed", "iterations")} == {
@@ -73,8 +75,9 @@ def test_eval_adds_both_forms_to_the_newest_run(run, six):
     assert "marginal log-likelihood (published)" in outcome.out
     assert "effective sample size" in outcome.out
     estimates = json.loads((six / "six.vbpi" / "summary.json").read_text())["marginal_log_likelihood"]
-    assert [e["form"] for e in estimates] == ["published", "pooled"]
-    for estimate in estimates:
+    assert [e["form"] for e in estimates] == ["published", "pooled", "weighted"]
+    assert set(estimates[2]) == {"form", "mean", "error", "draws"}
+    for estimate in estimates[:2]:
         assert set(estimate) == {"form", "mean", "sd", "importance_samples", "repeats"}
         assert (estimate["importance_samples"], estimate["repeats"]) == (50, 4)
         assert math.isfinite(estimate["mean"])
@@ -256,8 +259,9 @@ def test_a_warm_start_weighs_topologies_by_their_likelihood_and_not_by_the_sampl
         (six / "heavy.ufboot").write_text("\n".join([*lines, *([lines[k]] * 2000)]) + "\n")
         run("fit", "six.nex", "--trees", "heavy.ufboot", "--iterations", 1, "--learning-rate", 1e-12, "--threads", 1,
             "--quiet", "--A", 1, "--force")  # fmt: skip
-        fitted = read_tree_sample([six / "six.vbpi" / "topologies.trprobs"], read_alignment("six.nex").taxa)
-        probabilities.append({tree.tobytes(): p for tree, p in zip(fitted.children, fitted.weights, strict=True)})
+        own = load("six.vbpi").answer(weighted=False)
+        pairs = zip(own.children, own.topologies.probabilities, strict=True)
+        probabilities.append({tree.tobytes(): p for tree, p in pairs})
     shared = probabilities[0].keys() & probabilities[1].keys()
     assert len(shared) > 10
     assert max(abs(probabilities[0][tree] - probabilities[1][tree]) for tree in shared) < 0.2
@@ -269,11 +273,10 @@ def test_weights_of_the_sample_reach_the_start(run, six):
     (six / "heavy.ufboot").write_text("\n".join([*lines, *([lines[7]] * 2000)]) + "\n")
     run("fit", "six.nex", "--trees", "heavy.ufboot", "--iterations", 1, "--learning-rate", 1e-12, "--threads", 1,
         "--quiet", "--A", 1, "--init", "em")  # fmt: skip
-    taxa = read_alignment("six.nex").taxa
-    fitted = read_tree_sample([six / "six.vbpi" / "topologies.trprobs"], taxa)
-    heavy = read_tree_sample([six / "heavy.ufboot"], taxa)
-    np.testing.assert_array_equal(fitted.children[0], heavy.children[0])
-    assert fitted.weights[0] > 0.8
+    own = load("six.vbpi").answer(weighted=False)
+    heavy = read_tree_sample([six / "heavy.ufboot"], read_alignment("six.nex").taxa)
+    np.testing.assert_array_equal(own.children[0], heavy.children[0])
+    assert own.topologies.probabilities[0] > 0.8
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"]])

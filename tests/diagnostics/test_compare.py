@@ -10,8 +10,12 @@ import pytest
 import torch
 
 from vbpi_mix.errors import TreeError
+from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.phylo.assess.comparison import compare, of_mixture, of_sample
+from vbpi_mix.phylo.assess.verdict import Facts, judge
+from vbpi_mix.phylo.importance import ImportancePass
 from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.report.weighted import draw_weighted_trees
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.files import read_tree_taxa
 from vbpi_mix.phylo.trees.sample import read_tree_sample
@@ -36,14 +40,30 @@ def exact(mixture):
     return np.exp(mixture.log_topology_probability(mixture.support.encode(LISTED))).mean(axis=1)
 
 
+def weighted_draws(mixture, seed=3):
+    """Draws whose weights are 1 over their probability, as if all topologies of the support were as probable."""
+    count, generator = 20_000, torch.Generator().manual_seed(seed)
+    draw = draw_components(Estimator.A2A, mixture.n_components, None, generator)
+
+    def log_weights(draws):
+        log_q = np.logaddexp.reduce(mixture.log_topology_probability(draws.topologies), axis=1)
+        return torch.from_numpy(math.log(mixture.n_components) - log_q).view(draws.log_q.shape[:2])
+
+    trees = draw_weighted_trees(mixture, log_weights, draw, count, generator)
+    return ImportancePass(trees, judge(Facts(count, trees.smoothed.pareto_k, trees.effective_sample_size)))
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty working folder; `runs` of it are found by the stub of load."""
     monkeypatch.chdir(tmp_path)
     runs = {}
-    monkeypatch.setattr(
-        "vbpi_mix.phylo.compare.load", lambda path: SimpleNamespace(taxa=TAXA, mixture=runs[str(path)], path=path)
-    )
+
+    def load(path):
+        mixture = runs[str(path)]
+        return SimpleNamespace(taxa=TAXA, mixture=mixture, path=path, importance=weighted_draws(mixture))
+
+    monkeypatch.setattr("vbpi_mix.phylo.compare.load", load)
 
     def add_run(name, mixture):
         (tmp_path / name).mkdir()
@@ -119,6 +139,33 @@ def test_a_sample_may_be_judged_by_a_run(folder, capsys):
     q = q[q > 0]
     assert found["kl"] == pytest.approx(float(q @ np.log(q * 105)), abs=0.03)
     assert found["mass_outside_support"] == 0
+
+
+def test_weighted_draws_have_figures_of_their_own(folder, capsys):
+    """Weights make all topologies of the support as probable: against a sample that has all of them, nothing is left."""
+    mixture = mixture_of(range(0, 60, 3))
+    inside = np.flatnonzero(exact(mixture) > 0)
+    folder.add_run("run", mixture)
+    folder.add_sample("even.tre", inside)
+    folder.add_sample("half.tre", inside[: inside.size // 2])
+    found = figures(capsys, "run", "even.tre")
+    assert found["weighted_reliable"]
+    assert found["asdsf"] > 0.02
+    assert found["asdsf_weighted"] < 0.002
+    assert found["total_variation_weighted"] < 0.01
+    swapped = figures(capsys, "even.tre", "run")
+    assert swapped["asdsf_weighted"] == pytest.approx(found["asdsf_weighted"])
+    share = (inside.size // 2) / inside.size
+    assert figures(capsys, "run", "half.tre")["total_variation_weighted"] == pytest.approx(1 - share, abs=0.01)
+    folder.add_run("other", mixture_of(range(0, 60, 3), 3, seed=2))
+    both = figures(capsys, "run", "other")
+    assert both["asdsf"] > 0.02
+    assert both["asdsf_weighted"] < 0.004
+    assert figures(capsys, "run", "run")["total_variation_weighted"] == pytest.approx(0, abs=1e-12)
+    main(["compare", "run", "even.tre"])
+    assert "ASDSF, weighted draws" in capsys.readouterr().out
+    none = figures(capsys, "even.tre", "half.tre")
+    assert (none["asdsf_weighted"], none["total_variation_weighted"], none["weighted_reliable"]) == (None, None, None)
 
 
 def test_identical_samples_do_not_differ(folder, capsys):

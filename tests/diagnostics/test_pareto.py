@@ -183,3 +183,8 @@ def test_effective_sample_size_is_that_of_the_evaluation():
     assert pareto.effective_sample_size(weights) == pytest.approx(1 / (shares**2).sum())
     assert evaluation.effective_sample_size(torch.from_numpy(weights)) == pytest.approx(1 / (shares**2).sum())
     assert math.isnan(pareto.effective_sample_size(np.full(9, -np.inf)))
+
+
+def test_perplexity_of_weights_too_small_to_have_a_share():
+    log_weights = np.array([0.0, 0.0, 0.0, math.log(5e-324)])
+    assert pareto.normalised_perplexity(log_weights) == pytest.approx(0.75)

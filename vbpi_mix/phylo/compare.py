@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vbpi_mix.errors import ConfigError, TreeError
-from vbpi_mix.phylo.assess.comparison import Comparison, TopologyDistribution, of_mixture, of_sample
+from vbpi_mix.phylo.assess.comparison import (
+    Comparison,
+    TopologyDistribution,
+    WeightedComparison,
+    check_taxa,
+    of_mixture,
+    of_sample,
+    of_topologies,
+)
 from vbpi_mix.phylo.assess.comparison import compare as compare_distributions
+from vbpi_mix.phylo.assess.weighted import compare_weighted
 from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.data.benchmarks import find_benchmark
 from vbpi_mix.phylo.run import Run, load
@@ -39,7 +48,8 @@ def compare(
     draws: int = 100_000,
     seed: int = 0,
 ) -> Comparison:
-    """Compare a run, or a tree sample, with tree samples: KL divergence, split frequencies, credible sets.
+    """Compare a run, or a tree sample, with tree samples: KL divergence, split frequencies, credible sets; also by the weighted
+    draws of a run.
 
     first      a Run or its folder, or a file or pattern of trees
     samples    one Run or folder, or files and patterns of trees, averaged as one sample, each weighing the same
@@ -64,9 +74,28 @@ def compare(
     either = runs[0] or runs[1]
     taxa = _taxa(either, alignment, first)
     options = _Options(burn_in, draws, seed, taxa, None if either or alignment else str(first))
-    return compare_distributions(
-        _distribution(runs[0], [first], options), _distribution(runs[1], samples, options)
-    )
+    sides = _distribution(runs[0], [first], options), _distribution(runs[1], samples, options)
+    check_taxa(*sides)
+    return compare_distributions(*sides, _weighted(runs, sides))
+
+
+def _weighted(
+    runs: Sequence[Run | None], sides: tuple[TopologyDistribution, TopologyDistribution]
+) -> WeightedComparison | None:
+    """The weighted draws of the run, or of both; None if there is none."""
+    passes = [run.importance for run in runs if run is not None and run.importance.usable]
+    if not passes or len(passes) < sum(run is not None for run in runs):
+        return None
+    answer = passes[0].answer
+    # One run is compared with the other side as it is, two with each other, both by weighted draws.
+    other = sides[0 if runs[0] is None else 1]
+    if len(passes) == 2:
+        of_other = passes[1].answer
+        other = of_topologies(
+            of_other.children, of_other.topologies.probabilities, of_other.frequencies(), other.taxa, ("", "weighted draws")
+        )
+    found = compare_weighted(answer.frequencies(), answer.children, answer.topologies.probabilities, other)
+    return replace(found, reliable=all(each.verdict.weighted for each in passes))
 
 
 def _run_of(place: Side) -> Run | None:

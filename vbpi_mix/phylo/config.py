@@ -187,6 +187,9 @@ class FitConfig:
         TrainingConfig, "learning_rate", unset="0.0005; lognormal: 0.003; not warm: 0.002; paper: 0.001",
         help="Learning rate of the networks at the start; branches and flow have shares of it (docs/flows.md).",
     )  # fmt: skip
+    answer_draws: int | None = option(
+        None, int, least=1, help="Weighted draws that the answer is made of.", unset="100,000, or what a short fit allows"
+    )
     seed: int = same_as(TrainingConfig, "seed")
     threads: int | None = same_as(TrainingConfig, "threads", resumable=True)
 

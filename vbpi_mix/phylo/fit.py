@@ -193,4 +193,5 @@ def _whole_config(
         "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
         "model": config.model.to_dict(),
         "training": training.to_dict(),
+        "answer": {"draws": config.answer_draws},
     }

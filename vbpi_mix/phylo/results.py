@@ -12,10 +12,14 @@ import torch
 from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.evaluation import Evaluation, evaluate
 from vbpi_mix.pareto import normalised_perplexity, pareto_k
+from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.problem import PhyloProblem
-from vbpi_mix.phylo.report.summaries import PosteriorTrees, consensus, draw_trees, topology_probabilities
-from vbpi_mix.phylo.trees.nexus import trprobs
+from vbpi_mix.phylo.report.answer import MOST_TOPOLOGIES, Answer
+from vbpi_mix.phylo.report.summaries import PosteriorTrees, draw_trees
+from vbpi_mix.phylo.trees.topology import to_newick
+from vbpi_mix.training.provenance import environment, versions
+from vbpi_mix.training.reports import TrainingResult
 from vbpi_mix.training.run_directory import RunDirectory
 
 POSTERIOR_TREES = 10_000
@@ -27,24 +31,37 @@ EVALUATED = (
     "effective_sample_size",
     "normalised_perplexity",
     "pareto_k",
+    "answer_draws",
+    "verdict",
+    "answer",
+    "reasons",
+    "answer_seconds",
+    "evaluation",
     "evaluation_seconds",
 )
+# Forms of the marginal log-likelihood, in the order in which they are listed.
+FORMS = ("published", "pooled", "weighted")
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split with its probability. members: names of the taxa on its smaller side."""
+    """A split. members: names of the taxa on its smaller side. frequency: its posterior probability; error: Monte Carlo, 0 if
+    exact. length: mean of the branch over trees that have it, nan if none was drawn."""
 
     members: tuple[str, ...]
     frequency: float
+    error: float
+    length: float
+    length_error: float
 
 
 @dataclass(frozen=True)
 class Topology:
-    """An unrooted topology with its probability under the mixture."""
+    """An unrooted topology with its posterior probability. error: Monte Carlo, 0 if exact."""
 
     newick: str
     probability: float
+    error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,25 +80,69 @@ def posterior_trees(
     return draw_trees(mixture, draw, count, generator)
 
 
-def write_results(problem: PhyloProblem, directory: RunDirectory, seed: int) -> None:
-    """Write trees and topologies, and the single-sample bound of the mixture (A2A) with its standard error."""
-    mixture = problem.trees
-    generator = torch.Generator().manual_seed(seed)
-    trees = posterior_trees(mixture, generator)
-    agreed = consensus(trees, mixture.support, problem.taxa)
-    directory.write_text("consensus.nwk", f"{agreed.newick()}\n")
-    children, probabilities = topology_probabilities(mixture, trees.children)
-    comment = (
-        f"Topologies met in {trees.children.shape[0]:,} draws from a mixture fitted by vbpi-mix, with their exact "
-        "probabilities under it (p) and the cumulative probability (P)"
-    )
-    directory.write_text("topologies.trprobs", trprobs(children, probabilities, problem.taxa, comment))
-    found = evaluate(mixture, problem.target, importance_samples=1000, repeats=10, generator=generator)
-    directory.update_summary({"elbo": found.elbo, "elbo_standard_error": found.elbo_standard_error})
+def sampled_trees(
+    mixture: PhyloMixture, taxa: tuple[str, ...], count: int, generator: torch.Generator
+) -> tuple[SampledTree, ...]:
+    """Independent draws in random order."""
+    trees = posterior_trees(mixture, generator, count)
+    # As many come from each component; which of them are left out must not depend on it.
+    chosen = torch.randperm(trees.children.shape[0], generator=generator)[:count].tolist()
+    return tuple(SampledTree(to_newick(trees.children[k], taxa, trees.lengths[k]), trees.lengths[k]) for k in chosen)
 
 
-def evaluation_entries(found: Evaluation) -> dict[str, Any]:
-    """An evaluation as entries of summary.json; what is not a number is null."""
+def split_values(answer: Answer, taxa: tuple[str, ...]) -> tuple[Split, ...]:
+    """The internal splits, the most probable first."""
+    rows, found = answer.internal, answer.splits
+    columns = (found.frequencies, found.frequency_errors, found.lengths, found.length_errors)
+    numbers = (each[rows].tolist() for each in columns)
+    return tuple(Split(*each) for each in zip(answer.members(rows, taxa), *numbers, strict=True))
+
+
+def topology_values(answer: Answer, taxa: tuple[str, ...]) -> tuple[Topology, ...]:
+    """The most probable topologies, as many as the file lists."""
+    listed = slice(MOST_TOPOLOGIES)
+    numbers = (each[listed].tolist() for each in (answer.topologies.probabilities, answer.topologies.errors))
+    return tuple(Topology(to_newick(tree, taxa), *each) for tree, *each in zip(answer.children[listed], *numbers, strict=True))
+
+
+def training_entries(result: TrainingResult, model: ModelConfig, seed: int, problem: PhyloProblem) -> dict[str, Any]:
+    """How training went, as entries of summary.json."""
+    return {
+        **{name: model.to_dict()[name] for name in ("A", "S", "K", "estimator")},
+        "seed": seed,
+        "iterations": result.iterations,
+        "seconds": result.seconds,
+        "seconds_per_iteration": result.seconds_per_iteration,
+        "training_bound": result.bound,
+        "stop_reason": result.stop_reason,
+        "support_elements": problem.support.n_params,
+        "versions": versions(),
+        "environment": environment(),
+    }
+
+
+def write_answer(answer: Answer, taxa: tuple[str, ...], directory: RunDirectory) -> None:
+    """Write consensus.nwk, topologies.trprobs and splits.csv."""
+    directory.write_text("consensus.nwk", f"{answer.consensus(taxa).newick()}\n")
+    directory.write_text("topologies.trprobs", answer.trprobs(taxa))
+    directory.write_text("splits.csv", answer.splits_csv(taxa))
+
+
+def bound_entries(problem: PhyloProblem, generator: torch.Generator) -> dict[str, float]:
+    """The single-sample bound of the mixture (A2A) with its standard error, as entries of summary.json."""
+    found = evaluate(problem.trees, problem.target, importance_samples=1000, repeats=10, generator=generator)
+    return {"elbo": found.elbo, "elbo_standard_error": found.elbo_standard_error}
+
+
+def combined_forms(entries: dict[str, Any], before: list[dict[str, Any]]) -> dict[str, Any]:
+    """The same entries, with those forms of the marginal log-likelihood from before that they have not; weighted last."""
+    forms = {each["form"]: each for each in (*before, *entries["marginal_log_likelihood"])}
+    listed = sorted(forms.values(), key=lambda each: FORMS.index(each["form"]))
+    return {**entries, "marginal_log_likelihood": listed}
+
+
+def evaluation_entries(found: Evaluation, seconds: float) -> dict[str, Any]:
+    """An evaluation that took so long as entries of summary.json; what is not a number is null."""
     weights = found.log_weights.flatten().numpy()
     tail = pareto_k(weights)
     return {
@@ -97,7 +158,10 @@ def evaluation_entries(found: Evaluation) -> dict[str, Any]:
         ],
         "elbo": found.elbo,
         "elbo_standard_error": found.elbo_standard_error,
-        "effective_sample_size": found.effective_sample_size,
-        "normalised_perplexity": normalised_perplexity(weights),
-        "pareto_k": tail if math.isfinite(tail) else None,
+        "evaluation": {
+            "effective_sample_size": found.effective_sample_size,
+            "normalised_perplexity": normalised_perplexity(weights),
+            "pareto_k": tail if math.isfinite(tail) else None,
+            "seconds": seconds,
+        },
     }

@@ -11,32 +11,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from vbpi_mix.errors import CheckpointError, RunDirectoryError
 from vbpi_mix.evaluation import Evaluation, evaluate
+from vbpi_mix.phylo.answers import Answers
 from vbpi_mix.phylo.config import ModelConfig
+from vbpi_mix.phylo.importance import ImportancePass
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.problem import KIND, PhyloProblem, restore_problem
+from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.consensus import Consensus
-from vbpi_mix.phylo.report.summaries import consensus, topology_probabilities
 from vbpi_mix.phylo.results import (
     EVALUATED,
     SampledTree,
     Split,
     Topology,
+    combined_forms,
     evaluation_entries,
-    posterior_trees,
-    write_results,
+    sampled_trees,
+    split_values,
+    topology_values,
+    training_entries,
 )
-from vbpi_mix.phylo.sbn.splits import sbn_split_frequencies, unite
-from vbpi_mix.phylo.trees.topology import to_newick
 from vbpi_mix.training.checkpoint import load_checkpoint
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.extension import extend, standing_of
-from vbpi_mix.training.provenance import available_cores, environment, use_threads, versions
+from vbpi_mix.training.provenance import available_cores, use_threads
 from vbpi_mix.training.reports import Note
 from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.train import train_in
@@ -70,6 +72,7 @@ class Run:
         self.problem = problem
         self.model = ModelConfig.from_dict(config["model"], str(directory.path))
         self.training = TrainingConfig.from_dict(config["training"])
+        self._answers = self._unanswered()
         if temporary is not None:
             weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
@@ -132,22 +135,26 @@ class Run:
             generator=torch.Generator().manual_seed(seed),
             progress=progress,
         )
-        seconds = time.perf_counter() - started
-        self.directory.update_summary({**evaluation_entries(found), "evaluation_seconds": seconds})
+        entries = evaluation_entries(found, time.perf_counter() - started)
+        self.directory.update_summary(combined_forms(entries, self.summary.get("marginal_log_likelihood", [])))
         return found
 
-    def consensus(self) -> Consensus:
-        """The majority-rule consensus of trees drawn from the mixture, which is that of the run's consensus.nwk.
+    def consensus(self, weighted: bool = True) -> Consensus:
+        """The majority-rule consensus of the answer, which is that of the run's consensus.nwk.
+
+        weighted: take weighted draws if the verdict allows; False: the fit's own splits.
 
         >>> import vbpi_mix
         >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
         >>> run.consensus().newick().startswith("(t01:")
         True
         """
-        return consensus(posterior_trees(self.mixture, self._generator()), self.mixture.support, self.taxa)
+        return self.answer(weighted).consensus(self.taxa)
 
-    def split_frequencies(self) -> tuple[Split, ...]:
-        """The internal splits of the support with their exact probabilities, the most probable first.
+    def split_frequencies(self, weighted: bool = True) -> tuple[Split, ...]:
+        """The internal splits with their probabilities and mean branch lengths, the most probable first.
+
+        weighted: from weighted draws if the verdict allows; False: of the fit itself, all that its support has, exact.
 
         >>> import vbpi_mix
         >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
@@ -155,23 +162,36 @@ class Run:
         >>> len(run.split_frequencies()), len(first.members) >= 2, round(first.frequency, 6)
         (5, True, 1.0)
         """
-        table = unite(sbn_split_frequencies(self.mixture.support, self.mixture.logits.detach().numpy()))
-        frequencies = table.frequencies[0]
-        members = table.members(self.taxa)
-        return tuple(Split(members[k], float(frequencies[k])) for k in np.argsort(-frequencies, kind="stable"))
+        return split_values(self.answer(weighted), self.taxa)
 
-    def topologies(self) -> tuple[Topology, ...]:
-        """The topologies met in draws from the mixture, with their exact probabilities, the most probable first.
+    def topologies(self, weighted: bool = True) -> tuple[Topology, ...]:
+        """The topologies met in draws with their probabilities, the most probable first; at most 10,000.
+
+        weighted: from weighted draws if the verdict allows; False: exact probabilities under the fit itself.
 
         >>> import vbpi_mix
         >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
         >>> [round(each.probability, 6) for each in run.topologies()]
         [1.0]
         """
-        trees = posterior_trees(self.mixture, self._generator())
-        children, probabilities = topology_probabilities(self.mixture, trees.children)
-        pairs = zip(children, probabilities.tolist(), strict=True)
-        return tuple(Topology(to_newick(tree, self.taxa), probability) for tree, probability in pairs)
+        return topology_values(self.answer(weighted), self.taxa)
+
+    def answer(self, weighted: bool = True) -> Answer:
+        """Splits, branch lengths and topologies as arrays, with Monte Carlo errors.
+
+        weighted: from weighted draws if the verdict allows; False: the fit's own. Draws are made anew from the run's seed.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> run.answer().source == run.summary["answer"], run.answer(weighted=False).source
+        (True, 'fit')
+        """
+        return self._answers.given(weighted)
+
+    @property
+    def importance(self) -> ImportancePass:
+        """The weighted draws that end the fit, with the verdict on them; made anew from the run's seed."""
+        return self._answers.importance
 
     def sample_trees(self, count: int, seed: int = 1) -> tuple[SampledTree, ...]:
         """Independent draws of trees with branch lengths from the mixture, in random order.
@@ -182,13 +202,7 @@ class Run:
         >>> len(trees), trees[0].newick.count("t0"), trees[0].lengths.size
         (3, 8, 13)
         """
-        generator = torch.Generator().manual_seed(seed)
-        trees = posterior_trees(self.mixture, generator, count)
-        # As many come from each component; which of them are left out must not depend on it.
-        chosen = torch.randperm(trees.children.shape[0], generator=generator)[:count].tolist()
-        return tuple(
-            SampledTree(to_newick(trees.children[k], self.taxa, trees.lengths[k]), trees.lengths[k]) for k in chosen
-        )
+        return sampled_trees(self.mixture, self.taxa, count, torch.Generator().manual_seed(seed))
 
     def resume(
         self,
@@ -228,31 +242,18 @@ class Run:
         return Run(copy, self.config, self.problem)
 
     def train(self, progress: Progress | None = None, resume: bool = False) -> None:
-        """Train to the end of the run's budgets, then write trees and summary into its folder."""
+        """Train to the end of the run's budgets, then write the answer and the summary into its folder."""
+        self._answers = self._unanswered()
         notice = None if progress is None else lambda text: progress(Note(text))
         result = train_in(
             self.directory, self.problem, self.training, self.config, resume=resume, evaluated=EVALUATED,
             progress=progress, notice=notice,
         )  # fmt: skip
-        model = self.model.to_dict()
-        self.directory.update_summary(
-            {
-                **{name: model[name] for name in ("A", "S", "K", "estimator")},
-                "seed": self.training.seed,
-                "iterations": result.iterations,
-                "seconds": result.seconds,
-                "seconds_per_iteration": result.seconds_per_iteration,
-                "training_bound": result.bound,
-                "stop_reason": result.stop_reason,
-                "support_elements": self.mixture.support.n_params,
-                "versions": versions(),
-                "environment": environment(),
-            }
-        )
-        write_results(self.problem, self.directory, self.training.seed)
+        self.directory.update_summary(training_entries(result, self.model, self.training.seed, self.problem))
+        self._answers.write()
 
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.training.seed)
+    def _unanswered(self) -> Answers:
+        return Answers(self.problem, self.directory, self.config, self.model, self.training.seed)
 
 
 def load(path: str | os.PathLike[str]) -> Run:

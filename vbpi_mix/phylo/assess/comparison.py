@@ -59,6 +59,15 @@ def of_sample(sample: TreeSample, name: str) -> TopologyDistribution:
     """A tree sample as a distribution."""
     present = sample.weights > 0
     children, weights = sample.children[present], sample.weights[present] / sample.weights.sum()
+    splits = split_frequencies(children, weights)
+    return of_topologies(children, weights, splits, sample.taxa, (name, "tree sample"))
+
+
+def of_topologies(
+    children: np.ndarray, weights: np.ndarray, splits: SplitFrequencies, taxa: tuple[str, ...], names: tuple[str, str]
+) -> TopologyDistribution:
+    """Given distinct canonical topologies with positive probabilities, and the splits that go with them; names: its name, and
+    what it is."""
     log_p = np.log(weights)
 
     def log_probability(other: np.ndarray) -> np.ndarray:
@@ -68,10 +77,7 @@ def of_sample(sample: TreeSample, name: str) -> TopologyDistribution:
         known = found < children.shape[0]
         return np.where(known, log_p[np.where(known, found, 0)], -np.inf)
 
-    splits = split_frequencies(children, weights)
-    return TopologyDistribution(
-        name, "tree sample", sample.taxa, children, weights, log_p, splits, 0, log_probability
-    )
+    return TopologyDistribution(*names, taxa, children, weights, log_p, splits, 0, log_probability)
 
 
 def of_mixture(
@@ -121,9 +127,24 @@ def _draw(
     return children, np.bincount(index, minlength=children.shape[0])
 
 
+@dataclass(frozen=True)
+class WeightedComparison:
+    """asdsf: average standard deviation of split frequencies; total_variation: in [0, 1], over topologies. reliable: whether
+    the weighted draws are the answer of their fit."""
+
+    asdsf: float
+    total_variation: float
+    reliable: bool = True
+
+    def as_dict(self) -> dict[str, float]:
+        """Under the keys that `compare` reports."""
+        return {"asdsf_weighted": self.asdsf, "total_variation_weighted": self.total_variation}
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What `compare` finds. table: splits of the first and the second; topologies: per share, of each."""
+    """What `compare` finds. table: splits of the first and the second; topologies: per share, of each. weighted: the same by
+    weighted draws, None if no side is a run."""
 
     first: TopologyDistribution
     second: TopologyDistribution
@@ -134,6 +155,7 @@ class Comparison:
     max_split_difference: float
     max_split: int
     topologies: tuple[dict[float, TopologyCount], dict[float, TopologyCount]]
+    weighted: WeightedComparison | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not finite is None."""
@@ -147,6 +169,8 @@ class Comparison:
             "asdsf": self.asdsf,
             "asdsf_splits": self.asdsf_splits,
             "asdsf_minimum_frequency": MINIMUM_FREQUENCY,
+            **(self.weighted.as_dict() if self.weighted else {"asdsf_weighted": None, "total_variation_weighted": None}),
+            "weighted_reliable": self.weighted.reliable if self.weighted else None,
             "max_split_difference": self.max_split_difference,
             "max_split": list(members[at]) if at >= 0 else None,
             "max_split_frequencies": self.table.frequencies[:, at].tolist() if at >= 0 else None,
@@ -178,9 +202,12 @@ class Comparison:
         return [(list(members[k]), float(first[k]), float(second[k])) for k in order]
 
 
-def compare(first: TopologyDistribution, second: TopologyDistribution) -> Comparison:
-    """Compare two distributions. Raises TreeError if they are not over the same taxa in the same order."""
-    _check_taxa(first, second)
+def compare(
+    first: TopologyDistribution, second: TopologyDistribution, weighted: WeightedComparison | None = None
+) -> Comparison:
+    """Compare two distributions; `weighted` is what was found already. Raises TreeError if they are not over the same taxa in
+    the same order."""
+    check_taxa(first, second)
     log_q = first.log_probability(second.children)
     table = unite(first.splits, second.splits)
     largest, at = largest_difference(table)
@@ -194,6 +221,7 @@ def compare(first: TopologyDistribution, second: TopologyDistribution) -> Compar
         max_split_difference=largest,
         max_split=at,
         topologies=(_counts(first), _counts(second)),
+        weighted=weighted,
     )
 
 
@@ -201,7 +229,8 @@ def _counts(side: TopologyDistribution) -> dict[float, TopologyCount]:
     return {share: topologies_for(share, side.weights, side.log_p) for share in SHARES}
 
 
-def _check_taxa(first: TopologyDistribution, second: TopologyDistribution) -> None:
+def check_taxa(first: TopologyDistribution, second: TopologyDistribution) -> None:
+    """TreeError unless both are over the same taxa in the same order."""
     if first.taxa == second.taxa:
         return
     for one, other in ((first, second), (second, first)):

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from vbpi_mix.phylo.assess.comparison import TopologyDistribution
+from vbpi_mix.phylo.assess.comparison import TopologyDistribution, WeightedComparison
 from vbpi_mix.phylo.sbn.splits import SplitFrequencies, average_standard_deviation, unite
-
-
-@dataclass(frozen=True)
-class WeightedComparison:
-    """asdsf: average standard deviation of split frequencies; total_variation: in [0, 1], over topologies."""
-
-    asdsf: float
-    total_variation: float
-
-    def as_dict(self) -> dict[str, float]:
-        """Under the keys that `compare` reports."""
-        return {"asdsf_weighted": self.asdsf, "total_variation_weighted": self.total_variation}
 
 
 def compare_weighted(

@@ -44,12 +44,25 @@ def comparison_text(result: Comparison) -> str:
         f"{'KL(second || first)':<28}{kl}{error}",
         f"{'mass outside the support':<28}{figures['mass_outside_support']:.6f}",
         f"{'ASDSF':<28}{figures['asdsf']:.5f} (of {figures['asdsf_splits']} splits at 0.1 or more in either)",
+        *_weighted_lines(result),
         f"{'largest split difference':<28}{figures['max_split_difference']:.5f}",
     ]
     if figures["max_split_difference"] > 0:
         first, second = figures["max_split_frequencies"]
         lines.append(f"{'':<28}{first:.4f} and {second:.4f}: {_some(figures['max_split'])}")
     return "\n".join(lines)
+
+
+def _weighted_lines(result: Comparison) -> list[str]:
+    """What weighted draws of a run give."""
+    found = result.weighted
+    if found is None:
+        return []
+    remark = "" if found.reliable else " (not reliable: the weights of the draws have too heavy a tail)"
+    return [
+        f"{'ASDSF, weighted draws':<28}{found.asdsf:.5f}{remark}",
+        f"{'total variation, weighted':<28}{found.total_variation:.5f}{remark}",
+    ]
 
 
 def _what(side: dict[str, Any]) -> str:

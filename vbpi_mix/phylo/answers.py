@@ -1,0 +1,74 @@
+"""Both answers of a run, its own and the weighted one: made when asked for, from its seed, and written when a fit ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from vbpi_mix.phylo.config import ModelConfig
+from vbpi_mix.phylo.importance import ImportancePass, count_draws, importance_pass
+from vbpi_mix.phylo.problem import PhyloProblem
+from vbpi_mix.phylo.report.answer import Answer, own_answer
+from vbpi_mix.phylo.results import bound_entries, combined_forms, posterior_trees, write_answer
+from vbpi_mix.training.run_directory import RunDirectory
+
+
+class Answers:
+    """What a trained mixture answers. Nothing here changes: training that goes on needs another."""
+
+    def __init__(
+        self, problem: PhyloProblem, directory: RunDirectory, config: Mapping[str, Any], model: ModelConfig, seed: int
+    ) -> None:
+        """config: what config.yaml holds; model: its part as checked choices."""
+        self._problem = problem
+        self._directory = directory
+        self._config = config
+        self._model = model
+        self._seed = seed
+
+    @cached_property
+    def own(self) -> Answer:
+        """The fit's own."""
+        return own_answer(self._problem.trees, posterior_trees(self._problem.trees, self._generator()))
+
+    @cached_property
+    def importance(self) -> ImportancePass:
+        """The weighted draws that end the fit, and the verdict on them."""
+        summary = self._directory.read_summary()
+        draws = summary.get("answer_draws") or self._count_draws(summary)
+        return importance_pass(self._problem, draws, self._seed, summary, self._config)
+
+    def given(self, weighted: bool = True) -> Answer:
+        """The weighted answer, unless it is not wanted or the verdict is against it."""
+        # A fit that was found to be not reliable needs no draws to be found so again.
+        if weighted and self._directory.read_summary().get("answer") != "fit" and self.importance.verdict.weighted:
+            return self.importance.answer
+        return self.own
+
+    def write(self) -> None:
+        """Make the pass, and write the answer and what was found into the run's folder."""
+        generator = self._generator()
+        self.own = own_answer(self._problem.trees, posterior_trees(self._problem.trees, generator))
+        bound = bound_entries(self._problem, generator)
+        self._directory.drop_from_summary(("answer", "answer_draws"))
+        started = time.perf_counter()
+        found = self.importance
+        write_answer(found.answer if found.verdict.weighted else self.own, self._problem.taxa, self._directory)
+        entries = {**bound, **found.entries(), "answer_seconds": time.perf_counter() - started}
+        before = self._directory.read_summary().get("marginal_log_likelihood", [])
+        self._directory.update_summary(combined_forms(entries, before))
+
+    def _count_draws(self, summary: Mapping[str, Any]) -> int:
+        """As asked for, else by the size of the data and by what training drew."""
+        asked: int | None = self._config.get("answer", {}).get("draws")
+        if asked is not None:
+            return asked
+        trained = summary.get("iterations", 0) * (self._model.sampled or 1) * self._model.particles
+        return count_draws(len(self._problem.taxa), self._problem.patterns.weights.size, trained)
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed)
