@@ -30,7 +30,7 @@ from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
 # At most so many topologies are approximated. Rare ones are worth it: leaving out the last half percent of the sample of
 # DS1 took the divergence from the golden runs from 0.007 to 0.020.
-MAX_TOPOLOGIES = 3_000
+MAX_TOPOLOGIES = 2_500
 # Unless even these hold less than so much of the sample: then so few, which are enough for the branch features, and the
 # networks learn from weighted draws.
 CONCENTRATED, MAX_OF_DIFFUSE = 0.95, 1_000
