@@ -21,12 +21,12 @@ from vbpi_mix.phylo.trees.topology import clade_bitsets, unique_topologies
 
 # The most probable topologies that hold this share of the posterior are looked around, at most so many in a round.
 EXPANDED_MASS = 0.98
-EXPANDED_AT_MOST = 200
+EXPANDED_AT_MOST = 100
 # Neighbours with less of the posterior than this are not added.
 LEAST_PROBABILITY = 1e-6
 # A round that adds less ends it.
 ENOUGH = 1e-4
-ROUNDS = 6
+ROUNDS = 4
 # Of the split that a neighbour has and its origin lacks: the data hardly want it.
 NEW_MODE, NEW_SHAPE = -5.5, 1.0
 SCREENING_STEPS = 3

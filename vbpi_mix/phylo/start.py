@@ -30,7 +30,10 @@ from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
 # At most so many topologies are approximated. Rare ones are worth it: leaving out the last half percent of the sample of
 # DS1 took the divergence from the golden runs from 0.007 to 0.020.
-MAX_TOPOLOGIES = 3_000
+MAX_TOPOLOGIES = 2_500
+# Unless even these hold less than so much of the sample: then so few, which are enough for the branch features, and the
+# networks learn from weighted draws.
+CONCENTRATED, MAX_OF_DIFFUSE = 0.95, 1_000
 # The modes of so many, the most frequent, are searched from the same length everywhere; those of the others from what the
 # features of their edges have in these.
 PILOTS = 300
@@ -45,7 +48,8 @@ COMPLETE = 0.005
 # Rounds of adaptive importance sampling, and draws in each, where more of the posterior than this is not approximated.
 ADAPTIVE_ROUNDS = 2
 ADAPTIVE_DRAWS = 50_000
-DIFFUSE = 0.005
+ADAPTIVE_ITERATIONS = 12
+NEARLY_ALL = 0.005
 DRAWS_AT_ONCE = 2_000
 # No topology of the sample is given less than this share of its weight there. What the networks make too rare is never
 # drawn, and never learned.
@@ -125,6 +129,10 @@ def warm_start(
     """
     support = build_support(sample.children)
     chosen = np.argsort(-sample.weights, kind="stable")[:max_topologies]
+    diffuse = sample.weights[chosen].sum() < CONCENTRATED * sample.weights.sum()
+    if diffuse:
+        max_topologies = min(max_topologies, MAX_OF_DIFFUSE)
+        chosen = chosen[:max_topologies]
     found = _approximate_all(sample.children[chosen], support, posterior, rng, split_only)
     table = _Table(sample.children, sample.weights / sample.weights.sum(), chosen, found)
     missing = None
@@ -139,16 +147,23 @@ def warm_start(
     rows = _rows(encoded.take(table.approximated), split_only)
     features = regress(rows, base.features_of(found), np.ones(rows.shape[0]), support)
     topologies, weights = table.topologies, table.weights()
-    logits = fit_mixture(support, encoded, weights, n_components, rng)
-    for _ in range(ADAPTIVE_ROUNDS):
-        if weights[table.approximated].sum() > 1.0 - DIFFUSE and topologies is table.topologies:
-            break
+    rounds = ADAPTIVE_ROUNDS if diffuse or weights[table.approximated].sum() < 1.0 - NEARLY_ALL else 0
+    # Networks that only serve to draw from once need not be a mixture.
+    logits = (
+        fit_mixture(support, encoded, weights, 1, rng, iterations=ADAPTIVE_ITERATIONS)
+        if rounds
+        else fit_mixture(support, encoded, weights, n_components, rng)
+    )
+    for k in range(rounds):
         mixture = PhyloMixture(
-            support, n_components, generator=torch.Generator(), base=base,
+            support, logits.shape[0], generator=torch.Generator(), base=base,
             branch_model="split" if split_only else "psp", logits=logits, features=features,
         )  # fmt: skip
         topologies, weights = _adapt(table, mixture, posterior, rng)
-        logits = fit_mixture(support, support.encode(topologies), weights, n_components, rng, start=logits)
+        logits = fit_mixture(
+            support, support.encode(topologies), weights, n_components, rng, iterations=ADAPTIVE_ITERATIONS,
+            start=logits if k > 0 else None,
+        )  # fmt: skip
     return WarmStart(
         support, features, topologies, weights, logits, table.sampled.size - sample.weights.size, missing
     )

@@ -7,7 +7,7 @@ import numpy as np
 from vbpi_mix.phylo.sbn import networks
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
-ITERATIONS = 100
+ITERATIONS = 40
 TOLERANCE = 3e-5
 # A topology's first responsibilities are a draw from this symmetric Dirichlet distribution: components must differ to part.
 CONCENTRATION = 1.0
