@@ -31,6 +31,8 @@ WARM_RATES = {
     "gamma": {"sbn": 0.0005, "branches": 0.001, "flow": 0.0001},
     "lognormal": {"sbn": 0.003, "branches": 0.002, "flow": 0.0001},
 }
+# A fit with a shorter budget of training than this starts with less work, in proportion, but with no less than the share.
+FULL_START_SECONDS, LEAST_EFFORT = 20.0, 0.1
 # From branch lengths at random.
 COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
 # Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
@@ -216,6 +218,11 @@ class FitConfig:
     def resolve(self) -> FitConfig:
         """The same with the model's values explicit. ConfigError if two do not fit."""
         return dataclasses.replace(self, model=self.model.resolve(self.schedule))
+
+    @property
+    def start_effort(self) -> float:
+        """How much work the start does, of what is usual: less in a fit that is given only seconds."""
+        return 1.0 if self.seconds is None else min(1.0, max(LEAST_EFFORT, self.seconds / FULL_START_SECONDS))
 
     def training(self) -> TrainingConfig:
         """How to train, every value explicit."""

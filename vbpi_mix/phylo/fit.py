@@ -76,8 +76,9 @@ def fit(
     share, warning = _held_out(data.sample, asked)
     begin = time.perf_counter()
     problem, start = build_problem(
-        data.alignment, _widened(data.sample, asked), asked.model, asked.seed, growing=asked.support == "growing"
-    )
+        data.alignment, _widened(data.sample, asked), asked.model, asked.seed, growing=asked.support == "growing",
+        effort=asked.start_effort,
+    )  # fmt: skip
     setup_seconds = time.perf_counter() - begin
     tell(Note(_describe(problem, data, f"start ({asked.model.init}) found in {setup_seconds:.1f} s")))
     if start is not None and start.missing is not None:

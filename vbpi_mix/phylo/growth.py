@@ -53,10 +53,11 @@ def grow(
     posterior: Posterior,
     rng: np.random.Generator,
     held: np.ndarray,
+    at_most: int = EXPANDED_AT_MOST,
 ) -> tuple[SubsplitSupport, Growth]:
     """Add neighbours of topologies int32 [T, n-2, 2], canonical, with approximations, to a support.
 
-    held: int32 [H, n-2, 2], all topologies that the support is of. Rounds go on, from what was added too, until they add
+    held: int32 [H, n-2, 2], all topologies that the support is of. at_most: how many are looked around in a round. Rounds go on, from what was added too, until they add
     less than ENOUGH of the posterior.
     """
     added: list[np.ndarray] = []
@@ -66,7 +67,7 @@ def grow(
         log_total = np.logaddexp.reduce(found.log_marginal)
         shares = np.exp(found.log_marginal - log_total)
         chosen = credible_set(shares, EXPANDED_MASS)
-        chosen = chosen[~expanded[chosen]][:EXPANDED_AT_MOST]
+        chosen = chosen[~expanded[chosen]][:at_most]
         if chosen.size == 0:
             break
         expanded[chosen] = True

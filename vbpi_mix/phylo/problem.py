@@ -70,11 +70,11 @@ def posterior_of(patterns: SitePatterns) -> Posterior:
 
 
 def build_problem(
-    alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int, growing: bool = True
+    alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int, growing: bool = True, effort: float = 1.0
 ) -> tuple[PhyloProblem, WarmStart | None]:
     """Support, start and mixture as the resolved choices of a model say; and the warm start, if it is one.
 
-    growing: whether a warm start adds topologies that the sample lacks.
+    growing: whether a warm start adds topologies that the sample lacks. effort: how much work it does, of what is usual.
     """
     patterns, base = compress(alignment), make_base(model.lengths or "gamma")
     posterior = posterior_of(patterns)
@@ -82,7 +82,7 @@ def build_problem(
     if model.init == "warm":
         start = warm_start(
             sample, posterior, base, model.components, np.random.default_rng(seed),
-            split_only=model.branch == "split", growing=growing,
+            split_only=model.branch == "split", growing=growing, effort=effort,
         )  # fmt: skip
         support, logits, features = start.support, start.logits, start.features
     else:

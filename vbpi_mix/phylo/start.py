@@ -19,7 +19,7 @@ import torch
 from vbpi_mix.phylo.approximation import GammaApproximations, approximate, refine
 from vbpi_mix.phylo.branches.base import BaseDensity
 from vbpi_mix.phylo.branches.regression import predict, regress
-from vbpi_mix.phylo.growth import grow
+from vbpi_mix.phylo.growth import EXPANDED_AT_MOST, grow
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn import networks
@@ -31,6 +31,8 @@ from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 # At most so many topologies are approximated. Rare ones are worth it: leaving out the last half percent of the sample of
 # DS1 took the divergence from the golden runs from 0.007 to 0.020.
 MAX_TOPOLOGIES = 2_500
+# With little effort, still so many, and so many looked around.
+FEWEST_TOPOLOGIES, FEWEST_EXPANDED = 300, 20
 # Unless even these hold less than so much of the sample: then so few, which are enough for the branch features, and the
 # networks learn from weighted draws.
 CONCENTRATED, MAX_OF_DIFFUSE = 0.95, 1_000
@@ -121,27 +123,30 @@ def warm_start(
     split_only: bool = False,
     growing: bool = True,
     max_topologies: int = MAX_TOPOLOGIES,
+    effort: float = 1.0,
 ) -> WarmStart:
     """Start values from a tree sample, at most `max_topologies` of whose topologies are approximated.
 
     split_only: features of splits, and not of primary subsplit pairs. growing: also look for topologies that the sample
-    lacks; otherwise the support is that of the sample.
+    lacks; otherwise the support is that of the sample. effort: the share of the usual numbers of topologies and draws.
     """
+    max_topologies = max(FEWEST_TOPOLOGIES, int(max_topologies * effort))
     support = build_support(sample.children)
     chosen = np.argsort(-sample.weights, kind="stable")[:max_topologies]
     diffuse = sample.weights[chosen].sum() < CONCENTRATED * sample.weights.sum()
     if diffuse:
-        max_topologies = min(max_topologies, MAX_OF_DIFFUSE)
+        max_topologies = min(max_topologies, max(FEWEST_TOPOLOGIES, int(MAX_OF_DIFFUSE * effort)))
         chosen = chosen[:max_topologies]
     found = _approximate_all(sample.children[chosen], support, posterior, rng, split_only)
     table = _Table(sample.children, sample.weights / sample.weights.sum(), chosen, found)
     missing = None
     if growing:
-        support, growth = grow(support, sample.children[chosen], found, posterior, rng, sample.children)
+        most = max(FEWEST_EXPANDED, int(EXPANDED_AT_MOST * effort))
+        support, growth = grow(support, sample.children[chosen], found, posterior, rng, sample.children, most)
         table = table.with_more(growth.children, growth.approximations)
         missing = growth.missing
     table = _complete(table, support, posterior, rng, split_only, max_topologies)
-    found = refine(table.topologies[table.approximated], table.found, posterior, rng, REFINING_DRAWS)
+    found = refine(table.topologies[table.approximated], table.found, posterior, rng, int(REFINING_DRAWS * effort))
     table = replace(table, found=found)
     encoded = support.encode(table.topologies)
     rows = _rows(encoded.take(table.approximated), split_only)
@@ -159,7 +164,7 @@ def warm_start(
             support, logits.shape[0], generator=torch.Generator(), base=base,
             branch_model="split" if split_only else "psp", logits=logits, features=features,
         )  # fmt: skip
-        topologies, weights = _adapt(table, mixture, posterior, rng)
+        topologies, weights = _adapt(table, mixture, posterior, rng, int(ADAPTIVE_DRAWS * max(effort, 0.4)))
         logits = fit_mixture(
             support, support.encode(topologies), weights, n_components, rng, iterations=ADAPTIVE_ITERATIONS,
             start=logits if k > 0 else None,
@@ -252,9 +257,9 @@ class _AllComponents:
 
 
 def _adapt(
-    table: _Table, mixture: PhyloMixture, posterior: Posterior, rng: np.random.Generator
+    table: _Table, mixture: PhyloMixture, posterior: Posterior, rng: np.random.Generator, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Topologies [U, n-2, 2] of a table and of draws from the mixture, and their shares of the posterior.
+    """Topologies [U, n-2, 2] of a table and of `count` draws from the mixture, and their shares of the posterior.
 
     Approximated ones have their own estimate of the marginal likelihood. That of the others is the sum of the weights of
     their draws, over the number of draws: unbiased, and zero for what was not drawn.
@@ -266,7 +271,7 @@ def _adapt(
     children, log_w = [], []
     at_once = max(1, DRAWS_AT_ONCE // n_components)
     with torch.no_grad():
-        for _ in range(max(1, ADAPTIVE_DRAWS // (at_once * n_components))):
+        for _ in range(max(1, count // (at_once * n_components))):
             draws = mixture.sample(draw, at_once, generator)
             log_q = torch.logsumexp(draws.log_q, 2) - np.log(n_components)
             log_p = posterior.log_likelihood(draws) + posterior.log_prior(draws)
