@@ -57,8 +57,8 @@ def grow(
 ) -> tuple[SubsplitSupport, Growth]:
     """Add neighbours of topologies int32 [T, n-2, 2], canonical, with approximations, to a support.
 
-    held: int32 [H, n-2, 2], all topologies that the support is of. at_most: how many are looked around in a round. Rounds go on, from what was added too, until they add
-    less than ENOUGH of the posterior.
+    held: int32 [H, n-2, 2], all topologies that the support is of. at_most: how many are looked around in a round. Rounds
+    continue, from what was added too, until they add less than ENOUGH of the posterior.
     """
     added: list[np.ndarray] = []
     expanded = np.zeros(children.shape[0], dtype=bool)
