@@ -2,8 +2,8 @@
 
     VBPI_MIX_DATA=... python benchmarks/step.py [threads]
 
-The baseline in the same run is the same step differentiated by torch's graph, with a dense gradient and dense Adam; both
-give the same gradients (a test says so).
+The baselines in the same run are the same step with log-normal lengths, and the same step differentiated by torch's graph,
+with a dense gradient and dense Adam, which gives the same gradients (a test says so).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from common import median_seconds, patterns_of, support_of
 
 from vbpi_mix.estimators import Estimator
+from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
@@ -33,12 +34,14 @@ def make_step(
     case: tuple[int, int, str],
     flow: str = "none",
     direct: bool = True,
+    lengths: str = "gamma",
 ) -> Callable[[], None]:
     """One training iteration of A components, S sampled, as the trainer does it."""
     n_components, sampled, name = case
     generator = torch.Generator().manual_seed(1)
     mixture = PhyloMixture(
-        support, n_components, generator=generator, logits=logits, flow=make_flow(flow, support, generator)
+        support, n_components, generator=generator, logits=logits, flow=make_flow(flow, support, generator),
+        base=make_base(lengths),
     )  # fmt: skip
     problem = MixtureProblem(
         "phylo", target, mixture, estimator=Estimator.parse(name), sampled=sampled, particles=10, direct=direct
@@ -59,19 +62,23 @@ def make_step(
 
 
 def main() -> None:
-    """Print milliseconds per iteration, direct and through torch's graph."""
+    """Print milliseconds per iteration: with gamma and log-normal lengths, and with gammas through torch's graph."""
     threads = use_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2, torch_threads=1)
     patterns, _ = patterns_of("DS1")
     support, logits = support_of("DS1")
     print(f"DS1, {support.n_params:,} support elements, K = 10, {threads} threads; milliseconds per iteration")
-    print("flow     A S estimator   direct   graph   ratio")
+    print("flow     A S estimator    gamma  lognormal   ratio   graph   ratio")
     for flow in FLOWS:
         for case in CASES:
-            direct, graph = (
-                1e3 * median_seconds(make_step(Posterior(patterns), support, logits, case, flow, way), 100)
-                for way in (True, False)
+            gamma, lognormal, graph = (
+                1e3 * median_seconds(make_step(Posterior(patterns), support, logits, case, flow, direct, lengths), 100)
+                for direct, lengths in ((True, "gamma"), (True, "lognormal"), (False, "gamma"))
             )
-            print(f"{flow:8s} {case[0]} {case[1]} {case[2]:9s} {direct:8.2f} {graph:7.2f} {graph / direct:7.2f}")
+            print(
+                f"{flow:8s} {case[0]} {case[1]} {case[2]:9s} {gamma:8.2f} {lognormal:10.2f} {gamma / lognormal:7.2f} "
+                f"{graph:7.2f} {graph / gamma:7.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
