@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from vbpi_mix.phylo.approximation import GammaApproximations, approximate, refine
+from vbpi_mix.phylo.approximation import GammaApproximations, approximate, laplace, refine
 from vbpi_mix.phylo.branches.base import BaseDensity
 from vbpi_mix.phylo.branches.regression import predict, regress
 from vbpi_mix.phylo.growth import EXPANDED_AT_MOST, grow
@@ -36,8 +36,8 @@ FEWEST_TOPOLOGIES, FEWEST_EXPANDED = 300, 20
 # Unless even these hold less than so much of the sample: then so few, which are enough for the branch features, and the
 # networks learn from weighted draws.
 CONCENTRATED, MAX_OF_DIFFUSE = 0.95, 1_000
-# The modes of so many, the most frequent, are searched from the same length everywhere; those of the others from what the
-# features of their edges have in these.
+# The modes of so many, the most frequent, are searched from the same length everywhere; those of the others are predicted
+# from the features of their edges.
 PILOTS = 300
 # Of all approximated topologies together, beyond the first draws of each.
 REFINING_DRAWS = 100_000
@@ -53,9 +53,8 @@ ADAPTIVE_DRAWS = 50_000
 ADAPTIVE_ITERATIONS = 12
 NEARLY_ALL = 0.005
 DRAWS_AT_ONCE = 2_000
-# No topology of the sample is given less than this share of its weight there. What the networks make too rare is never
-# drawn, and never learned.
-LEAST_SHARE = 1e-4
+# Most topologies of a sample whose worth is predicted; the others are taken to be worth as little as the least of these.
+MOST_SCREENED, SCREENING_STEPS = 50_000, 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,39 +77,30 @@ class WarmStart:
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """What is known of topologies int32 [K, n-2, 2]: the weights [K] that the sample gives them, 0 for what it lacks; and
+    """What is known of topologies int32 [K, n-2, 2]: about their log marginal likelihoods, float64 [K], by prediction; and
     approximations of those with numbers `approximated` [T].
     """
 
     topologies: np.ndarray
-    sampled: np.ndarray
+    predicted: np.ndarray
     approximated: np.ndarray
     found: GammaApproximations
 
     def with_more(self, children: np.ndarray, found: GammaApproximations) -> _Table:
         """The same and new, approximated topologies."""
-        first, new = self.sampled.size, children.shape[0]
+        first, new = self.predicted.size, children.shape[0]
         return _Table(
             np.concatenate([self.topologies, children]),
-            np.concatenate([self.sampled, np.zeros(new)]),
+            np.concatenate([self.predicted, found.log_marginal]),
             np.concatenate([self.approximated, np.arange(first, first + new)]),
             self.found.joined(found),
         )
 
     def weights(self) -> np.ndarray:
-        """Shares of the posterior [K]. Of topologies that are not approximated, those of the sample, scaled by what the
-        less frequent half of the sampled and approximated ones changed by on the whole.
-        """
-        shares = np.exp(self.found.log_marginal - np.logaddexp.reduce(self.found.log_marginal))
-        half = self.approximated[self.sampled[self.approximated] > 0]
-        half = half[half.size // 2 :]
-        own = np.zeros(self.sampled.size)
-        own[self.approximated] = shares
-        rare = self.sampled[half].sum()
-        weights = self.sampled * (own[half].sum() / rare if rare > 0 else 1.0)
-        weights[self.approximated] = shares
-        weights = np.maximum(weights / weights.sum(), LEAST_SHARE * self.sampled)
-        return np.asarray(weights / weights.sum())
+        """Shares of the posterior [K]."""
+        worth = self.predicted.copy()
+        worth[self.approximated] = self.found.log_marginal
+        return np.asarray(np.exp(worth - np.logaddexp.reduce(worth)))
 
 
 def warm_start(
@@ -132,13 +122,8 @@ def warm_start(
     """
     max_topologies = max(FEWEST_TOPOLOGIES, int(max_topologies * effort))
     support = build_support(sample.children)
-    chosen = np.argsort(-sample.weights, kind="stable")[:max_topologies]
-    diffuse = sample.weights[chosen].sum() < CONCENTRATED * sample.weights.sum()
-    if diffuse:
-        max_topologies = min(max_topologies, max(FEWEST_TOPOLOGIES, int(MAX_OF_DIFFUSE * effort)))
-        chosen = chosen[:max_topologies]
-    found = _approximate_all(sample.children[chosen], support, posterior, rng, split_only)
-    table = _Table(sample.children, sample.weights / sample.weights.sum(), chosen, found)
+    table, diffuse = _examine(sample, support, posterior, rng, split_only, max_topologies, effort)
+    chosen, found = table.approximated, table.found
     missing = None
     if growing:
         most = max(FEWEST_EXPANDED, int(EXPANDED_AT_MOST * effort))
@@ -170,7 +155,7 @@ def warm_start(
             start=logits if k > 0 else None,
         )  # fmt: skip
     return WarmStart(
-        support, features, topologies, weights, logits, table.sampled.size - sample.weights.size, missing
+        support, features, topologies, weights, logits, table.predicted.size - sample.weights.size, missing
     )
 
 
@@ -179,16 +164,47 @@ def _rows(encoded: EncodedTopologies, split_only: bool) -> np.ndarray:
     return np.where(np.arange(3) > 0, -1, encoded.rows) if split_only else encoded.rows
 
 
-def _approximate_all(
-    children: np.ndarray, support: SubsplitSupport, posterior: Posterior, rng: np.random.Generator, split_only: bool
-) -> GammaApproximations:
-    """Of topologies [T, n-2, 2], the most frequent first."""
-    pilots = approximate(children[:PILOTS], posterior, rng)
-    if children.shape[0] <= PILOTS:
-        return pilots
-    rows = _rows(support.encode(children), split_only)
-    guess = _guess(rows[PILOTS:], rows[:PILOTS], pilots, support)
-    return pilots.joined(approximate(children[PILOTS:], posterior, rng, *guess))
+def _examine(
+    sample: TreeSample,
+    support: SubsplitSupport,
+    posterior: Posterior,
+    rng: np.random.Generator,
+    split_only: bool,
+    max_topologies: int,
+    effort: float,
+) -> tuple[_Table, bool]:
+    """The topologies of a sample, those that matter most approximated; and whether these are not nearly all that matters.
+
+    The most frequent ones are approximated first. From the features of their edges the lengths of all others are predicted,
+    and with these what each is worth, to a nat or so: what a bootstrap met once may be probable, and the other way round.
+    """
+    order = np.argsort(-sample.weights, kind="stable")
+    first, others = order[:PILOTS], order[PILOTS : PILOTS + MOST_SCREENED]
+    pilots = approximate(sample.children[first], posterior, rng)
+    log_worth = np.full(sample.weights.size, -np.inf)
+    log_worth[first] = pilots.log_marginal
+    if others.size == 0:
+        return _Table(sample.children, log_worth, first, pilots), False
+    rows = _rows(support.encode(sample.children[order]), split_only)
+    modes, shapes = _guess(rows, rows[: first.size], pilots, support)
+    known = slice(0, first.size)
+    seen = laplace(sample.children[first], modes[known], shapes[known], posterior, SCREENING_STEPS)[0]
+    bias = float(np.median(pilots.log_marginal - seen))
+    rest = slice(first.size, first.size + others.size)
+    screened, better = laplace(sample.children[others], modes[rest], shapes[rest], posterior, SCREENING_STEPS)
+    log_worth[others] = screened + bias
+    log_worth[order[rest.stop :]] = screened.min() + bias
+    ranked = np.argsort(-screened, kind="stable")
+    shares = np.exp(log_worth - np.logaddexp.reduce(log_worth))
+    room = max_topologies - first.size
+    held = shares[first].sum() + shares[others[ranked[:room]]].sum()
+    diffuse = bool(held < CONCENTRATED)
+    if diffuse:
+        room = max(FEWEST_TOPOLOGIES, int(MAX_OF_DIFFUSE * effort)) - first.size
+    taken = ranked[: max(room, 0)]
+    more = approximate(sample.children[others[taken]], posterior, rng, better[taken], shapes[rest][taken])
+    table = _Table(sample.children, log_worth, np.concatenate([first, others[taken]]), pilots.joined(more))
+    return table, diffuse
 
 
 def _guess(
@@ -279,7 +295,7 @@ def _adapt(
             log_w.append((log_p - log_q).numpy().ravel())
     joined = np.concatenate([table.topologies, *children])
     topologies, index = unique_topologies(canonicalise(joined)[0])
-    known, drawn = index[: table.sampled.size], index[table.sampled.size :]
+    known, drawn = index[: table.predicted.size], index[table.predicted.size :]
     weights, own = np.concatenate(log_w), table.found.log_marginal + posterior.constant
     largest = max(float(weights.max()), float(own.max()))
     marginal = np.bincount(drawn, np.exp(weights - largest), topologies.shape[0]) / weights.size
