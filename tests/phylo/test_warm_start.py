@@ -12,7 +12,6 @@ from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT, LogNormal
 from vbpi_mix.phylo.branches.regression import predict, regress
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.sampling.widen import nni_neighbours
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.topology import canonicalise, enumerate_topologies, unique_topologies
@@ -110,7 +109,7 @@ def test_adaptive_shares_err_by_chance_only(six):
     table = start._Table(SIX, np.full(105, 1 / 105), approximated, log_marginal)
     mixture = PhyloMixture(support, 2, generator=torch.Generator().manual_seed(1), base=GAMMA, features=features)
     found = []
-    for seed in range(12):
+    for seed in range(6):
         topologies, weights = start._adapt(table, mixture, target, np.random.default_rng(seed))
         np.testing.assert_array_equal(topologies, SIX)
         found.append(weights)
@@ -118,7 +117,7 @@ def test_adaptive_shares_err_by_chance_only(six):
     error = np.maximum(found.std(0) / np.sqrt(len(found)), 1e-5)
     assert error.max() < 0.01
     away = np.abs(found.mean(0) - exact)
-    assert (away < 5 * error + 0.01 * exact).mean() > 0.95
+    assert (away < 6 * error + 0.01 * exact).mean() > 0.95
     assert away.max() < 0.02
 
 
@@ -229,10 +228,10 @@ def test_modes_found_from_those_of_pilots_are_the_same(monkeypatch):
 
 
 def test_what_networks_draw_is_unknown_distinct_and_the_most_frequent_first():
-    """A topology of 8 taxa and its neighbours: two interchanges far from each other are in the support, but not known."""
-    topologies = enumerate_topologies(8)
-    sample = np.concatenate([topologies[:1], nni_neighbours(topologies[:1])[0]])
-    support, weights = build_support(sample), np.full(11, 1 / 11)
+    """Topologies of 7 taxa at random: parts of several of them make others."""
+    topologies = enumerate_topologies(7)
+    sample = topologies[np.random.default_rng(5).permutation(945)[:200]]
+    support, weights = build_support(sample), np.full(200, 1 / 200)
     encoded = support.encode(sample)
     new, share = start._drawn_but_unknown(support, encoded, weights, np.random.default_rng(1))
     numbers, known = numbers_of(new, topologies), numbers_of(sample, topologies)
@@ -243,7 +242,7 @@ def test_what_networks_draw_is_unknown_distinct_and_the_most_frequent_first():
     probability = np.exp(sbn.log_probability(logits[None], support, support.encode(topologies)))[:, 0]
     assert share == pytest.approx(1.0 - probability[known].sum(), abs=0.03)
     frequent = probability[numbers]
-    assert frequent[:3].min() > np.median(frequent)
+    assert frequent[:2].min() > 10 * frequent[2:].max()
 
 
 def nearest_normals(approximation):
