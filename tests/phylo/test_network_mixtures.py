@@ -65,7 +65,7 @@ def test_two_groups_of_topologies_are_told_apart():
     """Clades far from each other are resolved in one way together, or both in the other: a network alone forgets which."""
     taxa = tuple(f"t{k}" for k in range(9))
     groups = [
-        (f"(t0,(({left},{one}),({other},{right})));" for one, other in (("t4", "t5"), ("t5", "t4")))
+        [f"(t0,(({left},{one}),({other},{right})));" for one, other in (("t4", "t5"), ("t5", "t4"))]
         for left, right in (("((t1,t2),t3)", "((t6,t7),t8)"), ("((t1,t3),t2)", "((t6,t8),t7)"))
     ]
     children = np.stack([parse_newick(newick, taxa)[0] for group in groups for newick in group])
