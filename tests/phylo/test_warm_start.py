@@ -110,7 +110,7 @@ def test_adaptive_shares_err_by_chance_only(six):
     mixture = PhyloMixture(support, 2, generator=torch.Generator().manual_seed(1), base=GAMMA, features=features)
     found = []
     for seed in range(6):
-        topologies, weights = start._adapt(table, mixture, target, np.random.default_rng(seed))
+        topologies, weights = start._adapt(table, mixture, target, np.random.default_rng(seed), 50_000)
         np.testing.assert_array_equal(topologies, SIX)
         found.append(weights)
     found = np.array(found)
@@ -267,7 +267,7 @@ def test_the_nearest_normal_has_the_least_divergence():
 @pytest.mark.parametrize("base", ["gamma", "lognormal"])
 def test_features_add_up_to_what_is_nearest_to_the_approximations(base):
     """Of the most probable topology of 5 taxa, to a part of the width of the posterior."""
-    patterns, target = small_data(5, 60)
+    _, target = small_data(5, 60)
     topologies = enumerate_topologies(5)
     density = make_base(base)
     found = started(sample_of(topologies), target, density)
