@@ -87,6 +87,7 @@ def test_shares_of_adaptive_draws_are_right_too(six, monkeypatch, base):
     adapt = start._adapt
     monkeypatch.setattr(start, "_adapt", lambda *given: calls.append(1) or adapt(*given))
     monkeypatch.setattr(start, "ADAPTIVE_DRAWS", 40_000)
+    monkeypatch.setattr(start, "FEWEST_TOPOLOGIES", 1)
     found = started(sample_of(SIX), target, make_base(base), growing=False, max_topologies=6)
     assert len(calls) == start.ADAPTIVE_ROUNDS
     assert found.missing is None
@@ -124,6 +125,7 @@ def test_adaptive_shares_err_by_chance_only(six):
 def test_a_start_is_the_same_for_a_seed_whatever_the_threads(six, monkeypatch):
     target, _ = six
     monkeypatch.setattr(start, "ADAPTIVE_DRAWS", 4_000)
+    monkeypatch.setattr(start, "FEWEST_TOPOLOGIES", 1)
     sample = sample_of(SIX[::7])
     before = numba.get_num_threads()
     results = []
