@@ -155,6 +155,7 @@ def test_every_option_reaches_the_configuration(run_command):
     other = {
         "trees_from": "iqtree", "trees_seconds": 5.0, "widen": "nni", "burn_in": 0.25, "hpd": 0.9, "components": 3,
         "sampled": 1, "particles": 5, "estimator": "s2s", "branch": "split", "flow": "realnvp", "flow_layers": 3,
+        "lengths": "lognormal", "support": "fixed",
         "flow_hidden": 7, "init": "em", "schedule": "paper", "iterations": 9, "seconds": 8.0, "learning_rate": 0.1,
         "answer_draws": 900, "seed": 4, "threads": 1,
     }  # fmt: skip

@@ -25,7 +25,9 @@ import vbpi_mix
 from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.gradients import RowGradient
 from vbpi_mix.phylo import mixture as phylo_mixture
+from vbpi_mix.phylo.branches import gamma as gamma_base
 from vbpi_mix.phylo.branches import lognormal
+from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.branches.flows import make_flow
 from vbpi_mix.phylo.branches.kernels import gamma
 from vbpi_mix.phylo.branches.kernels.gamma_function import gamma_tables
@@ -190,11 +192,11 @@ def exercise_gamma(patch, folder):
         assert found[row, column] == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-5)
 
 
-def small_mixture(flow):
+def small_mixture(flow, base="lognormal"):
     support = build_support(enumerate_topologies(4))
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(10)
     made = make_flow(flow, support, generator, *{"none": (None, None), "planar": (2, None), "realnvp": (2, 3)}[flow])
-    mixture = phylo_mixture.PhyloMixture(support, 2, generator=generator, flow=made)
+    mixture = phylo_mixture.PhyloMixture(support, 2, generator=generator, flow=made, base=make_base(base))
     with torch.no_grad():
         mixture.logits.copy_(torch.from_numpy(rng.normal(size=mixture.logits.shape)))
     return mixture
@@ -206,8 +208,10 @@ def exercise_mixture(patch, folder):
         patch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         patch.setattr(phylo_mixture, "PARALLEL_PARTICLES", 1)
         patch.setattr(lognormal, "PARALLEL_TREES", 1)
+        patch.setattr(gamma_base, "PARALLEL_TREES", 1)
         for flow in ("none", "planar", "realnvp"):
             check_gradients(small_mixture(flow))
+        check_gradients(small_mixture("none", "gamma"))
 
 
 def check_gradients(mixture):

@@ -46,7 +46,7 @@ def test_fit_writes_a_run_that_other_programs_read(run, six):
     assert set(summary["versions"]) >= {"python", "torch", "numpy", "numba", "vbpi_mix"}
     config = yaml.safe_load((place / "config.yaml").read_text())
     assert config["model"] == {
-        "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp",
+        "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp", "lengths": "gamma",
         "flow": "none", "flow_layers": None, "flow_hidden": None, "init": "warm",
         "pair_rate": 0.2,
     }  # fmt: skip
@@ -242,6 +242,21 @@ def test_a_start_with_a_flow_and_a_start_without_one_are_near_the_posterior(run,
         run("eval", "six.vbpi", "--importance-samples", 200, "--repeats", 10, "--quiet")
         summary = json.loads((six / "six.vbpi" / "summary.json").read_text())
         assert 0 < summary["marginal_log_likelihood"][1]["mean"] - summary["elbo"] < 1.5
+
+
+@pytest.mark.parametrize(
+    ("options", "lengths"),
+    [((), "gamma"), (("--lengths", "lognormal"), "lognormal"), (("--schedule", "paper"), "lognormal"),
+     (("--schedule", "paper", "--lengths", "gamma"), "gamma")],
+)  # fmt: skip
+def test_base_density_is_chosen_recorded_and_loaded(run, six, options, lengths):
+    assert run(*FIT[:5], 3, "--threads", 1, "--quiet", "--A", 2, *options).status == 0
+    config = yaml.safe_load((six / "six.vbpi" / "config.yaml").read_text())
+    assert config["model"]["lengths"] == lengths
+    loaded = load("six.vbpi")
+    assert loaded.problem.trees.base.name == lengths
+    state = torch.load(six / "six.vbpi" / "checkpoint.pt", weights_only=True)["problem"]
+    torch.testing.assert_close(loaded.problem.trees.features, state["features"], rtol=0, atol=0, check_stride=False)
 
 
 def test_flat_start_is_flat(run, six):

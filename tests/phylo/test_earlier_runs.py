@@ -33,6 +33,8 @@ def earlier(request, tmp_path):
 def test_it_loads_and_evaluates_as_it_did(earlier):
     path, evaluated, _ = earlier
     run = vbpi_mix.load(path)
+    assert "lengths" not in run.config["model"]
+    assert run.model.lengths == run.problem.trees.base.name == "lognormal"
     assert (len(run.taxa), run.model.components, run.training.seed) == (8, 2, 5)
     found = run.evaluate(importance_samples=200, repeats=5, seed=7, threads=1)
     assert (found.published.mean, found.pooled.mean) == pytest.approx(evaluated, rel=1e-12)

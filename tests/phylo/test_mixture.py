@@ -6,10 +6,12 @@ import numba
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from vbpi_mix.errors import CheckpointError, ConfigError
 from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.gradients import RowGradient
+from vbpi_mix.phylo.branches.base import BASES, make_base
 from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
 from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
 from vbpi_mix.phylo.mixture import PhyloMixture
@@ -22,7 +24,7 @@ from vbpi_mix.phylo.trees.topology import enumerate_topologies, random_topologie
 SIZE = {"planar": (3, None), "realnvp": (3, 5)}
 
 
-def make_mixture(n_taxa=6, n_components=3, branch_model="psp", seed=1, flow="none"):
+def make_mixture(n_taxa=6, n_components=3, branch_model="psp", seed=1, flow="none", base="lognormal"):
     topologies = enumerate_topologies(n_taxa) if n_taxa < 7 else random_topologies(n_taxa, 20, np.random.default_rng(2))
     support = build_support(topologies)
     generator = torch.Generator().manual_seed(seed)
@@ -31,6 +33,7 @@ def make_mixture(n_taxa=6, n_components=3, branch_model="psp", seed=1, flow="non
         n_components,
         generator=generator,
         branch_model=branch_model,
+        base=make_base(base),
         flow=make_flow(flow, support, generator, *SIZE.get(flow, (None, None)), torch.float64),
     )
     rng = np.random.default_rng(seed)
@@ -52,9 +55,10 @@ def sample(mixture, estimator="a2a", sampled=None, particles=4, seed=3):
 
 
 @pytest.mark.parametrize("branch_model", ["psp", "split"])
-def test_density_is_that_of_its_parts(branch_model):
-    """log q_j = log of the topology's probability + a normal density per edge, for every evaluated component."""
-    mixture = make_mixture(branch_model=branch_model)
+@pytest.mark.parametrize("base", BASES)
+def test_density_is_that_of_its_parts(branch_model, base):
+    """log q_j = log of the topology's probability + a density of log-length per edge, for every evaluated component."""
+    mixture = make_mixture(branch_model=branch_model, base=base)
     draw, draws = sample(mixture)
     encoded = mixture.support.encode(draws.topologies.children)
     topology = mixture.log_topology_probability(encoded)
@@ -66,10 +70,13 @@ def test_density_is_that_of_its_parts(branch_model):
             expected = topology[t, r]
             for edge, rows in enumerate(encoded.rows[t]):
                 used = [row for row in rows if row >= 0][: None if branch_model == "psp" else 1]
-                mean, log_sd = (sum(features[r, row, k] for row in used) for k in (0, 1))
-                standard = (x[t, edge] - mean) / math.exp(log_sd)
-                expected += -0.5 * standard**2 - log_sd - 0.5 * math.log(2 * math.pi)
-            assert log_q[t, r] == pytest.approx(expected, abs=1e-10)
+                one, other = (sum(features[r, row, k] for row in used) for k in (0, 1))
+                if base == "lognormal":
+                    expected += stats.norm.logpdf(x[t, edge], one, math.exp(other))
+                else:
+                    shape = math.exp(other)
+                    expected += stats.loggamma.logpdf(x[t, edge], shape, loc=one - other)
+            assert log_q[t, r] == pytest.approx(expected, abs=1e-9)
     own = draw.sampled.repeat_interleave(4).numpy()
     np.testing.assert_allclose(
         draws.log_q_score.detach().numpy().ravel(), topology[np.arange(len(encoded)), own], atol=1e-12
@@ -85,11 +92,12 @@ def test_pendant_edges_have_one_primary_subsplit_pair_and_internal_ones_two():
     np.testing.assert_array_equal(pairs, np.where(pendant, 1, 2))
 
 
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize(("estimator", "sampled"), [("a2a", 3), ("s2a", 2), ("s2s", 2), ("s2a", 1)])
-def test_gradients_equal_differences(estimator, sampled, flow):
+def test_gradients_equal_differences(estimator, sampled, flow, base):
     """Of a random linear function of every output, with the random numbers held fixed."""
-    mixture = make_mixture(flow=flow)
+    mixture = make_mixture(flow=flow, base=base)
     parameters = [tensor for group in mixture.parameter_groups() for tensor in group["params"]]
     rng = torch.Generator().manual_seed(9)
     _, first = sample(mixture, estimator, sampled)
@@ -120,8 +128,9 @@ def outputs(draws):
     return draws.log_q, draws.log_q_score, draws.log_lengths
 
 
-def test_components_that_are_not_evaluated_get_no_gradient():
-    mixture = make_mixture()
+@pytest.mark.parametrize("base", BASES)
+def test_components_that_are_not_evaluated_get_no_gradient(base):
+    mixture = make_mixture(base=base)
     draw, draws = sample(mixture, "s2s", 1)
     (draws.log_q.sum() + draws.log_lengths.sum()).backward()
     others = [a for a in range(3) if a not in draw.sampled.tolist()]
@@ -130,13 +139,14 @@ def test_components_that_are_not_evaluated_get_no_gradient():
     assert mixture.features.grad[draw.sampled].abs().max() > 0
 
 
-def test_threads_change_no_digit_of_draws_and_gradients():
+@pytest.mark.parametrize("base", BASES)
+def test_threads_change_no_digit_of_draws_and_gradients(base):
     results = []
     before = numba.get_num_threads()
     try:
         for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(threads)
-            mixture = make_mixture(12, 4)
+            mixture = make_mixture(12, 4, base=base)
             _, draws = sample(mixture, particles=16)
             sum(v.sum() for v in outputs(draws)).backward()
             results.append([*(v.detach() for v in outputs(draws)), mixture.logits.grad, mixture.features.grad])
@@ -209,18 +219,19 @@ def test_unknown_branch_model_is_refused():
         make_mixture(branch_model="tips")
 
 
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize(("estimator", "sampled"), [("a2a", 3), ("s2a", 2), ("s2s", 2), ("s2s", 1)])
 @pytest.mark.parametrize(
     ("beta", "flow"), [(1.0, "none"), (0.3, "none"), (0.3, "planar"), (1.0, "realnvp"), (0.3, "spline")]
 )
-def test_direct_objective_equals_the_one_that_is_differentiated(estimator, sampled, beta, flow):
+def test_direct_objective_equals_the_one_that_is_differentiated(estimator, sampled, beta, flow, base):
     """The training step carries gradients back without a graph: same bound, same gradients as torch finds."""
     from vbpi_mix.estimators import direct_vimco_objective, log_importance_weights, vimco_objective
     from vbpi_mix.phylo.data.site_patterns import SitePatterns
 
     states = np.random.default_rng(4).choice(np.array([1, 2, 4, 8], np.uint8), (6, 12))
     target = Posterior(SitePatterns(states, np.ones(12)))
-    mixture = make_mixture(flow=flow)
+    mixture = make_mixture(flow=flow, base=base)
     _, draws = sample(mixture, estimator, sampled)
     log_w = log_importance_weights(target.log_likelihood(draws), target.log_prior(draws), draws.log_q, beta=beta)
     expected = vimco_objective(log_w, draws.log_q_score)
@@ -243,15 +254,16 @@ def dense(gradients):
     return {p: (g.dense(p) if isinstance(g, RowGradient) else g.clone()) for p, g in gradients.items()}
 
 
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("flow", FLOWS)
-def test_an_objective_goes_back_twice_and_after_a_newer_one(flow):
+def test_an_objective_goes_back_twice_and_after_a_newer_one(flow, base):
     """Digit for digit, also when the parameters have moved since; and what the first gave stays as it was."""
     from vbpi_mix.estimators import direct_vimco_objective
     from vbpi_mix.phylo.data.site_patterns import SitePatterns
     from vbpi_mix.phylo.models.posterior import Posterior
 
     states = np.random.default_rng(4).choice(np.array([1, 2, 4, 8], np.uint8), (6, 12))
-    target, mixture = Posterior(SitePatterns(states, np.ones(12))), make_mixture(flow=flow)
+    target, mixture = Posterior(SitePatterns(states, np.ones(12))), make_mixture(flow=flow, base=base)
 
     def objective(seed):
         with torch.no_grad():
@@ -272,9 +284,10 @@ def test_an_objective_goes_back_twice_and_after_a_newer_one(flow):
     assert not torch.equal(of_newer[mixture.features], kept[mixture.features])
 
 
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("flow", FLOWS)
-def test_a_graph_goes_back_twice_and_after_a_newer_one(flow):
-    mixture = make_mixture(flow=flow)
+def test_a_graph_goes_back_twice_and_after_a_newer_one(flow, base):
+    mixture = make_mixture(flow=flow, base=base)
     parameters = [tensor for group in mixture.parameter_groups() for tensor in group["params"]]
     _, older = sample(mixture, "s2s", 2, seed=3)
     _, newer = sample(mixture, "s2s", 2, seed=4)
@@ -286,10 +299,11 @@ def test_a_graph_goes_back_twice_and_after_a_newer_one(flow):
         assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
 
 
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("flow", FLOWS[1:])
-def test_with_a_flow_that_is_the_identity_the_model_is_the_log_normal_one(flow):
-    plain = make_mixture(n_components=1)
-    with_flow = make_mixture(n_components=1, flow=flow)
+def test_with_a_flow_that_is_the_identity_the_model_is_that_of_the_base(flow, base):
+    plain = make_mixture(n_components=1, base=base)
+    with_flow = make_mixture(n_components=1, flow=flow, base=base)
     start = make_flow(flow, plain.support, torch.Generator().manual_seed(1), *SIZE.get(flow, (None, None)), torch.float64)
     with_flow.flow.load_state_dict(start.state_dict())
     one, two = (sample(mixture, particles=20)[1] for mixture in (plain, with_flow))
@@ -316,11 +330,12 @@ def test_the_density_of_the_family_integrates(flow, n_components):
     assert float(weights.mean()) == pytest.approx(1.0, abs=4 * error)
 
 
+@pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("flow", ["none", "realnvp"])
-def test_a_step_moves_only_the_rows_that_it_touched(flow):
+def test_a_step_moves_only_the_rows_that_it_touched(flow, base):
     from vbpi_mix.training.adam import make_adam
 
-    mixture = make_mixture(12, 3, flow=flow)
+    mixture = make_mixture(12, 3, flow=flow, base=base)
     with torch.no_grad():
         draw, draws = sample(mixture, "s2s", 1)
         before = [tensor.detach().clone() for tensor in (mixture.features, *([mixture.flow.weights] if mixture.flow else []))]

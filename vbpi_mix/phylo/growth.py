@@ -24,6 +24,8 @@ EXPANDED_MASS = 0.98
 EXPANDED_AT_MOST = 100
 # Neighbours with less of the posterior than this are not added.
 LEAST_PROBABILITY = 1e-6
+# Nor does what has less than this count as missing: however many they are, they matter to nothing.
+LEAST_COUNTED = 1e-10
 # A round that adds less ends it.
 ENOUGH = 1e-4
 ROUNDS = 4
@@ -61,26 +63,28 @@ def grow(
     continue, from what was added too, until they add less than ENOUGH of the posterior.
     """
     added: list[np.ndarray] = []
+    left, left_log_marginal = [children[:0]], [found.log_marginal[:0]]
     expanded = np.zeros(children.shape[0], dtype=bool)
-    missing, first = 0.0, children.shape[0]
+    first = before = children.shape[0]
+    last = np.zeros(0, dtype=np.int64)
     for _ in range(ROUNDS):
         log_total = np.logaddexp.reduce(found.log_marginal)
-        shares = np.exp(found.log_marginal - log_total)
-        chosen = credible_set(shares, EXPANDED_MASS)
+        chosen = credible_set(np.exp(found.log_marginal - log_total), EXPANDED_MASS)
         chosen = chosen[~expanded[chosen]][:at_most]
         if chosen.size == 0:
             break
+        last = chosen
         expanded[chosen] = True
+        before = children.shape[0]
         new, origin = _neighbours_outside(support, children[chosen])
         if new.shape[0] == 0:
             continue
         mode, shape = _carried_over(children, found, chosen[origin], new)
         log_marginal, mode = laplace(new, mode, shape, posterior, SCREENING_STEPS)
-        worth = np.exp(log_marginal - log_total)
-        kept = worth > LEAST_PROBABILITY
-        # A topology that is not looked around hides as much as one that is.
-        unseen = 1.0 - shares[expanded].sum() / max(shares.sum(), 1e-300)
-        missing = float(worth[~kept].sum() + worth[kept].sum() * unseen)
+        kept = np.exp(log_marginal - log_total) > LEAST_PROBABILITY
+        counted = ~kept & (np.exp(log_marginal - log_total) > LEAST_COUNTED)
+        left.append(new[counted])
+        left_log_marginal.append(log_marginal[counted])
         if not kept.any():
             break
         more = approximate(new[kept], posterior, rng, mode[kept], shape[kept])
@@ -89,11 +93,25 @@ def grow(
         found = found.joined(more)
         added.append(new[kept])
         support = build_support(np.concatenate([held, *added]))
-        gained = float(np.exp(more.log_marginal - log_total).sum())
-        missing += 0.5 * gained if gained > ENOUGH else gained * unseen
-        if gained < ENOUGH:
+        if np.exp(more.log_marginal - log_total).sum() < ENOUGH:
             break
-    return support, Growth(children[first:], found.take(slice(first, None)), missing, int(expanded.sum()))
+    shares = np.exp(found.log_marginal - np.logaddexp.reduce(found.log_marginal))
+    # For its share, what was not looked around hides as much as what was last; but we do not extrapolate beyond that.
+    hidden = shares[before:].sum() * min(1.0, shares[~expanded].sum() / max(float(shares[last].sum()), 1e-300))
+    left_share = np.exp(np.concatenate(left_log_marginal) - np.logaddexp.reduce(found.log_marginal))
+    missing = hidden + _outside(support, np.concatenate(left), left_share)
+    return support, Growth(children[first:], found.take(slice(first, None)), float(missing), int(expanded.sum()))
+
+
+def _outside(support: SubsplitSupport, children: np.ndarray, shares: np.ndarray) -> float:
+    """The sum of the shares [L] of topologies that the support lacks, each counted once."""
+    if shares.size == 0:
+        return 0.0
+    unique, index = unique_topologies(children)
+    outside = ~in_support(support.encode(unique))
+    largest = np.zeros(outside.size)
+    np.maximum.at(largest, index, shares)
+    return float(largest[outside].sum())
 
 
 def _neighbours_outside(support: SubsplitSupport, children: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -58,7 +58,7 @@ class BasePass(Protocol):
 
 
 class LengthApproximation(Protocol):
-    """Gamma approximations of the lengths of T trees (start.GammaApproximations): density proportional to
+    """Gamma approximations of the lengths of T trees (approximation.GammaApproximations): density proportional to
     b^(shape - 1) exp(-shape b / exp(mode)).
     """
 
