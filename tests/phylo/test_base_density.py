@@ -37,5 +37,5 @@ def test_summaries_are_those_of_many_draws(name):
 
 
 def test_an_unknown_base_density_is_refused():
-    with pytest.raises(ConfigError, match="give lognormal"):
+    with pytest.raises(ConfigError, match="give gamma or lognormal"):
         make_base("cauchy")

@@ -107,7 +107,7 @@ def test_adaptive_shares_err_by_chance_only(six):
     rows = support.encode(SIX).rows
     features = regress(rows, GAMMA.features_of(pilots), np.ones(105), support)
     log_marginal = refine(SIX, pilots, target, rng, 100_000).take(approximated)
-    table = start._Table(SIX, np.full(105, 1 / 105), approximated, log_marginal)
+    table = start._Table(SIX, np.zeros(105), approximated, log_marginal)
     mixture = PhyloMixture(support, 2, generator=torch.Generator().manual_seed(1), base=GAMMA, features=features)
     found = []
     for seed in range(6):
@@ -187,46 +187,37 @@ def test_topologies_of_weight_zero_are_no_obstacle(six):
     assert np.isfinite(found.logits).all()
 
 
-def table(sampled, approximated, log_marginal):
-    count = len(approximated)
-    found = GammaApproximations(np.zeros((count, 9)), np.ones((count, 9)), np.array(log_marginal, dtype=float))
-    sampled = np.array(sampled, dtype=float)
-    return start._Table(SIX[: sampled.size], sampled, np.array(approximated), found)
+def approximations(shares):
+    """Of some topologies of 6 taxa, whose marginal likelihoods are these."""
+    count = len(shares)
+    return GammaApproximations(np.zeros((count, 9)), np.ones((count, 9)), np.log(shares))
 
 
-def test_no_topology_is_given_up():
-    """However small its estimate, it keeps a share of its weight in the sample."""
-    weights = table(np.full(15, 1 / 15), np.arange(15), np.where(np.arange(15) > 0, -80.0, 0.0)).weights()
-    assert weights.min() == pytest.approx(start.LEAST_SHARE / 15, rel=0.02)
-    assert weights.sum() == pytest.approx(1.0)
+def test_shares_are_of_approximations_and_of_predictions_where_there_is_none():
+    known = start._Table(SIX[:3], np.log([0.9, 0.9, 0.2]), np.array([0, 1]), approximations([0.6, 0.4]))
+    np.testing.assert_allclose(known.weights(), np.array([0.6, 0.4, 0.2]) / 1.2, rtol=1e-12)
+    more = known.with_more(SIX[50:51], approximations([1.0]))
+    np.testing.assert_allclose(more.weights(), np.array([0.6, 0.4, 0.2, 1.0]) / 2.2, rtol=1e-12)
+    np.testing.assert_array_equal(more.approximated, [0, 1, 3])
 
 
-def test_weights_of_topologies_not_approximated_change_as_the_rarer_half_did():
-    sampled = np.array([0.3, 0.25, 0.15, 0.1, 0.08, 0.07, 0.05])
-    weights = table(sampled, [0, 1, 2, 3], np.log([0.6, 0.2, 0.15, 0.05])).weights()
-    unnormalised = np.array([0.6, 0.2, 0.15, 0.05, *(sampled[4:] * (0.15 + 0.05) / (0.15 + 0.1))])
-    np.testing.assert_allclose(weights, unnormalised / unnormalised.sum(), rtol=1e-12)
-
-
-def test_what_the_sample_lacks_has_its_own_estimate_and_does_not_scale_the_others():
-    known = table([0.5, 0.3, 0.2], [0, 1], np.log([0.6, 0.4]))
-    more = GammaApproximations(np.zeros((1, 9)), np.ones((1, 9)), np.log([1.0]))
-    weights = known.with_more(SIX[50:51], more).weights()
-    # Shares 0.3, 0.2 and 0.5 of those approximated; the third of the sample changed as the second did.
-    expected = np.array([0.3, 0.2, 0.2 * 0.2 / 0.3, 0.5])
-    np.testing.assert_allclose(weights, expected / expected.sum(), rtol=1e-12)
-
-
-def test_modes_found_from_those_of_pilots_are_the_same(monkeypatch):
+def test_what_is_not_approximated_is_predicted_to_a_nat(monkeypatch):
+    """From 40 pilots of 105 topologies; 20 more are approximated, those that are worth most whatever the sample says."""
     _, target = small_data(6, 400)
     support = build_support(SIX)
     exact = approximate(SIX, target, np.random.default_rng(1))
     monkeypatch.setattr(start, "PILOTS", 40)
-    found = start._approximate_all(SIX, support, target, np.random.default_rng(1), False)
-    apart = np.abs(found.mode - exact.mode) * exact.shape**0.5
-    assert np.quantile(apart, 0.9) < 0.25
+    monkeypatch.setattr(start, "CONCENTRATED", 0.0)
+    found, _ = start._examine(sample_of(SIX), support, target, np.random.default_rng(1), False, 60, 1.0)
+    assert set(range(40)) < set(found.approximated)
+    assert found.approximated.size == 60
     probable = exact.log_marginal > exact.log_marginal.max() - 10
-    np.testing.assert_allclose(found.log_marginal[probable], exact.log_marginal[probable], atol=0.5)
+    error = found.predicted[probable] - exact.log_marginal[probable]
+    assert np.abs(error).max() < 1.5
+    own = exact.log_marginal[found.approximated]
+    near = own > exact.log_marginal.max() - 10
+    np.testing.assert_allclose(found.found.log_marginal[near], own[near], atol=0.5)
+    assert set(np.argsort(-exact.log_marginal)[:10]) <= set(found.approximated)
 
 
 def test_what_networks_draw_is_unknown_distinct_and_the_most_frequent_first():

@@ -60,7 +60,7 @@ def compare(
     ConfigError if a folder is not a run, or is one of several samples; TreeError for trees that do not fit.
 
     >>> import vbpi_mix
-    >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+    >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", support="fixed", iterations=20, threads=1)
     >>> found = vbpi_mix.compare(run, "examples/eight.nwk", draws=100)
     >>> round(found.divergence.kl, 6), round(found.asdsf, 6)
     (0.0, 0.0)

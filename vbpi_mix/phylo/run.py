@@ -157,7 +157,7 @@ class Run:
         weighted: from weighted draws if the verdict allows; False: of the fit itself, all that its support has, exact.
 
         >>> import vbpi_mix
-        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", support="fixed", iterations=20, threads=1)
         >>> first = run.split_frequencies()[0]
         >>> len(run.split_frequencies()), len(first.members) >= 2, round(first.frequency, 6)
         (5, True, 1.0)
@@ -170,7 +170,7 @@ class Run:
         weighted: from weighted draws if the verdict allows; False: exact probabilities under the fit itself.
 
         >>> import vbpi_mix
-        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", support="fixed", iterations=20, threads=1)
         >>> [round(each.probability, 6) for each in run.topologies()]
         [1.0]
         """

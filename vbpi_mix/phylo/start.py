@@ -179,7 +179,8 @@ def _examine(
     and with these what each is worth, to a nat or so: what a bootstrap met once may be probable, and the other way round.
     """
     order = np.argsort(-sample.weights, kind="stable")
-    first, others = order[:PILOTS], order[PILOTS : PILOTS + MOST_SCREENED]
+    pilot_count = min(PILOTS, max_topologies)
+    first, others = order[:pilot_count], order[pilot_count : pilot_count + MOST_SCREENED]
     pilots = approximate(sample.children[first], posterior, rng)
     log_worth = np.full(sample.weights.size, -np.inf)
     log_worth[first] = pilots.log_marginal

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from vbpi_mix.gradients import RowGradient
+from vbpi_mix.kernels.simd import LANES
 from vbpi_mix.phylo.branches.base import BasePass, EdgeBatch, LengthApproximation
 from vbpi_mix.phylo.branches.kernels import gamma as kernels
-from vbpi_mix.phylo.branches.kernels.gamma_function import gamma_tables
+from vbpi_mix.phylo.branches.kernels.gamma_function import HIGH_LOG_SHAPE, LOW_LOG_SHAPE, gamma_tables, log_gamma_draw
 from vbpi_mix.phylo.branches.kernels.profiles import number_distinct
 from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
 
@@ -104,9 +105,12 @@ class Gamma:
         return np.stack([approximation.mode - self.shift, np.log(approximation.shape)], axis=2)
 
     def summaries(self, sums: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Median (by Wilson and Hilferty's cube, to 1% above shape 1) and mean length, in expected substitutions per site,
-        and sd of the log-length (to 2%), of sums [..., 2].
-        """
-        mean, shape = np.exp(sums[..., 0] + self.shift), np.exp(sums[..., 1])
-        log_sd = np.sqrt(1.0 / shape + 0.5 / shape**2 + 1.0 / (6.0 * shape**3))
-        return {"median": mean * (1.0 - 1.0 / (9.0 * shape)) ** 3, "mean": mean, "log_sd": log_sd}
+        """Median and mean length, in expected substitutions per site, and sd of the log-length, of sums [..., 2]."""
+        mode, log_shape = sums[..., 0] + self.shift, np.clip(sums[..., 1], LOW_LOG_SHAPE, HIGH_LOG_SHAPE)
+        shape = np.exp(log_shape)
+        # The median is the draw whose noise is zero.
+        tables, powers = gamma_tables(), np.empty(LANES)
+        middle = [log_gamma_draw(tables, scale, 0.0, powers)[0] for scale in (shape**-0.5).ravel()]
+        log_sd = torch.polygamma(1, torch.from_numpy(np.atleast_1d(shape))).sqrt().numpy().reshape(shape.shape)
+        median = np.exp(mode + np.array(middle).reshape(shape.shape))
+        return {"median": median, "mean": np.exp(mode), "log_sd": log_sd}
