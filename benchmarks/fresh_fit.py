@@ -58,7 +58,7 @@ def fit_apart(
     request = {
         "alignment": str(alignment), "out": str(out), "budget": budget, "shares": shares,
         "without_budget": without_budget,
-        "choices": {"threads": 1, **(choices or {})},
+        "choices": {"threads": 1, "trees_from": "mcmc", **(choices or {})},
     }  # fmt: skip
     # Libraries of linear algebra start a thread a core, which spin.
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
