@@ -28,9 +28,10 @@ SUPPORTS = ("growing", "fixed")
 # hundreds of weights, which all move at once.
 WARM_RATES = {
     # What is learned with gamma lengths is the lengths; the networks start where training cannot take them.
-    "gamma": {"sbn": 0.0005, "branches": 0.001, "flow": 0.0001},
+    "gamma": {"sbn": 0.0001, "branches": 0.001, "flow": 0.0001},
     "lognormal": {"sbn": 0.003, "branches": 0.002, "flow": 0.0001},
 }
+SHORT_PLATEAUS = {"plateau_window": 400, "plateau_reductions": 2, "plateau_standard_errors": 2.0}
 # A fit with a shorter budget of training than this starts with less work, in proportion, but with no less than the share.
 FULL_START_SECONDS, LEAST_EFFORT = 20.0, 0.1
 # From branch lengths at random.
@@ -186,7 +187,7 @@ class FitConfig:
     iterations: int | None = same_as(TrainingConfig, "iterations", resumable=True)
     seconds: float | None = same_as(TrainingConfig, "seconds", resumable=True)
     learning_rate: float | None = same_as(
-        TrainingConfig, "learning_rate", unset="0.0005; lognormal: 0.003; not warm: 0.002; paper: 0.001",
+        TrainingConfig, "learning_rate", unset="0.0001; lognormal: 0.003; not warm: 0.002; paper: 0.001",
         help="Learning rate of the networks at the start; branches and flow have shares of it (docs/flows.md).",
     )  # fmt: skip
     answer_draws: int | None = option(
@@ -230,7 +231,7 @@ class FitConfig:
         rates = learning_rates(self.schedule, model.flow, model.init or "warm", model.lengths or "gamma")
         # A start that is nearly the posterior needs a tenth of the iterations that one of log-normals does.
         short = model.init == "warm" and model.lengths == "gamma"
-        plateaus: dict[str, Any] = {"plateau_window": 400, "plateau_reductions": 2} if short else {}
+        plateaus: dict[str, Any] = SHORT_PLATEAUS if short else {}
         return TrainingConfig(
             **plateaus,
             # A warm start is near the posterior already: tempering would lead away from it first.

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from vbpi_mix.pareto import effective_sample_size
 from vbpi_mix.phylo.approximation import GammaApproximations, approximate, laplace, refine
 from vbpi_mix.phylo.branches.base import BaseDensity
 from vbpi_mix.phylo.branches.regression import predict, regress
@@ -51,6 +52,9 @@ COMPLETE = 0.005
 ADAPTIVE_ROUNDS = 2
 ADAPTIVE_DRAWS = 50_000
 ADAPTIVE_ITERATIONS = 12
+# Independent draws that a sample is taken to be worth beside the draws of these rounds. Without it networks of a diffuse
+# posterior are fitted to a thousand draws or so, and forget what was not among them.
+SAMPLE_WORTH = 500.0
 NEARLY_ALL = 0.005
 DRAWS_AT_ONCE = 2_000
 # Most topologies of a sample whose worth is predicted; the others are taken to be worth as little as the least of these.
@@ -144,12 +148,15 @@ def warm_start(
         if rounds
         else fit_mixture(support, encoded, weights, n_components, rng)
     )
+    size = SAMPLE_WORTH
     for k in range(rounds):
         mixture = PhyloMixture(
             support, logits.shape[0], generator=torch.Generator(), base=base,
             branch_model="split" if split_only else "psp", logits=logits, features=features,
         )  # fmt: skip
-        topologies, weights = _adapt(table, mixture, posterior, rng, int(ADAPTIVE_DRAWS * max(effort, 0.4)))
+        drawn, own, worth = _adapt(table, mixture, posterior, rng, int(ADAPTIVE_DRAWS * max(effort, 0.4)))
+        size += worth
+        topologies, weights = _joined((topologies, weights), (drawn, own), worth / size)
         logits = fit_mixture(
             support, support.encode(topologies), weights, n_components, rng, iterations=ADAPTIVE_ITERATIONS,
             start=logits if k > 0 else None,
@@ -202,6 +209,10 @@ def _examine(
     diffuse = bool(held < CONCENTRATED)
     if diffuse:
         room = max(FEWEST_TOPOLOGIES, int(MAX_OF_DIFFUSE * effort)) - first.size
+        # Frequencies are less noisy than predictions, if not as right.
+        with np.errstate(divide="ignore"):
+            frequency = np.log(sample.weights)
+        log_worth[others] = frequency[others] + np.logaddexp.reduce(screened + bias) - np.logaddexp.reduce(frequency[others])
     taken = ranked[: max(room, 0)]
     more = approximate(sample.children[others[taken]], posterior, rng, better[taken], shapes[rest][taken])
     table = _Table(sample.children, log_worth, np.concatenate([first, others[taken]]), pilots.joined(more))
@@ -275,8 +286,9 @@ class _AllComponents:
 
 def _adapt(
     table: _Table, mixture: PhyloMixture, posterior: Posterior, rng: np.random.Generator, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Topologies [U, n-2, 2] of a table and of `count` draws from the mixture, and their shares of the posterior.
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Topologies [U, n-2, 2] of a table and of `count` draws from the mixture, their shares of the posterior, and what the
+    draws are worth: their effective sample size.
 
     Approximated ones have their own estimate of the marginal likelihood. That of the others is the sum of the weights of
     their draws, over the number of draws: unbiased, and zero for what was not drawn.
@@ -301,4 +313,14 @@ def _adapt(
     largest = max(float(weights.max()), float(own.max()))
     marginal = np.bincount(drawn, np.exp(weights - largest), topologies.shape[0]) / weights.size
     marginal[known[table.approximated]] = np.exp(own - largest)
-    return topologies, marginal / marginal.sum()
+    return topologies, marginal / marginal.sum(), effective_sample_size(weights)
+
+
+def _joined(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct topologies of two weighted sets, canonical, with the average of their weights, `share` being the second's."""
+    children = canonicalise(np.concatenate([first[0], second[0]]))[0]
+    topologies, index = unique_topologies(children)
+    each = np.concatenate([(1.0 - share) * first[1], share * second[1]])
+    return topologies, np.bincount(index, each, topologies.shape[0])
