@@ -111,7 +111,7 @@ def test_adaptive_shares_err_by_chance_only(six):
     mixture = PhyloMixture(support, 2, generator=torch.Generator().manual_seed(1), base=GAMMA, features=features)
     found = []
     for seed in range(6):
-        topologies, weights = start._adapt(table, mixture, target, np.random.default_rng(seed), 50_000)
+        topologies, weights, _ = start._adapt(table, mixture, target, np.random.default_rng(seed), 50_000)
         np.testing.assert_array_equal(topologies, SIX)
         found.append(weights)
     found = np.array(found)

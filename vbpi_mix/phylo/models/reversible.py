@@ -83,6 +83,6 @@ class ReversibleModel(SubstitutionModel):
                 above[child] /= np.maximum(above[child].max(axis=1, keepdims=True), np.finfo(float).tiny)
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.log((above[nodes - 1] * sent[nodes - 1]).sum(axis=1)) + removed
-            changed = np.einsum("vpi,vpi->vp", above[1:], (sent @ self.rate_matrix().T)[1:])
-            slopes = np.nan_to_num(changed / (above * sent)[1:].sum(axis=2), posinf=0.0, neginf=0.0)
+            changed = np.einsum("vpi,vpi->vp", above[1:], sent[1:] @ self.rate_matrix().T)
+            slopes = np.nan_to_num(changed / (above[1:] * sent[1:]).sum(axis=2), posinf=0.0, neginf=0.0)
         return float(weights @ values), slopes @ weights
