@@ -49,9 +49,9 @@ DRAFT_DRAWS = 10_000
 DRAFT_ITERATIONS = 30
 COMPLETE = 0.005
 # Rounds of adaptive importance sampling, and draws in each, where more of the posterior than this is not approximated.
-ADAPTIVE_ROUNDS = 2
+ADAPTIVE_ROUNDS = 4
 ADAPTIVE_DRAWS = 50_000
-ADAPTIVE_ITERATIONS = 12
+ADAPTIVE_ITERATIONS = 6
 # Independent draws that a sample is taken to be worth beside the draws of these rounds. Without it networks of a diffuse
 # posterior are fitted to a thousand draws or so, and forget what was not among them.
 SAMPLE_WORTH = 500.0
@@ -141,7 +141,9 @@ def warm_start(
     rows = _rows(encoded.take(table.approximated), split_only)
     features = regress(rows, base.features_of(found), np.ones(rows.shape[0]), support)
     topologies, weights = table.topologies, table.weights()
-    rounds = ADAPTIVE_ROUNDS if diffuse or weights[table.approximated].sum() < 1.0 - NEARLY_ALL else 0
+    rounds = max(2, int(ADAPTIVE_ROUNDS * effort))
+    if not diffuse and weights[table.approximated].sum() > 1.0 - NEARLY_ALL:
+        rounds = 0
     # Networks that only serve to draw from once need not be a mixture.
     logits = (
         fit_mixture(support, encoded, weights, 1, rng, iterations=ADAPTIVE_ITERATIONS)
