@@ -207,8 +207,8 @@ def exercise_mixture(patch, folder):
     for threads in (1, 2):
         patch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         patch.setattr(phylo_mixture, "PARALLEL_PARTICLES", 1)
-        patch.setattr(lognormal, "PARALLEL_TREES", 1)
-        patch.setattr(gamma_base, "PARALLEL_TREES", 1)
+        patch.setattr(lognormal.LogNormal, "parallel_trees", 1)
+        patch.setattr(gamma_base.Gamma, "parallel_trees", 1)
         for flow in ("none", "planar", "realnvp"):
             check_gradients(small_mixture(flow))
         check_gradients(small_mixture("none", "gamma"))

@@ -13,7 +13,7 @@ from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.gradients import RowGradient
 from vbpi_mix.phylo.branches.base import BASES, make_base
 from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
-from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
+from vbpi_mix.phylo.branches.tabular import LOG_LENGTH_SHIFT
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.priors import ExponentialLengths, log_topology_prior

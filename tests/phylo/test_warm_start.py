@@ -9,8 +9,9 @@ from small_posteriors import exact_log_marginals, numbers_of, sample_of, shares,
 from vbpi_mix.phylo import start
 from vbpi_mix.phylo.approximation import GammaApproximations, approximate, refine
 from vbpi_mix.phylo.branches.base import make_base
-from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT, LogNormal
+from vbpi_mix.phylo.branches.lognormal import LogNormal
 from vbpi_mix.phylo.branches.regression import predict, regress
+from vbpi_mix.phylo.branches.tabular import LOG_LENGTH_SHIFT
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support

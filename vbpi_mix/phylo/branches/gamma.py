@@ -8,68 +8,30 @@ edges along which nothing changed. Gradients through G are by implicit reparamet
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from vbpi_mix.gradients import RowGradient
 from vbpi_mix.kernels.simd import LANES
-from vbpi_mix.phylo.branches.base import BasePass, EdgeBatch, LengthApproximation
+from vbpi_mix.phylo.branches.base import EdgeBatch, LengthApproximation
 from vbpi_mix.phylo.branches.kernels import gamma as kernels
 from vbpi_mix.phylo.branches.kernels.gamma_function import HIGH_LOG_SHAPE, LOW_LOG_SHAPE, gamma_tables, log_gamma_draw
-from vbpi_mix.phylo.branches.kernels.profiles import number_distinct
-from vbpi_mix.phylo.branches.lognormal import LOG_LENGTH_SHIFT
-
-# Fewer trees times components than this are worked on by one thread: about 0.1 ms of work.
-PARALLEL_TREES = 16
+from vbpi_mix.phylo.branches.tabular import Tabular
 
 
-@dataclass(frozen=True, eq=False)
-class GammaDraws:
-    """Draws [T, E] and their log densities [T, R]; the batch, and what kernels.GammaPass holds for the gradient."""
-
-    batch: EdgeBatch
-    features_shape: tuple[int, ...]
-    arrays: kernels.GammaPass
-
-    @property
-    def draws(self) -> np.ndarray:
-        """float64 [T, E]."""
-        draws: np.ndarray = self.arrays.draws
-        return draws
-
-    @property
-    def log_q(self) -> np.ndarray:
-        """float64 [T, R]."""
-        log_q: np.ndarray = self.arrays.log_q
-        return log_q
-
-
-class Gamma:
+class Gamma(Tabular):
     """branches.base.BaseDensity of gamma lengths, independent given the tree."""
 
     name = "gamma"
     columns = ("mode", "log_shape")
-    shift = LOG_LENGTH_SHIFT
+    kernels = kernels
+    parallel_trees = 16
 
-    def initial_features(self, n_features: int, n_components: int, generator: torch.Generator) -> Tensor:
-        """Tables float64 [A, n_features, 2], Xavier-uniform per component: shapes near 1, which is exponential."""
-        bound = math.sqrt(6.0 / (n_features + 2))
-        uniform = torch.rand(n_components, n_features, 2, generator=generator, dtype=torch.float64)
-        return (uniform.mul_(2.0).sub_(1.0).mul_(bound)).requires_grad_()
-
-    def noise(self, trees: int, edges: int, generator: torch.Generator) -> np.ndarray:
-        """Standard normals [T, E]: a draw is the quantile that the normal has, so that no draw is ever rejected."""
-        return torch.randn(trees, edges, generator=generator, dtype=torch.float64).numpy()
-
-    def sample(self, features: np.ndarray, batch: EdgeBatch, noise: np.ndarray) -> GammaDraws:
-        """As the contract says, in one pass of a kernel."""
+    def _arrays(self, batch: EdgeBatch, noise: np.ndarray) -> kernels.GammaPass:
         (trees, edges), components = noise.shape, batch.evaluated.size
-        arrays = kernels.GammaPass(
+        return kernels.GammaPass(
             rows=batch.rows,
             own=batch.own,
             evaluated=batch.evaluated,
@@ -79,26 +41,12 @@ class Gamma:
             draw_slopes=np.empty((trees, edges)),
             scores=np.empty((trees, components, edges, 2)),
         )
-        chunks = min(batch.threads, trees) if trees * components >= PARALLEL_TREES else 1
-        if chunks > 1:
-            kernels.sample_in_parallel(chunks, features, gamma_tables(), arrays)
-        else:
-            kernels.sample(0, trees, features, gamma_tables(), arrays)
-        return GammaDraws(batch, features.shape, arrays)
 
-    def pull_back(self, done: BasePass, draws: np.ndarray, log_q: np.ndarray) -> RowGradient:
-        """As the contract says: rows of the first evaluated component, then those of the next."""
-        assert isinstance(done, GammaDraws)
-        batch, n_features = done.batch, done.features_shape[1]
-        numbers = np.empty(batch.rows.size, np.int64)
-        touched = number_distinct(batch.rows.reshape(-1), np.full(n_features, -1), numbers)
-        components = batch.evaluated.size
-        tables = np.empty((components, touched.size, 2))
-        several = components > 1 and batch.own.size * components >= PARALLEL_TREES
-        run = kernels.pull_back_in_parallel if batch.threads > 1 and several else kernels.pull_back
-        run(done.arrays, numbers.reshape(batch.rows.shape), draws, log_q, tables)
-        rows = (batch.evaluated[:, None] * n_features + touched).reshape(-1)
-        return RowGradient(rows, tables.reshape(-1, 2))
+    def _constants(self) -> tuple[Any, ...]:
+        return (gamma_tables(),)
+
+    def _upstream(self, draws: np.ndarray, log_q: np.ndarray) -> tuple[Any, ...]:
+        return draws, log_q
 
     def features_of(self, approximation: LengthApproximation) -> np.ndarray:
         """Mode, less the shift, and log shape [T, E, 2]: the approximation is of this family."""
