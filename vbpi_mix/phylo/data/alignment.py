@@ -1,36 +1,37 @@
-"""Nucleotide alignments: read from FASTA, NEXUS or PHYLIP, written back as FASTA or NEXUS.
+"""Alignments: read from FASTA, NEXUS or PHYLIP, written back as FASTA or NEXUS.
 
-`Alignment.states` is uint8 [n, sites], one row per taxon. A state is the set of nucleotides that the
-character stands for, as bits A=1, C=2, G=4, T=8: the IUPAC codes are unions of these, and a gap or a missing
-character is all four (15), since it says nothing. The format is found from what the file holds, not from its
-name.
+`Alignment.states` has one row for each taxon and one column for each site. A state is the set of what the character may
+be, as bits in the order of the symbols of the site's alphabet: for nucleotides A=1, C=2, G=4, T=8. A gap or a missing
+character is the set of all, since it says nothing. The format is found from what the file holds, not from its name; so are
+the kinds of characters, unless the file or the caller says them.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from vbpi_mix.errors import AlignmentError
+from vbpi_mix.errors import AlignmentError, ConfigError
 from vbpi_mix.files import read_bytes, write_whole
+from vbpi_mix.phylo.data.alphabets import DNA, Alphabet
+from vbpi_mix.phylo.data.nexus_commands import read_commands
+from vbpi_mix.phylo.data.nexus_matrix import Matrix, read_matrix
+from vbpi_mix.phylo.data.plain_formats import read_fasta, read_phylip
+from vbpi_mix.phylo.data.sequences import KINDS, Records, alphabet_of, encode
+from vbpi_mix.phylo.data.site_sets import SiteSets, define_charsets, excluded_sites
 from vbpi_mix.phylo.trees.nexus import nexus_word
 
-MISSING = 15
-_IUPAC = {
-    "A": 1, "C": 2, "G": 4, "T": 8, "U": 8, "M": 3, "R": 5, "W": 9, "S": 6, "Y": 10, "K": 12,
-    "V": 7, "H": 11, "D": 13, "B": 14, "N": MISSING, "X": MISSING, "-": MISSING, "?": MISSING,
-}  # fmt: skip
-_LETTER_OF_STATE = "?ACMGRSVTWYHKDB?"
-_PROTEIN_ONLY = set("EFILPQ")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-_Records = list[tuple[str, str]]
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\U000f0000-\U000fffff]")
+
+
+def _no_sites() -> np.ndarray:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +39,46 @@ class Alignment:
     """An alignment of n taxa.
 
     taxa: their names, in the order of the file; the position is the taxon's number everywhere else.
-    states: uint8 [n, sites], sets of nucleotides as bits (see the head of this module).
+    states: unsigned ints [n, sites], state sets as bits (see the head of this module); uint8 if 8 bits hold every alphabet.
+    alphabets: those of the sites; alphabet_of: uint8 [sites], which of them each site has.
+    charsets: sites, int64, counted from 0, of the sets that the file names.
+    excluded: int64, sorted, the sites that the file leaves out (EXSET *, EXCLUDE); they have states, and no likelihood.
     """
 
     taxa: tuple[str, ...]
     states: np.ndarray
+    alphabets: tuple[Alphabet, ...] = (DNA,)
+    alphabet_of: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    charsets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    excluded: np.ndarray = field(default_factory=_no_sites)
+
+    def __post_init__(self) -> None:
+        if self.alphabet_of.size == 0:
+            object.__setattr__(self, "alphabet_of", np.zeros(self.states.shape[1], dtype=np.uint8))
+
+    @property
+    def included(self) -> np.ndarray:
+        """The sites that are not excluded, int64, sorted."""
+        keep = np.ones(self.states.shape[1], dtype=bool)
+        keep[self.excluded] = False
+        return np.flatnonzero(keep).astype(np.int64)
+
+    def of_included(self) -> Alignment:
+        """The alignment of the sites that are not excluded, without charsets, as other programs are to see it."""
+        if not self.excluded.size:
+            return replace(self, charsets={})
+        keep = self.included
+        if not keep.size:
+            raise AlignmentError("every site of the alignment is excluded; leave some in")
+        return Alignment(self.taxa, self.states[:, keep], self.alphabets, self.alphabet_of[keep])
 
 
-def read_alignment(path: str | os.PathLike[str]) -> Alignment:
+def read_alignment(path: str | os.PathLike[str], kind: str | None = None) -> Alignment:
     """Read a FASTA, NEXUS or PHYLIP alignment, plain or gzip-compressed.
 
-    Raises AlignmentError, in one line, if the file cannot be read, is not an alignment, has fewer than 4 taxa, a
-    taxon twice, sequences of unequal length, no sites, or a character that does not stand for a nucleotide.
+    kind: dna, protein, standard, binary or mixed, if what the file says or holds is not to decide. Raises AlignmentError, in
+    one line, if the file cannot be read, is not an alignment, has fewer than 4 taxa, a taxon twice, sequences of unequal
+    length, no sites, or a character that is none of its alphabet; ConfigError for another kind.
 
     >>> import vbpi_mix
     >>> alignment = vbpi_mix.read_alignment("examples/eight.nex")
@@ -57,24 +86,39 @@ def read_alignment(path: str | os.PathLike[str]) -> Alignment:
     (('t01', 't02'), (8, 600))
     """
     path = Path(path)
-    text = _read_text(path)
-    records = _format_reader(text, path)(text, path)
-    _check_names(records, path)
-    _check_lengths(records, path)
-    return Alignment(tuple(name for name, _ in records), _encode(records, path))
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"{kind!r} is no kind of data; there are {', '.join(KINDS)}")
+    text = read_text(path, "alignment file", "give a FASTA, NEXUS or PHYLIP alignment")
+    if text[:6].upper() == "#NEXUS":
+        return _read_nexus(text, kind, path)
+    if kind == "mixed":
+        raise AlignmentError(f"{path}: only NEXUS says which sites are what, by DATATYPE=MIXED; write the file as NEXUS")
+    if text.startswith(">"):
+        records = read_fasta(text)
+    elif re.match(r"\d+[ \t]+\d+[ \t]*(\n|$)", text):
+        records = read_phylip(text, kind, path)
+    else:
+        raise AlignmentError(
+            f"{path}: not an alignment; FASTA begins with '>', NEXUS with '#NEXUS', PHYLIP with two numbers"
+        )
+    _check(records, path)
+    alphabets, of_site = (alphabet_of(records, kind),), np.zeros(len(records.rows[0]), dtype=np.uint8)
+    return Alignment(tuple(records.names), encode(records, alphabets, of_site, path), alphabets, of_site)
 
 
 def write_fasta(alignment: Alignment, path: str | os.PathLike[str]) -> None:
-    """Write as FASTA, whole or not at all; missing characters become `?`.
+    """Write as FASTA, whole or not at all; missing characters become `?`, sets without a letter `{01}`.
 
-    Raises AlignmentError if a name holds a blank, at which a FASTA name would end, or if the file cannot be
-    written.
+    Raises AlignmentError if a name holds a blank, at which a FASTA name would end, if the sites are of several alphabets, or
+    if the file cannot be written.
     """
     for name in alignment.taxa:
         if any(letter.isspace() for letter in name):
             raise AlignmentError(
                 f"{path}: taxon {name!r} has a blank in its name; FASTA cannot hold it, NEXUS can"
             )
+    if len(alignment.alphabets) > 1:
+        raise AlignmentError(f"{path}: FASTA cannot say which sites are {_named(alignment)}; NEXUS can")
     rows = zip(alignment.taxa, _sequences(alignment), strict=True)
     text = "".join(f">{name}\n{sequence}\n" for name, sequence in rows)
     write_whole(Path(path), text, AlignmentError)
@@ -83,7 +127,8 @@ def write_fasta(alignment: Alignment, path: str | os.PathLike[str]) -> None:
 def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
     """Write as a sequential NEXUS data block, whole or not at all; missing characters become `?`.
 
-    Raises AlignmentError if the file cannot be written.
+    Charsets and excluded sites follow in blocks of their own, if there are any. Raises AlignmentError if the file cannot be
+    written.
     """
     n_taxa, n_sites = alignment.states.shape
     names = [nexus_word(name) for name in alignment.taxa]
@@ -92,129 +137,53 @@ def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
     matrix = "".join(f"{name:<{width}}  {sequence}\n" for name, sequence in rows)
     text = (
         f"#NEXUS\n\nbegin data;\ndimensions ntax={n_taxa} nchar={n_sites};\n"
-        f"format datatype=dna gap=- missing=?;\nmatrix\n{matrix};\nend;\n"
+        f"format {_datatype(alignment)} gap=- missing=?;\nmatrix\n{matrix};\nend;\n"
     )
+    if alignment.charsets:
+        lines = "".join(f"charset {nexus_word(name)} = {_ranges(sites)};\n" for name, sites in alignment.charsets.items())
+        text += f"\nbegin sets;\n{lines}end;\n"
+    if alignment.excluded.size:
+        text += f"\nbegin assumptions;\nexset * excluded = {_ranges(alignment.excluded)};\nend;\n"
     write_whole(Path(path), text, AlignmentError)
 
 
-def _read_text(path: Path) -> str:
-    data = read_bytes(path, "alignment file", AlignmentError)
+def read_text(path: Path, what: str, cure: str) -> str:
+    """The text of a file that a user names; what and cure are for the errors. AlignmentError if it is not text."""
+    data = read_bytes(path, what, AlignmentError)
     try:
         text = data.decode()
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     if _CONTROL.search(text):
-        raise AlignmentError(f"{path}: this is not a text file; give a FASTA, NEXUS or PHYLIP alignment")
+        raise AlignmentError(f"{path}: this is not a text file; {cure}")
     # A lone carriage return ends a line in files of old Macintosh programs.
     return text.replace("\r\n", "\n").replace("\r", "\n").lstrip()
 
 
-def _format_reader(text: str, path: Path) -> Callable[[str, Path], _Records]:
-    if text.startswith(">"):
-        return _read_fasta
-    if text[:6].upper() == "#NEXUS":
-        return _read_nexus
-    if re.match(r"\d+[ \t]+\d+[ \t]*(\n|$)", text):
-        return _read_phylip
-    raise AlignmentError(
-        f"{path}: not an alignment; FASTA begins with '>', NEXUS with '#NEXUS', PHYLIP with two numbers"
-    )
+def _read_nexus(text: str, kind: str | None, path: Path) -> Alignment:
+    commands = read_commands(text, path)
+    matrix = read_matrix(commands, kind, path)
+    _check(matrix.records, path)
+    n_sites = matrix.of_site.size
+    sets = SiteSets(n_sites, path)
+    define_charsets(sets, commands)
+    charsets = {}
+    for name in sets.names():
+        # A set that cannot be read is no reason to refuse the data; whoever asks for it hears why.
+        with suppress(AlignmentError):
+            charsets[name] = sets.sites(nexus_word(name), "charset")
+    return _encoded(matrix, charsets, excluded_sites(sets, commands), path)
 
 
-def _read_fasta(text: str, path: Path) -> _Records:
-    from Bio.SeqIO.FastaIO import SimpleFastaParser
-
-    records = SimpleFastaParser(io.StringIO(text))
-    return [(title.split()[0] if title.strip() else "", sequence) for title, sequence in records]
+def _encoded(matrix: Matrix, charsets: Mapping[str, np.ndarray], excluded: np.ndarray, path: Path) -> Alignment:
+    states = encode(matrix.records, matrix.alphabets, matrix.of_site, path)
+    return Alignment(tuple(matrix.records.names), states, matrix.alphabets, matrix.of_site, charsets, excluded)
 
 
-def _read_nexus(text: str, path: Path) -> _Records:
-    with warnings.catch_warnings():
-        # Biopython warns on import where its optional C scanner is absent; the Python one reads the same.
-        warnings.simplefilter("ignore")
-        from Bio.Nexus.Nexus import Nexus
-
-    class AnyCharacter(Nexus):
-        """Leaves the check of characters to this module, which can say at which site the wrong one is."""
-
-        valid_characters = "".join(map(chr, range(33, 127)))
-        rev_ambiguous_values: dict[str, str] = {}  # noqa: RUF012  # an instance replaces it, none changes it
-
-        def _format(self, options: dict[str, str]) -> None:
-            options.setdefault("datatype", "dna")
-            super()._format(options)
-            self.valid_characters = AnyCharacter.valid_characters
-
-    nexus = AnyCharacter()
-    nexus.matrix = {}
-    try:
-        nexus.read(io.StringIO("#NEXUS" + text[6:]))
-    # The reader shows a malformed file by whatever its code trips over, StopIteration included.
-    except Exception as error:
-        raise AlignmentError(f"{path}: {_nexus_fault(nexus, error)}") from None
-    if not nexus.matrix:
-        raise AlignmentError(f"{path}: the NEXUS file has no DATA or CHARACTERS block with a MATRIX")
-    if nexus.datatype not in ("dna", "rna", "nucleotide"):
-        raise AlignmentError(f"{path}: DATATYPE={nexus.datatype.upper()}; only nucleotides are supported")
-    plain = str.maketrans({nexus.gap: "-", nexus.missing: "?"})
-    sequences = [str(sequence).translate(plain) for sequence in nexus.matrix.values()]
-    # The reader renames a taxon that comes twice; the names as written show it.
-    return list(zip(nexus.unaltered_taxlabels, sequences, strict=True))
-
-
-def _nexus_fault(nexus: object, error: Exception) -> str:
-    """What is wrong with a NEXUS file that Biopython could not read, in one line."""
-    sites = getattr(nexus, "nchar", 0)
-    matrix = getattr(nexus, "matrix", None) or {}
-    interleaved = getattr(nexus, "interleave", False)
-    for name, sequence in matrix.items():
-        # Blocks of an interleaved matrix are short until the last one is read.
-        if len(sequence) != sites and (not interleaved or "data length" in str(error)):
-            return f"taxon {name!r} does not have the {sites} characters that NCHAR says; check its sequence"
-    if isinstance(error, StopIteration):
-        last = list(matrix)[-1] if matrix else None
-        where = f"the one after {last!r}" if last else "the first one"
-        return f"the matrix ends within a sequence ({where}): it is shorter than NCHAR={sites}"
-    detail = " ".join(str(error).split())[:150]
-    return f"the NEXUS file is malformed ({detail or type(error).__name__}); check its DATA block"
-
-
-def _read_phylip(text: str, path: Path) -> _Records:
-    from Bio.AlignIO.PhylipIO import (
-        PhylipIterator,
-        RelaxedPhylipIterator,
-        SequentialPhylipIterator,
-    )
-
-    class RelaxedSequential(SequentialPhylipIterator):
-        """Names of any length, and sequences over several lines each."""
-
-        _split_id = RelaxedPhylipIterator._split_id
-
-    header = text.split("\n", 1)[0]
-    n_taxa, n_sites = (int(number) for number in header.split())
-    for layout in (RelaxedPhylipIterator, RelaxedSequential, PhylipIterator, SequentialPhylipIterator):
-        try:
-            alignment = next(layout(io.StringIO(text)))
-        except (ValueError, StopIteration):
-            continue
-        records = [(record.id, str(record.seq)) for record in alignment]
-        if len(records) == n_taxa and all(len(sequence) == n_sites for _, sequence in records):
-            return records
-    lines = [line.split(None, 1) for line in text.split("\n")[1:] if line.strip()]
-    if len(lines) == n_taxa:
-        for name, *sequence in lines:
-            found = len("".join(sequence).replace(" ", ""))
-            if found != n_sites:
-                raise AlignmentError(
-                    f"{path}: taxon {name!r} has {found} characters where the header says {n_sites}"
-                )
-    raise AlignmentError(f"{path}: the sequences do not fit the header '{header.strip()}' of the PHYLIP file")
-
-
-def _check_names(records: _Records, path: Path) -> None:
+def _check(records: Records, path: Path) -> None:
+    """Names that are there and differ, four of them, and rows of one length that is not 0."""
     seen: set[str] = set()
-    for number, (name, _) in enumerate(records, start=1):
+    for number, name in enumerate(records.names, start=1):
         if not name:
             raise AlignmentError(f"{path}: sequence {number} has no name; give every sequence one")
         if name in seen:
@@ -222,43 +191,57 @@ def _check_names(records: _Records, path: Path) -> None:
                 f"{path}: taxon {name!r} appears twice; rename one (a FASTA name ends at the first blank)"
             )
         seen.add(name)
-    if len(records) < 4:
-        raise AlignmentError(f"{path}: {len(records)} taxa; at least 4 are needed for more than one topology")
-
-
-def _check_lengths(records: _Records, path: Path) -> None:
-    first, sequence = records[0]
-    for name, other in records:
-        if len(other) != len(sequence):
+    if len(records.names) < 4:
+        raise AlignmentError(f"{path}: {len(records.names)} taxa; at least 4 are needed for more than one topology")
+    first = records.rows[0]
+    for name, row in zip(records.names, records.rows, strict=True):
+        if len(row) != len(first):
             raise AlignmentError(
-                f"{path}: taxon {name!r} has {len(other)} characters and {first!r} has {len(sequence)}; "
+                f"{path}: taxon {name!r} has {len(row)} characters and {records.names[0]!r} has {len(first)}; "
                 "align the sequences first"
             )
-    if not sequence:
+    if not first:
         raise AlignmentError(f"{path}: the alignment has no sites; every sequence is empty")
 
 
-def _encode(records: _Records, path: Path) -> np.ndarray:
-    """States uint8 [n, sites]; raises AlignmentError at the first character that is not a nucleotide."""
-    table = np.zeros(256, dtype=np.uint8)
-    for letter, state in _IUPAC.items():
-        table[ord(letter)] = table[ord(letter.lower())] = state
-    # Any character beyond ASCII becomes '!', so that there is one byte per site; the table refuses it too.
-    rows = [re.sub(r"[^\x00-\x7f]", "!", sequence).encode() for _, sequence in records]
-    states = table[np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(len(rows), -1)]
-    wrong = np.argwhere(states == 0)
-    if wrong.size:
-        taxon, site = wrong[0]
-        name, sequence = records[taxon]
-        used = set().union(*(set(other.upper()) for _, other in records))
-        protein = len(used & _PROTEIN_ONLY) >= 3
-        hint = "it looks like protein, which is not supported" if protein else "use IUPAC codes, - or ?"
-        raise AlignmentError(
-            f"{path}: taxon {name!r}, site {site + 1}: character {sequence[site]!r} is not a nucleotide; {hint}"
-        )
-    return states
+def _runs(of_site: np.ndarray) -> Iterator[tuple[int, int]]:
+    """First site and end of every stretch of one alphabet."""
+    ends = [*(np.flatnonzero(np.diff(of_site)) + 1).tolist(), of_site.size]
+    return zip([0, *ends[:-1]], ends, strict=True)
 
 
 def _sequences(alignment: Alignment) -> list[str]:
-    letters = np.frombuffer(_LETTER_OF_STATE.encode(), dtype=np.uint8)
-    return [row.tobytes().decode() for row in letters[alignment.states]]
+    rows = [""] * len(alignment.taxa)
+    for start, stop in _runs(alignment.alphabet_of):
+        alphabet = alignment.alphabets[alignment.alphabet_of[start]]
+        part = alignment.states[:, start:stop]
+        letter_of = {state: alphabet.letter_of(state) for state in np.unique(part).tolist()}
+        for taxon, row in enumerate(part.tolist()):
+            rows[taxon] += "".join(map(letter_of.__getitem__, row))
+    return rows
+
+
+def _datatype(alignment: Alignment) -> str:
+    """DATATYPE and, for discrete characters, SYMBOLS."""
+    symbols = max((one.symbols for one in alignment.alphabets if one.name == "standard"), key=len, default="")
+    said = f' symbols="{symbols}"' if symbols else ""
+    if len(alignment.alphabets) == 1:
+        return f"datatype={alignment.alphabets[0].name}{said}"
+    runs = [
+        f"{alignment.alphabets[alignment.alphabet_of[start]].name}:{start + 1}-{stop}"
+        for start, stop in _runs(alignment.alphabet_of)
+    ]
+    return f"datatype=mixed({','.join(runs)}){said}"
+
+
+def _ranges(sites: np.ndarray) -> str:
+    """Sites as a NEXUS expression, counted from 1."""
+    if not sites.size:
+        return ""
+    breaks = np.flatnonzero(np.diff(sites) != 1) + 1
+    parts = [(part[0] + 1, part[-1] + 1) for part in np.split(sites, breaks)]
+    return " ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def _named(alignment: Alignment) -> str:
+    return " and which ".join(dict.fromkeys(alphabet.name for alphabet in alignment.alphabets))

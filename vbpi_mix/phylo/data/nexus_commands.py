@@ -1,0 +1,93 @@
+"""The commands of a NEXUS file: comments dropped, split at semicolons outside quotes, each with its block.
+
+Maddison, Swofford and Maddison (1997). What a block means is for others: `nexus_matrix` reads the data, `site_sets` what
+names sites. Blocks and commands that nobody asks for are passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vbpi_mix.errors import AlignmentError
+from vbpi_mix.phylo.trees.newick import unquote
+
+# A quote opens a word where a word begins; within a word it is an apostrophe. Neither kind runs over a line's end.
+_MARKS = re.compile(r"(?<![^\s,=:;({\[])(?:'(?:[^'\n]|'')*'|\"[^\"\n]*\")|[\[;]")
+_BRACKETS = re.compile(r"[\[\]]")
+_WORD = re.compile(r"'(?:[^'\n]|'')*'|\"[^\"\n]*\"|[^\s=]+")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its block and its first word, both in lower case, and what follows the word, without the `;`."""
+
+    block: str
+    word: str
+    body: str
+
+
+def read_commands(text: str, path: Path) -> list[Command]:
+    """The commands of a NEXUS file, BEGIN and END left out.
+
+    Raises AlignmentError if a comment is not closed, or if the file ends within a command.
+    """
+    commands = []
+    block = ""
+    *pieces, last = _split(text[len("#NEXUS") :], path)
+    for piece in pieces:
+        words = piece.split(None, 1)
+        if not words:
+            continue
+        word, body = words[0].lower(), (words[1] if len(words) > 1 else "")
+        if word == "begin":
+            block = body.strip().lower()
+        elif word in ("end", "endblock"):
+            block = ""
+        elif block:
+            commands.append(Command(block, word, body))
+    if block and last.strip():
+        raise AlignmentError(
+            f"{path}: the NEXUS file ends within the command {last.split()[0]!r} of its {block.upper()} block; "
+            "a command ends with ';'"
+        )
+    return commands
+
+
+def of_blocks(commands: Iterable[Command], *blocks: str) -> list[Command]:
+    """The commands of the blocks with these names."""
+    return [command for command in commands if command.block in blocks]
+
+
+def first_word(text: str) -> tuple[str, str]:
+    """The first word of a text, without its quotes, and the rest; an equals sign ends a word."""
+    found = _WORD.match(text.lstrip())
+    if found is None:
+        return "", text
+    return unquote(found.group()), text.lstrip()[found.end() :]
+
+
+def _split(text: str, path: Path) -> list[str]:
+    """The text without comments, at its semicolons; what follows the last one comes last."""
+    pieces, kept = [], []
+    depth, start, here, opened = 0, 0, 0, 0
+    # An apostrophe in a comment quotes nothing, so brackets alone count there.
+    while mark := (_BRACKETS if depth else _MARKS).search(text, here):
+        here = mark.end()
+        if mark.group() == "[":
+            if depth == 0:
+                kept.append(text[start : mark.start()])
+                opened = mark.start()
+            depth += 1
+        elif depth:
+            depth -= 1
+            start = here
+        elif mark.group() == ";":
+            pieces.append("".join([*kept, text[start : mark.start()]]))
+            kept, start = [], here
+    if depth:
+        line = 1 + text[:opened].count("\n")
+        raise AlignmentError(f"{path}: the NEXUS file is malformed: the comment that line {line} opens is not closed by ']'")
+    return [*pieces, "".join([*kept, text[start:]])]

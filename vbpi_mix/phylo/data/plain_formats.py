@@ -1,0 +1,98 @@
+"""FASTA and PHYLIP, as rows of characters.
+
+PHYLIP comes in four layouts that the file does not name: names of ten columns or up to the first blank, sequences one after
+the other or interleaved. A layout fits if it gives as many sequences and sites as the first line says and leaves nothing
+over. Where several fit, the one whose characters make sense is meant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vbpi_mix.errors import AlignmentError
+from vbpi_mix.phylo.data.sequences import KINDS, Records, alphabet_of, misfits
+
+_NAME_COLUMNS = 10
+
+
+def read_fasta(text: str) -> Records:
+    """The sequences of a FASTA file; a name ends at the first blank."""
+    records = Records()
+    for part in text.split("\n>"):
+        title, _, sequence = part.removeprefix(">").partition("\n")
+        records.add((title.split() or [""])[0], records.characters(sequence))
+    return records
+
+
+def read_phylip(text: str, kind: str | None, path: Path) -> Records:
+    """The sequences of a PHYLIP file in the layout that fits, its characters of the kind given if one is.
+
+    Raises AlignmentError if none fits; it names the taxon where each has a line of its own.
+    """
+    header, *rest = text.split("\n")
+    n_taxa, n_sites = (int(number) for number in header.split())
+    lines = [line.rstrip() for line in rest if line.strip()]
+    best, rank = None, None
+    for read in (_interleaved, _sequential):
+        for columns in (None, _NAME_COLUMNS):
+            records = read(lines, n_taxa, n_sites, columns)
+            if records is None:
+                continue
+            alphabet = alphabet_of(records, kind)
+            # Nucleotides before others, since the letters and digits of names can pass for anything else.
+            this = (misfits(records, alphabet) > 0, KINDS.index(alphabet.name), columns is not None)
+            if rank is None or this < rank:
+                best, rank = records, this
+    if best is None:
+        raise AlignmentError(f"{path}: {_fault(lines, n_taxa, n_sites, header.strip())}")
+    return best
+
+
+def _named(line: str, columns: int | None) -> tuple[str, str]:
+    """Name and the first piece of the sequence."""
+    if columns is not None:
+        return line[:columns].strip(), line[columns:]
+    name, _, sequence = line.strip().partition(" ") if "\t" not in line else line.strip().replace("\t", " ").partition(" ")
+    return name, sequence
+
+
+def _interleaved(lines: list[str], n_taxa: int, n_sites: int, columns: int | None) -> Records | None:
+    if n_taxa == 0 or len(lines) % n_taxa:
+        return None
+    records = Records()
+    pieces: list[list[str]] = []
+    for line in lines[:n_taxa]:
+        name, sequence = _named(line, columns)
+        records.names.append(name)
+        pieces.append([records.characters(sequence)])
+    for number, line in enumerate(lines[n_taxa:]):
+        pieces[number % n_taxa].append(records.characters(line))
+    records.rows = ["".join(piece) for piece in pieces]
+    return records if all(len(row) == n_sites for row in records.rows) else None
+
+
+def _sequential(lines: list[str], n_taxa: int, n_sites: int, columns: int | None) -> Records | None:
+    records = Records()
+    row = " " * n_sites
+    for line in lines:
+        if len(row) == n_sites:
+            name, sequence = _named(line, columns)
+            records.add(name, "")
+            row = ""
+        else:
+            sequence = line
+        row += records.characters(sequence)
+        records.rows[-1] = row
+    return records if len(records.names) == n_taxa and all(len(row) == n_sites for row in records.rows) else None
+
+
+def _fault(lines: list[str], n_taxa: int, n_sites: int, header: str) -> str:
+    rows = [(name, len(Records().characters(sequence))) for name, sequence in (_named(line, None) for line in lines)]
+    wrong = [(name, found) for name, found in rows if found != n_sites]
+    if len(rows) == n_taxa and wrong:
+        name, found = wrong[0]
+        return f"taxon {name!r} has {found} characters where the header says {n_sites}"
+    if len(rows) > n_taxa and all(found == n_sites for _, found in rows[:n_taxa]):
+        name = lines[n_taxa].split()[0]
+        return f"more follows, from {name!r} on, than the header '{header}' says; correct it, or give one alignment a file"
+    return f"the sequences do not fit the header '{header}' of the PHYLIP file"

@@ -1,0 +1,132 @@
+"""What names sites in a NEXUS file: CHARSET, EXSET, EXCLUDE, and expressions such as `1-500\\3 502 codon2 510-.`.
+
+Commands are those of SETS, ASSUMPTIONS, PAUP and MrBayes blocks, and of the block that holds the matrix; TAXSET, TYPESET and
+all others name no sites. Sites are counted from 1 in files and from 0 in arrays.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vbpi_mix.errors import AlignmentError
+from vbpi_mix.phylo.data.nexus_commands import Command, first_word, of_blocks
+from vbpi_mix.phylo.trees.newick import unquote
+
+BLOCKS = ("sets", "assumptions", "mrbayes", "paup", "data", "characters")
+# A number, a range with or without a step, a dot for the last site; or else a word.
+_ITEM = re.compile(
+    r"(?P<first>\d+|\.)(?:\s*-\s*(?P<last>\d+|\.))?(?:\s*[\\/]\s*(?P<step>\d+))?(?=[\s,]|$)"
+    r"|(?P<word>'(?:[^']|'')*'|\"[^\"]*\"|[^\s,]+)"
+)
+_LINKED = re.compile(r"^\s*\([^)]*\)")
+
+
+class SiteSets:
+    """The named sets of sites of a file, each worked out when it is asked for.
+
+    n_sites: of the alignment. known: sets from elsewhere, sites int64. where: what errors begin with.
+    """
+
+    def __init__(self, n_sites: int, where: Path | str, known: Mapping[str, np.ndarray] | None = None) -> None:
+        self.n_sites = n_sites
+        self.where = where
+        self._texts: dict[str, tuple[str, str]] = {}
+        self._known = {name.lower(): sites for name, sites in (known or {}).items()}
+
+    def define(self, name: str, text: str) -> None:
+        """A set, by the expression that says its sites; a later one of the name replaces it."""
+        self._texts[name.lower()] = (name, text)
+
+    def names(self) -> list[str]:
+        """Names of the sets defined, in order."""
+        return [name for name, _ in self._texts.values()]
+
+    def named(self, name: str) -> np.ndarray | None:
+        """The sites of a named set, int64, sorted; None if there is no such set."""
+        return self._named(name, ())
+
+    def sites(self, text: str, what: str, within: tuple[str, ...] = ()) -> np.ndarray:
+        """The sites that an expression says, int64, each once, sorted.
+
+        what: whose expression it is, for errors. Raises AlignmentError for a site beyond the alignment, an unknown name
+        and a set that contains itself.
+        """
+        found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+        for item in _ITEM.finditer(text):
+            if item["word"] is None:
+                found.append(self._range(item, what))
+                continue
+            word = unquote(item["word"])
+            if word.lower() in within:
+                raise AlignmentError(f"{self.where}: {what}: the charset {word!r} contains itself")
+            sites = self._named(word, within)
+            if sites is None and word.lower() in ("all", "*"):
+                sites = np.arange(self.n_sites)
+            if sites is None:
+                raise AlignmentError(f"{self.where}: {what}: {word!r} is neither a site nor a charset{self._offered()}")
+            found.append(sites)
+        return np.unique(np.concatenate(found))
+
+    def _named(self, name: str, within: tuple[str, ...]) -> np.ndarray | None:
+        key = name.lower()
+        if key in self._texts:
+            shown, text = self._texts[key]
+            return self.sites(text, f"charset {shown!r}", (*within, key))
+        return self._known.get(key)
+
+    def _range(self, item: re.Match[str], what: str) -> np.ndarray:
+        first, last = (self.n_sites if word == "." else int(word) for word in (item["first"], item["last"] or item["first"]))
+        step = int(item["step"] or 1)
+        if item["step"] and not item["last"]:
+            last = self.n_sites
+        if not 1 <= first <= last or step < 1:
+            raise AlignmentError(f"{self.where}: {what}: {item.group()!r} is no range of sites; write 1-500 or 1-500\\3")
+        if last > self.n_sites:
+            raise AlignmentError(f"{self.where}: {what}: site {last} is beyond the {self.n_sites} sites of the alignment")
+        return np.arange(first - 1, last, step, dtype=np.int64)
+
+    def _offered(self) -> str:
+        names = [*self.names(), *self._known]
+        return f"; there are {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else ""
+
+
+def define_charsets(sets: SiteSets, commands: Iterable[Command]) -> None:
+    """Define the charsets of these commands."""
+    for command in of_blocks(commands, *BLOCKS):
+        if command.word == "charset":
+            name, _, text = definition(command.body)
+            sets.define(name, text)
+
+
+def definition(body: str) -> tuple[str, bool, str]:
+    """Name, whether a star marks it as the one in force, and what follows the equals sign of `* name (...) = ...`."""
+    starred = body.lstrip().startswith("*")
+    name, rest = first_word(body.lstrip().removeprefix("*"))
+    if name.endswith("*") and len(name) > 1:
+        name, starred = name[:-1], True
+    if rest.lstrip().startswith("*"):
+        starred, rest = True, rest.lstrip()[1:]
+    rest = _LINKED.sub("", rest)
+    return name, starred, rest.lstrip().removeprefix("=").strip()
+
+
+def excluded_sites(sets: SiteSets, commands: Iterable[Command]) -> np.ndarray:
+    """The sites that EXSET * ..., EXCLUDE and ELIMINATE leave out and INCLUDE does not take in again, int64, sorted.
+
+    An EXSET without its star is a set that is not in force. Raises AlignmentError as `SiteSets.sites`.
+    """
+    out = np.zeros(sets.n_sites, dtype=bool)
+    for command in of_blocks(commands, *BLOCKS):
+        if command.word in ("exclude", "eliminate"):
+            out[sets.sites(command.body, command.word.upper())] = True
+        elif command.word == "include":
+            out[sets.sites(command.body, "INCLUDE")] = False
+        elif command.word == "exset":
+            name, starred, text = definition(command.body)
+            if starred:
+                out[sets.sites(text, f"exset {name!r}")] = True
+    return np.flatnonzero(out).astype(np.int64)
