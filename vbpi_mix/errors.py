@@ -12,7 +12,7 @@ class VbpiMixError(Exception):
 
 
 class AlignmentError(VbpiMixError):
-    """An alignment file is missing, malformed, or holds something that is not a nucleotide."""
+    """An alignment or partition file is missing or malformed, or holds something that is none of its characters."""
 
 
 class TreeError(VbpiMixError):

@@ -148,7 +148,7 @@ def complaint(path):
     return message
 
 
-PROTEIN = ">a\nACEF\n>b\nACLQ\n>c\nACPI\n>d\nACEF\n"
+PROTEIN = ">a\nACEF\n>b\nACLQ\n>c\nACP1\n>d\nACEF\n"
 CUT = gzip.compress(bytes(np.random.default_rng(0).integers(65, 90, 4000).astype(np.uint8)))[:-20]
 
 
@@ -165,17 +165,17 @@ CUT = gzip.compress(bytes(np.random.default_rng(0).integers(65, 90, 4000).astype
         (">a\nAC\n>b\nAC\n>c\nAC\n", "3 taxa; at least 4 are needed"),
         (">a\nAC\n>b\nAC\n>c\nA1\n>d\nAC\n", "taxon 'c', site 2: character '1' is not a nucleotide; use IUPAC"),
         (">a\nAC\n>b\nA\u03a9\n>c\n??\n>d\nAC\n", "taxon 'b', site 2: character '\u03a9' is not a nucleotide"),
-        (PROTEIN, "taxon 'a', site 3: character 'E' is not a nucleotide; it looks like protein"),
+        (PROTEIN, "taxon 'c', site 4: character '1' is not an amino acid"),
         (">a\n>b\n>c\n>d\n", "the alignment has no sites"),
         (">a\nA\n>\nA\n>c\nA\n>d\nA\n", "sequence 2 has no name"),
-        (nexus("a ACGTAC\nb ACGTA\nc ACGTAC\nd ACGTAC"), "taxon 'b' does not have the 6 characters"),
-        (nexus("a ACGTAC\nb ACGTAC\nc ACGTAC\nd ACGTA"), "ends within a sequence (the one after 'c')"),
+        (nexus("a ACGTAC\nb ACGTA\nc ACGTAC\nd ACGTAC"), "taxon 'b' has 5 characters, not the 6 that NCHAR says"),
+        (nexus("a ACGTAC\nb ACGTAC\nc ACGTAC\nd ACGTA"), "taxon 'd' has 5 characters, not the 6"),
         (nexus("a ACGTAC\nb ACGTAC\nb ACGTAC\nd ACGTAC"), "taxon 'b' appears twice"),
         (nexus("a ACGTAC\nb ACZTAC\nc ACGTAC\nd ACGTAC"), "taxon 'b', site 3: character 'Z' is no"),
-        (nexus("a ACGTAC\nb ACGTAC\nc ACGTAC"), "the NEXUS file is malformed (Not enough taxa in matrix.)"),
-        (nexus(ROWS, "format datatype=protein;"), "DATATYPE=PROTEIN; only nucleotides"),
+        (nexus("a ACGTAC\nb ACGTAC\nc ACGTAC"), "3 taxa in the matrix where NTAX says 4"),
+        (nexus(ROWS, "format datatype=continuous;"), "DATATYPE=CONTINUOUS is not read"),
         ("#NEXUS\nbegin trees;\ntree a = (a,b);\nend;\n", "no DATA or CHARACTERS block"),
-        ("#NEXUS\nbegin data; [dimensions ntax=4\n", "the NEXUS file is malformed"),
+        ("#NEXUS\nbegin data; [dimensions ntax=4\n", "the NEXUS file is malformed: the comment that line 2 opens"),
         ("4 6\na ACGTAC\nb ACGTAC\nc ACGTA\nd ACGTAC\n", "taxon 'c' has 5 characters where the header"),
         ("4 6\na ACGTAC\n", "the sequences do not fit the header '4 6'"),
     ],

@@ -61,3 +61,14 @@ def test_benchmark_pattern_counts(benchmark_data, name, patterns, sites):
     found = compress(read_alignment(benchmark_data / name / f"{name}.fasta"))
     assert found.states.shape[1] == patterns
     assert found.weights.sum() == sites
+
+
+def test_patterns_of_other_alphabets_are_no_data_for_jc69():
+    from vbpi_mix.errors import ConfigError
+    from vbpi_mix.phylo.data.alphabets import BINARY, PROTEIN
+    from vbpi_mix.phylo.models.posterior import Posterior
+
+    for alphabet, models in [(PROTEIN, "amino acids; models of these are LG, WAG or JTT"), (BINARY, "discrete .* MK")]:
+        states = np.ones((4, 3), dtype=alphabet.dtype)
+        with pytest.raises(ConfigError, match=f"JC69 is a model of nucleotides, and the alignment has {models}"):
+            Posterior(compress(Alignment(TAXA, states, (alphabet,))))

@@ -176,9 +176,11 @@ def _widened(sample: TreeSample, config: FitConfig) -> TreeSample:
 
 def _describe(problem: PhyloProblem, data: Data, start: str) -> str:
     taxa, sites = data.alignment.states.shape
+    excluded = f" ({data.alignment.excluded.size} excluded)" if data.alignment.excluded.size else ""
     return (
-        f"{taxa} taxa, {sites} sites, {problem.patterns.weights.size} patterns; {data.sample.tree_weights.size:,} trees, "
-        f"{data.sample.weights.size:,} topologies, {problem.support.n_params:,} support elements; {start}"
+        f"{taxa} taxa, {sites} sites{excluded}, {problem.patterns.weights.size} patterns; "
+        f"{data.sample.tree_weights.size:,} trees, {data.sample.weights.size:,} topologies, "
+        f"{problem.support.n_params:,} support elements; {start}"
     )
 
 

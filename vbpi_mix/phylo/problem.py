@@ -19,6 +19,7 @@ from vbpi_mix.phylo.branches.flows import make_flow
 from vbpi_mix.phylo.branches.flows.contract import BranchFlow
 from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.alphabets import alphabet_of_name
 from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
@@ -58,8 +59,9 @@ class PhyloProblem(MixtureProblem):
         return {
             **super().state_dict(),
             "taxa": list(self.taxa),
-            "states": torch.from_numpy(self.patterns.states),
+            "states": _as_tensor(self.patterns.states),
             "weights": torch.from_numpy(self.patterns.weights),
+            "alphabet": [self.patterns.alphabet.name, self.patterns.alphabet.symbols],
             "support": support_state(self.support),
         }
 
@@ -110,7 +112,10 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
     """The problem of a checkpoint's state. KeyError, TypeError or AttributeError if a part of it is missing; CheckpointError
     if it is of another model."""
     taxa = tuple(state["taxa"])
-    patterns = SitePatterns(state["states"].numpy(), state["weights"].numpy())
+    # Runs from before there were others are of nucleotides.
+    alphabet = alphabet_of_name(*state.get("alphabet", ("dna", "")))
+    states = state["states"].numpy().view(alphabet.dtype)
+    patterns = SitePatterns(states, state["weights"].numpy(), alphabet)
     support = restore_support(state["support"])
     assert model.pair_rate is not None
     mixture = PhyloMixture(
@@ -138,8 +143,13 @@ def support_state(support: SubsplitSupport) -> dict[str, Any]:
     for name in SubsplitSupport.__dataclass_fields__:
         value = getattr(support, name)
         if isinstance(value, np.ndarray):
-            state[name] = torch.from_numpy(value.view(np.int64) if value.dtype == np.uint64 else value)
+            state[name] = _as_tensor(value)
     return state
+
+
+def _as_tensor(values: np.ndarray) -> Tensor:
+    """An array as a tensor; bit sets of 64 as int64, since not every version of PyTorch has uint64."""
+    return torch.from_numpy(values.view(np.int64) if values.dtype == np.uint64 else values)
 
 
 def restore_support(state: Mapping[str, Any]) -> SubsplitSupport:

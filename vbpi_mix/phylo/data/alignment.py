@@ -92,7 +92,9 @@ def read_alignment(path: str | os.PathLike[str], kind: str | None = None) -> Ali
     if text[:6].upper() == "#NEXUS":
         return _read_nexus(text, kind, path)
     if kind == "mixed":
-        raise AlignmentError(f"{path}: only NEXUS says which sites are what, by DATATYPE=MIXED; write the file as NEXUS")
+        raise AlignmentError(
+            f"{path}: only NEXUS says which sites are what, by DATATYPE=MIXED; write the file as NEXUS"
+        )
     if text.startswith(">"):
         records = read_fasta(text)
     elif re.match(r"\d+[ \t]+\d+[ \t]*(\n|$)", text):
@@ -114,9 +116,7 @@ def write_fasta(alignment: Alignment, path: str | os.PathLike[str]) -> None:
     """
     for name in alignment.taxa:
         if any(letter.isspace() for letter in name):
-            raise AlignmentError(
-                f"{path}: taxon {name!r} has a blank in its name; FASTA cannot hold it, NEXUS can"
-            )
+            raise AlignmentError(f"{path}: taxon {name!r} has a blank in its name; FASTA cannot hold it, NEXUS can")
     if len(alignment.alphabets) > 1:
         raise AlignmentError(f"{path}: FASTA cannot say which sites are {_named(alignment)}; NEXUS can")
     rows = zip(alignment.taxa, _sequences(alignment), strict=True)
@@ -140,7 +140,9 @@ def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
         f"format {_datatype(alignment)} gap=- missing=?;\nmatrix\n{matrix};\nend;\n"
     )
     if alignment.charsets:
-        lines = "".join(f"charset {nexus_word(name)} = {_ranges(sites)};\n" for name, sites in alignment.charsets.items())
+        lines = "".join(
+            f"charset {nexus_word(name)} = {_ranges(sites)};\n" for name, sites in alignment.charsets.items()
+        )
         text += f"\nbegin sets;\n{lines}end;\n"
     if alignment.excluded.size:
         text += f"\nbegin assumptions;\nexset * excluded = {_ranges(alignment.excluded)};\nend;\n"

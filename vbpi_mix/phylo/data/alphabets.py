@@ -122,7 +122,9 @@ def standard(symbols: str = "01") -> Alphabet:
     Raises AlignmentError unless they are 1 to 64 letters, each once.
     """
     if not 1 <= len(symbols) <= MOST_STATES or len(set(symbols)) < len(symbols):
-        raise AlignmentError(f"symbols {symbols!r}: a character has 1 to {MOST_STATES} states, each with a letter of its own")
+        raise AlignmentError(
+            f"symbols {symbols!r}: a character has 1 to {MOST_STATES} states, each with a letter of its own"
+        )
     return Alphabet("standard", symbols)
 
 

@@ -89,5 +89,7 @@ def _split(text: str, path: Path) -> list[str]:
             kept, start = [], here
     if depth:
         line = 1 + text[:opened].count("\n")
-        raise AlignmentError(f"{path}: the NEXUS file is malformed: the comment that line {line} opens is not closed by ']'")
+        raise AlignmentError(
+            f"{path}: the NEXUS file is malformed: the comment that line {line} opens is not closed by ']'"
+        )
     return [*pieces, "".join([*kept, text[start:]])]

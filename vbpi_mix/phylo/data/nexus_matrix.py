@@ -59,7 +59,10 @@ def read_matrix(commands: list[Command], kind: str | None, path: Path) -> Matrix
     data = of_blocks(commands, "data", "characters")
     matrices = [command.body for command in data if command.word == "matrix"]
     if len(matrices) != 1:
-        found = f"{len(matrices)} matrices; leave one" if matrices else "no DATA or CHARACTERS block with a MATRIX"
+        blocks = ", ".join(dict.fromkeys(command.block.upper() for command in commands)) or "none"
+        found = f"no DATA or CHARACTERS block with a MATRIX; its blocks are: {blocks}"
+        if matrices:
+            found = f"{len(matrices)} matrices; leave one"
         raise AlignmentError(f"{path}: the NEXUS file has {found}")
     n_sites = _dimension(data, "nchar")
     if n_sites is None:
@@ -103,7 +106,9 @@ def _read_format(bodies: list[str], path: Path) -> Format:
         elif word == "equate":
             equate = value
         elif (word in _NOT_READ and on) or (word == "labels" and value.lower() in ("right", "no")):
-            raise AlignmentError(f"{path}: FORMAT says {found.group().upper()}, which is not read; write a name and its row a taxon")
+            raise AlignmentError(
+                f"{path}: FORMAT says {found.group().upper()}, which is not read; write each taxon as a name and its row"
+            )
     if form.symbols is not None:
         form.symbols = _symbols(form.symbols if form.respect_case else form.symbols.upper())
     for letter, meaning in re.findall(r"(\S)\s*=\s*(\([^)]*\)|\{[^}]*\}|\S)", equate):
@@ -124,7 +129,9 @@ def _symbols(text: str) -> str:
 def _check_kind(form: Format, kind: str | None, path: Path) -> None:
     said = (form.datatype or "").upper()
     if (form.datatype == "mixed") != (kind == "mixed") and (kind == "mixed" or (kind and form.datatype == "mixed")):
-        raise AlignmentError(f"{path}: its DATATYPE is {said or 'not said'}, and {kind} was asked for; a mixed file says which sites are what")
+        raise AlignmentError(
+            f"{path}: its DATATYPE is {said or 'not said'}, and {kind} was asked for; DATATYPE=MIXED says which sites are what"
+        )
     kinds = [kind for kind, _ in form.parts] if form.datatype == "mixed" else [form.datatype or "dna"]
     for one in kinds:
         if one not in _KIND_OF_DATATYPE:
@@ -132,7 +139,9 @@ def _check_kind(form: Format, kind: str | None, path: Path) -> None:
                 f"{path}: DATATYPE={one.upper()} is not read; DNA, RNA, protein, standard, restriction and mixed are"
             )
     if form.datatype == "mixed" and not form.parts:
-        raise AlignmentError(f"{path}: DATATYPE=MIXED does not say which sites are what; write mixed(standard:1-10,dna:11-90)")
+        raise AlignmentError(
+            f"{path}: DATATYPE=MIXED does not say which sites are what; write mixed(standard:1-10,dna:11-90)"
+        )
 
 
 def _row(line: str) -> tuple[str, str]:
@@ -168,13 +177,13 @@ def _fault(lines: list[str], records: Records, n_taxa: int | None, n_sites: int)
     if len(rows) == n_taxa:
         for (name, _), length in zip(rows, lengths, strict=True):
             if length != n_sites:
-                return f"taxon {name!r} has {length} characters and not the {n_sites} that NCHAR says; check its sequence"
+                return f"taxon {name!r} has {length} characters, not the {n_sites} that NCHAR says; check its sequence"
     names = [name for name, _ in rows]
     if n_taxa and len(rows) > n_taxa and names[n_taxa : 2 * n_taxa] == names[:n_taxa]:
         return "the matrix is interleaved, and FORMAT does not say INTERLEAVE; add it"
     if len(records.rows[-1]) != n_sites:
         return (
-            f"taxon {records.names[-1]!r} has {len(records.rows[-1])} characters and not the {n_sites} that NCHAR says; "
+            f"taxon {records.names[-1]!r} has {len(records.rows[-1])} characters, not the {n_sites} that NCHAR says; "
             "check its sequence and those before it"
         )
     return f"{len(records.names)} taxa in the matrix where NTAX says {n_taxa}"
@@ -186,31 +195,36 @@ def _interleaved(lines: list[str], n_taxa: int | None, n_sites: int, path: Path)
     for number, line in enumerate(lines):
         name, sequence = _row(line)
         if n_taxa and number < n_taxa and name in pieces:
-            raise AlignmentError(f"{path}: taxon {name!r} appears twice in a block of the interleaved matrix; rename one")
+            raise AlignmentError(
+                f"{path}: taxon {name!r} appears twice in a block of the interleaved matrix; rename one"
+            )
         pieces.setdefault(name, []).append(records.characters(sequence))
     for name, parts in pieces.items():
         records.add(name, "".join(parts))
     if n_taxa and len(pieces) != n_taxa:
-        raise AlignmentError(f"{path}: {len(pieces)} taxa in the interleaved matrix where NTAX says {n_taxa}; every line begins with its taxon")
+        raise AlignmentError(
+            f"{path}: {len(pieces)} taxa in the interleaved matrix where NTAX says {n_taxa}; a line begins with its taxon"
+        )
     for name, row in zip(records.names, records.rows, strict=True):
         if len(row) != n_sites:
             raise AlignmentError(
-                f"{path}: taxon {name!r} has {len(row)} characters in all and not the {n_sites} that NCHAR says; check its sequence"
+                f"{path}: taxon {name!r} has {len(row)} characters in all, not the {n_sites} that NCHAR says; check its sequence"
             )
     return records
 
 
 def _plain(records: Records, form: Format) -> None:
     """Write gaps as -, missing as ?, and what MATCHCHAR stands for, the first taxon's character."""
-    table = {}
+    plain_of: dict[str, str] = {}
     for letter, plain in ((form.gap, "-"), (form.missing, "?")):
-        table.update(dict.fromkeys((letter,) if form.respect_case else (letter.lower(), letter.upper()), plain))
+        plain_of.update(dict.fromkeys((letter,) if form.respect_case else (letter.lower(), letter.upper()), plain))
+    table = str.maketrans(plain_of)
     first = records.rows[0] if records.rows else ""
     for number, row in enumerate(records.rows):
         if form.match and number and form.match in row:
             row = "".join(above if here == form.match else here for here, above in zip(row, first, strict=True))
-        records.rows[number] = row.translate(str.maketrans(table))
-    records.meaning = {letter: meaning.translate(str.maketrans(table)) for letter, meaning in records.meaning.items()}
+        records.rows[number] = row.translate(table)
+    records.meaning = {letter: meaning.translate(table) for letter, meaning in records.meaning.items()}
     records.meaning |= form.equate
     records.symbols = form.symbols
 

@@ -49,11 +49,12 @@ def read_phylip(text: str, kind: str | None, path: Path) -> Records:
 
 
 def _named(line: str, columns: int | None) -> tuple[str, str]:
-    """Name and the first piece of the sequence."""
-    if columns is not None:
+    """Name and the first piece of the sequence; columns: of the name, None if it ends at the first blank."""
+    words = line.split(None, 1)
+    # A line too short for a name of fixed width and a sequence, with a blank in it, is none of that layout.
+    if columns is not None and (len(line) > columns or len(words) == 1):
         return line[:columns].strip(), line[columns:]
-    name, _, sequence = line.strip().partition(" ") if "\t" not in line else line.strip().replace("\t", " ").partition(" ")
-    return name, sequence
+    return words[0], words[1] if len(words) > 1 else ""
 
 
 def _interleaved(lines: list[str], n_taxa: int, n_sites: int, columns: int | None) -> Records | None:
@@ -94,5 +95,7 @@ def _fault(lines: list[str], n_taxa: int, n_sites: int, header: str) -> str:
         return f"taxon {name!r} has {found} characters where the header says {n_sites}"
     if len(rows) > n_taxa and all(found == n_sites for _, found in rows[:n_taxa]):
         name = lines[n_taxa].split()[0]
-        return f"more follows, from {name!r} on, than the header '{header}' says; correct it, or give one alignment a file"
+        return (
+            f"more follows, from {name!r} on, than the header '{header}' says; correct it, or give one alignment a file"
+        )
     return f"the sequences do not fit the header '{header}' of the PHYLIP file"

@@ -111,7 +111,8 @@ def encode(records: Records, alphabets: Sequence[Alphabet], of_site: np.ndarray,
     met = sorted(set().union(*records.rows), key=ord)
     codes = np.array([ord(letter) for letter in met], dtype=np.uint32)
     table = np.array(
-        [[alphabet.state_of(records.meaning.get(letter, letter)) for letter in met] for alphabet in alphabets], dtype=np.uint64
+        [[alphabet.state_of(records.meaning.get(letter, letter)) for letter in met] for alphabet in alphabets],
+        dtype=np.uint64,
     ).astype(np.result_type(*(alphabet.dtype for alphabet in alphabets)))
     states = np.empty((len(records.rows), of_site.size), dtype=table.dtype)
     for taxon, row in enumerate(records.rows):

@@ -43,7 +43,7 @@ def compress(alignment: Alignment, sites: np.ndarray | None = None) -> SitePatte
     which = np.unique(alignment.alphabet_of[chosen])
     if which.size > 1:
         names = " and ".join(alignment.alphabets[k].name for k in which)
-        raise AlignmentError(f"the alignment mixes {names} characters, which no single model fits; read it as parts, one for each")
+        raise AlignmentError(f"the alignment mixes {names} characters, and one model fits one kind; make each a part")
     alphabet = alignment.alphabets[which[0]]
     states, counts = np.unique(alignment.states[:, chosen], axis=1, return_counts=True)
     return SitePatterns(np.ascontiguousarray(states, dtype=alphabet.dtype), counts.astype(np.float64), alphabet)

@@ -79,14 +79,20 @@ class SiteSets:
         return self._known.get(key)
 
     def _range(self, item: re.Match[str], what: str) -> np.ndarray:
-        first, last = (self.n_sites if word == "." else int(word) for word in (item["first"], item["last"] or item["first"]))
+        first, last = (
+            self.n_sites if word == "." else int(word) for word in (item["first"], item["last"] or item["first"])
+        )
         step = int(item["step"] or 1)
         if item["step"] and not item["last"]:
             last = self.n_sites
         if not 1 <= first <= last or step < 1:
-            raise AlignmentError(f"{self.where}: {what}: {item.group()!r} is no range of sites; write 1-500 or 1-500\\3")
+            raise AlignmentError(
+                f"{self.where}: {what}: {item.group()!r} is no range of sites; write 1-500 or 1-500\\3"
+            )
         if last > self.n_sites:
-            raise AlignmentError(f"{self.where}: {what}: site {last} is beyond the {self.n_sites} sites of the alignment")
+            raise AlignmentError(
+                f"{self.where}: {what}: site {last} is beyond the {self.n_sites} sites of the alignment"
+            )
         return np.arange(first - 1, last, step, dtype=np.int64)
 
     def _offered(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.phylo.data.alphabets import DNA
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.kernels.transitions import transition
 from vbpi_mix.phylo.models.likelihood import (
@@ -14,6 +16,8 @@ from vbpi_mix.phylo.models.likelihood import (
 )
 from vbpi_mix.phylo.models.substitution import Likelihoods, SubstitutionModel
 
+_OTHERS = {"protein": ("amino acids", "LG, WAG or JTT"), "standard": ("discrete characters", "MK")}
+
 
 class JukesCantor(SubstitutionModel):
     """JC69 on nucleotides; nothing to learn."""
@@ -23,7 +27,10 @@ class JukesCantor(SubstitutionModel):
     mrbayes = ("lset nst=1 rates=equal;", "prset statefreqpr=fixed(equal);")
 
     def pack(self, patterns: SitePatterns) -> PackedPatterns:
-        """In blocks, for the kernel."""
+        """In blocks, for the kernel. Raises ConfigError for patterns of another alphabet."""
+        if patterns.alphabet != DNA:
+            called, models = _OTHERS[patterns.alphabet.name]
+            raise ConfigError(f"JC69 is a model of nucleotides, and the alignment has {called}; models of these are {models}")
         return pack_patterns(patterns)
 
     def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, packed: PackedPatterns) -> np.ndarray:

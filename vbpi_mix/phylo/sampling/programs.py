@@ -191,10 +191,10 @@ def _mrbayes_facts(folder: Path) -> dict[str, Any]:
 
 
 class _folder:
-    """A temporary folder with the alignment as FASTA and NEXUS, its taxa called t0, t1 ..."""
+    """A temporary folder with the alignment as FASTA and NEXUS, its excluded sites left out, its taxa called t0, t1 ..."""
 
     def __init__(self, alignment: Alignment) -> None:
-        self._alignment = replace(alignment, taxa=_safe_names(len(alignment.taxa)))
+        self._alignment = replace(alignment.of_included(), taxa=_safe_names(len(alignment.taxa)))
         self._held = tempfile.TemporaryDirectory(prefix="vbpi-mix-", ignore_cleanup_errors=True)
 
     def __enter__(self) -> Path:
