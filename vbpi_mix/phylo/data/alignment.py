@@ -218,8 +218,14 @@ def _sequences(alignment: Alignment) -> list[str]:
         alphabet = alignment.alphabets[alignment.alphabet_of[start]]
         part = alignment.states[:, start:stop]
         letter_of = {state: alphabet.letter_of(state) for state in np.unique(part).tolist()}
-        for taxon, row in enumerate(part.tolist()):
-            rows[taxon] += "".join(map(letter_of.__getitem__, row))
+        if part.dtype == np.uint8 and all(len(letter) == 1 and letter.isascii() for letter in letter_of.values()):
+            # Nucleotides: every set has a letter, and a table is ten times as quick.
+            table = np.zeros(256, dtype=np.uint8)
+            table[list(letter_of)] = [ord(letter) for letter in letter_of.values()]
+            pieces = [row.tobytes().decode("ascii") for row in table[part]]
+        else:
+            pieces = ["".join(map(letter_of.__getitem__, row)) for row in part.tolist()]
+        rows = [row + piece for row, piece in zip(rows, pieces, strict=True)]
     return rows
 
 

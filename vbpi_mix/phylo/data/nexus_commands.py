@@ -43,7 +43,7 @@ def read_commands(text: str, path: Path) -> list[Command]:
             continue
         word, body = words[0].lower(), (words[1] if len(words) > 1 else "")
         if word == "begin":
-            block = body.strip().lower()
+            block = " ".join(body.lower().split())
         elif word in ("end", "endblock"):
             block = ""
         elif block:

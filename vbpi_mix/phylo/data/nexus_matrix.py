@@ -95,7 +95,7 @@ def _read_format(bodies: list[str], path: Path) -> Format:
             form.datatype, _, inside = value.lower().partition("(")
             form.datatype = form.datatype.strip()
             form.parts = re.findall(r"(\w+)\s*:\s*([^:]+?)\s*(?=,\s*[a-z]+\s*:|$)", inside.rstrip(")"))
-        elif word in ("gap", "missing", "matchchar"):
+        elif word in ("gap", "missing", "matchchar") and value:
             setattr(form, {"matchchar": "match"}.get(word, word), value[:1])
         elif word == "interleave":
             form.interleave = on

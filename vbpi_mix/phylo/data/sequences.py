@@ -108,16 +108,20 @@ def encode(records: Records, alphabets: Sequence[Alphabet], of_site: np.ndarray,
     of_site: uint8 [sites], which of the alphabets each site has. Raises AlignmentError, naming taxon and site, at the
     first character that is none of its alphabet.
     """
-    met = sorted(set().union(*records.rows), key=ord)
-    codes = np.array([ord(letter) for letter in met], dtype=np.uint32)
+    met = sorted(set().union(*records.rows))
+    # Sequences are ASCII, but for sets and for what is wrong: one byte a character then, else four.
+    code, width = ("latin-1", np.uint8) if met[-1] < "\x80" else ("utf-32-le", np.uint32)
+    number_of = np.zeros(ord(met[-1]) + 1, dtype=np.intp)
+    number_of[[ord(letter) for letter in met]] = np.arange(len(met))
+    dtype = np.result_type(*(alphabet.dtype for alphabet in alphabets))
     table = np.array(
-        [[alphabet.state_of(records.meaning.get(letter, letter)) for letter in met] for alphabet in alphabets],
-        dtype=np.uint64,
-    ).astype(np.result_type(*(alphabet.dtype for alphabet in alphabets)))
-    states = np.empty((len(records.rows), of_site.size), dtype=table.dtype)
+        [[alphabet.state_of(records.meaning.get(letter, letter)) for letter in met] for alphabet in alphabets], dtype=np.uint64
+    ).astype(dtype)
+    by_code = table[:, number_of]
+    states = np.empty((len(records.rows), of_site.size), dtype=dtype)
     for taxon, row in enumerate(records.rows):
-        numbers = np.searchsorted(codes, np.frombuffer(row.encode("utf-32-le", "surrogatepass"), dtype=np.uint32))
-        states[taxon] = table[0, numbers] if len(alphabets) == 1 else table[of_site, numbers]
+        codes = np.frombuffer(row.encode(code, "surrogatepass"), dtype=width)
+        states[taxon] = by_code[0, codes] if len(alphabets) == 1 else by_code[of_site, codes]
     wrong = np.argwhere(states == 0)
     if wrong.size:
         taxon, site = wrong[0]
