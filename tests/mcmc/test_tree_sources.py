@@ -12,7 +12,7 @@ import pytest
 from chain_helpers import LETTERS
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.priors import ExponentialLengths
@@ -186,3 +186,12 @@ def test_written_weights_are_read_back_exactly(alignment, tmp_path):
     np.testing.assert_array_equal(read.children, sample.children)
     np.testing.assert_allclose(read.weights, sample.weights, rtol=1e-14)
     assert os.listdir(tmp_path) == ["x.trprobs"]
+
+
+def test_other_programs_do_not_see_excluded_sites(alignment):
+    less = Alignment(TAXA, alignment.states, charsets={"head": np.arange(9)}, excluded=np.array([0, 7, 59]))
+    with tree_programs._folder(less) as folder:
+        for name in ("alignment.fasta", "alignment.nex"):
+            seen = read_alignment(folder / name)
+            assert np.array_equal(seen.states, np.delete(alignment.states, [0, 7, 59], axis=1))
+            assert not seen.excluded.size

@@ -139,6 +139,11 @@ def test_lines_with_steps_share_out_the_sites(read):
     ]  # fmt: skip
 
 
+def test_a_charset_may_be_called_a_number(read):
+    text = "#nexus begin sets; charset 1 = 7-12; charset it''s = 1-6; charpartition x = JC:1, HKY:it''s; end;"
+    assert shown(read(text)) == [("1", [7, 8, 9, 10, 11, 12], "JC"), ("it''s", [1, 2, 3, 4, 5, 6], "HKY")]
+
+
 def test_excluded_sites_are_in_no_part_and_need_be_in_none(read):
     of = alignment(excluded=[0, 5, 11])
     assert shown(read("DNA, a = 1-6\nDNA, b = 6-11", of)) == [("a", [2, 3, 4, 5], None), ("b", [7, 8, 9, 10, 11], None)]

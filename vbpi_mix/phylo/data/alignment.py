@@ -173,7 +173,7 @@ def _read_nexus(text: str, kind: str | None, path: Path) -> Alignment:
     for name in sets.names():
         # A set that cannot be read is no reason to refuse the data; whoever asks for it hears why.
         with suppress(AlignmentError):
-            charsets[name] = sets.sites(nexus_word(name), "charset")
+            charsets[name] = sets.defined(name)
     return _encoded(matrix, charsets, excluded_sites(sets, commands), path)
 
 

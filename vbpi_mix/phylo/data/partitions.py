@@ -164,9 +164,7 @@ def _of_nexus(text: str, sets: SiteSets, path: Path) -> list[_Draft]:
             raise AlignmentError(
                 f"{path}: the NEXUS file has no charset and no charpartition; say which sites are a part"
             )
-        return [
-            _Draft(name, sets.sites(f"'{name}'", "partition"), None, kinds.get(name.lower())) for name in sets.names()
-        ]
+        return [_Draft(name, sets.defined(name), None, kinds.get(name.lower())) for name in sets.names()]
     pairs = _entries(definition(scheme.body)[2], scheme.word == "partition", path)
     return [_entry(pair, sets, kinds, path) for pair in pairs]
 
@@ -252,7 +250,8 @@ def _entry(pair: tuple[str, str], sets: SiteSets, kinds: dict[str, str | None], 
     sites = sets.named(unquote(right))
     if sites is None:
         name = unquote(left) or re.sub(r"[\s,]+", "+", right)
-        return _Draft(name, sets.sites(right, f"part {f'{left}:{right}'.lstrip(':')!r}"), None)
+        shown = f"{left}:{right}" if left else right
+        return _Draft(name, sets.sites(right, f"part {shown!r}"), None)
     name, kind = unquote(right), kinds.get(unquote(right).lower())
     if left.lower() in ("", right.lower()) or (left.isdigit() and len(left) < 6):
         return _Draft(name, sites, None, kind)

@@ -46,8 +46,13 @@ class SiteSets:
         return [name for name, _ in self._texts.values()]
 
     def named(self, name: str) -> np.ndarray | None:
-        """The sites of a named set, int64, sorted; None if there is no such set."""
+        """The sites of a named set, int64, sorted; None if there is no such set. Raises AlignmentError as `sites`."""
         return self._named(name, ())
+
+    def defined(self, name: str) -> np.ndarray:
+        """The sites of a set that was defined, int64, sorted. Raises AlignmentError as `sites`."""
+        shown, text = self._texts[name.lower()]
+        return self.sites(text, f"charset {shown!r}", (name.lower(),))
 
     def sites(self, text: str, what: str, within: tuple[str, ...] = ()) -> np.ndarray:
         """The sites that an expression says, int64, each once, sorted.
