@@ -19,7 +19,7 @@ from vbpi_mix.phylo.models.named import EMPIRICAL, INDEX, NUCLEOTIDE, absent
 
 DEFAULT_CATEGORIES = 4
 MOST_CATEGORIES = 64
-ALPHA_BOUNDS = (0.01, 1e4)
+ALPHA_BOUNDS = (1e-4, 1e4)
 TRANSITIONS = (0, 1, 0, 0, 1, 0)
 WORDS = {"dna": "nucleotides", "protein": "amino acids", "standard": "discrete characters"}
 
