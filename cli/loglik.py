@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from vbpi_mix.phylo.models.substitution import DEFAULT_MODEL, SUBSTITUTION_MODELS, substitution_model
-
 EPILOG = """\b
 Example:
   vbpi-mix loglik DS1.nex tree.nwk --model JC69
+  vbpi-mix loglik DS1.nex tree.nwk --model 'HKY{2.5}+F+I{0.1}+G4{0.45}'
 """
 
 
@@ -18,19 +17,18 @@ Example:
 @click.argument("alignment", type=click.Path(path_type=Path))
 @click.argument("tree", type=click.Path(path_type=Path))
 @click.option(
-    "--model", type=click.Choice(list(SUBSTITUTION_MODELS), case_sensitive=False), default=DEFAULT_MODEL, show_default=True
+    "--model", default="JC69", show_default=True, help="Model string with a number for every parameter; +F counts frequencies."
 )
 def command(alignment: Path, tree: Path, model: str) -> None:
     """Log-likelihood of the first tree of the file TREE, with its branch lengths, given ALIGNMENT."""
     from vbpi_mix.errors import TreeError
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.site_patterns import compress
+    from vbpi_mix.phylo.models.given import tree_log_likelihood
     from vbpi_mix.phylo.trees.files import read_tree_file
 
     data = read_alignment(alignment)
     trees = read_tree_file(tree, data.taxa)
     if trees.lengths is None:
         raise TreeError(f"{tree}: the tree has no branch lengths; write them as (a:0.1,b:0.2,...)")
-    chosen = substitution_model(model)
-    value = chosen.log_likelihoods(trees.children[:1], trees.lengths[:1], chosen.pack(compress(data)))[0]
-    click.echo(f"{value:.6f}")
+    click.echo(f"{tree_log_likelihood(model, compress(data), trees.children[0], trees.lengths[0]):.6f}")

@@ -1,25 +1,12 @@
-"""What models read of the data: its alphabet, frequencies of states, and which patterns may be constant."""
+"""What models read of the data: frequencies of states, and which patterns may be constant."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 
 LEAST_FREQUENCY = 1e-4
-
-
-class Nucleotides:
-    """What is read of an alphabet, for patterns that carry none."""
-
-    name, n_states, symbols = "dna", 4, "ACGT"
-
-
-def alphabet_of(patterns: SitePatterns) -> Any:
-    """The alphabet of patterns."""
-    return getattr(patterns, "alphabet", Nucleotides)
 
 
 def state_frequencies(patterns: SitePatterns, n_states: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.matrices import protein_matrices
 from vbpi_mix.phylo.models.mrbayes_lines import mrbayes_lines
-from vbpi_mix.phylo.models.observed import alphabet_of, constant_share, may_be_constant, state_frequencies
+from vbpi_mix.phylo.models.observed import constant_share, may_be_constant, state_frequencies
 from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, DENSITIES, columns_of, log_density_at, make_parameter
 from vbpi_mix.phylo.models.rates import Rates, RateSlopes
 from vbpi_mix.phylo.models.reversible import spectrum
@@ -226,7 +226,7 @@ def make_part(text: str, patterns: SitePatterns, priors: Mapping[str, str] | Non
     ConfigError for a string that is no model of these characters, a prior that is no density or of what is not free, and
     for +ASC where characters do not vary.
     """
-    spec = parse_model(text, alphabet_of(patterns))
+    spec = parse_model(text, patterns.alphabet)
     for name in priors or {}:
         if name not in spec.free:
             known = ", ".join(spec.free) or "nothing"
@@ -239,7 +239,7 @@ def make_part(text: str, patterns: SitePatterns, priors: Mapping[str, str] | Non
 
 def _labels(spec: ModelSpec, patterns: SitePatterns) -> tuple[str, ...]:
     """States as MrBayes writes them."""
-    return AMINO_ACIDS if spec.alphabet == "protein" else tuple(alphabet_of(patterns).symbols)
+    return AMINO_ACIDS if spec.alphabet == "protein" else tuple(patterns.alphabet.symbols)
 
 
 def _check_varying(spec: ModelSpec, patterns: SitePatterns) -> None:

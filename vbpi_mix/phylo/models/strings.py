@@ -143,14 +143,15 @@ def parse_model(text: str, alphabet: States) -> ModelSpec:
 
 
 def model_text(spec: ModelSpec, explicit: bool = False) -> str:
-    """The string of a model. explicit: with its frequencies even where a reader here would guess them."""
+    """The string of a model. explicit: learned frequencies are said even where they go without saying here, as IQ-TREE
+    counts them otherwise."""
     text = spec.name
     if spec.exchangeabilities is not None and spec.n_classes > 1 and spec.name not in (*EMPIRICAL, "ORDERED"):
         text += _braces(spec.exchangeabilities[:-1])
     if isinstance(spec.frequencies, tuple):
         text += "+F" + _braces(spec.frequencies)
-    elif explicit or spec.frequencies != _default_frequencies(spec.name):
-        text += {"empirical": "+F", "equal": "+FQ", "learned": "+FO", "model": ""}[spec.frequencies]
+    elif spec.frequencies != _default_frequencies(spec.name) or (explicit and spec.frequencies == "learned"):
+        text += {"empirical": "+F", "equal": "+FQ", "learned": "+FO"}[spec.frequencies]
     if spec.invariant is not None:
         text += "+I" + (_braces([spec.invariant]) if isinstance(spec.invariant, float) else "")
     if spec.categories > 1:
