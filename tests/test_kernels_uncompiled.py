@@ -32,6 +32,7 @@ from vbpi_mix.phylo.branches.flows import make_flow
 from vbpi_mix.phylo.branches.kernels import gamma
 from vbpi_mix.phylo.branches.kernels.gamma_function import gamma_tables
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.likelihood import log_likelihoods_and_gradients, pack_patterns
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.priors import ExponentialLengths, log_topology_prior
@@ -88,6 +89,17 @@ def exercise_tree_files(patch, folder):
     file = read_tree_file(path, TAXA)
     np.testing.assert_array_equal(file.children, [[[2, 3], [1, 4]], [[1, 3], [4, 2]]])
     np.testing.assert_array_equal(file.weights, [0.25, 3.0])
+
+
+def exercise_gamma_rates(patch, folder):
+    rates, slopes = np.empty((2, 2, 2))
+    mean_rates(np.array([1.0, 0.5]), rates, slopes)
+    # Of an exponential variable: the mean below the median log 2 is 1 - log 2.
+    np.testing.assert_allclose(rates[0], [1 - math.log(2), 1 + math.log(2)], rtol=1e-13)
+    above, below = np.empty((2, 1, 2))
+    mean_rates(np.array([0.5 + 1e-5]), above, np.empty((1, 2)))
+    mean_rates(np.array([0.5 - 1e-5]), below, np.empty((1, 2)))
+    np.testing.assert_allclose(slopes[1], (above - below)[0] / 2e-5, rtol=1e-7)
 
 
 def exercise_networks(patch, folder):

@@ -163,6 +163,14 @@ def test_loglik_needs_branch_lengths(run, six):
     assert "branch lengths" in run("loglik", "six.nex", "all.ufboot").error_line()
 
 
+def test_loglik_says_which_numbers_are_lacking(run, six):
+    line = run("loglik", "six.nex", "six.nwk.txt", "--model", "HKY+F+I+G4").error_line()
+    assert "kappa, alpha, pinvar" in line
+    assert "HKY{2.5}, +G4{0.5}, +I{0.1}" in line
+    for model, words in (("LG", "LG is for amino acids"), ("GTR+R4", "free rates of sites"), ("JC70", "nearest is JC")):
+        assert words in run("loglik", "six.nex", "six.nwk.txt", "--model", model).error_line()
+
+
 def test_simulate_overwrites_nothing(run, six):
     assert run("simulate", "--out", "s.nex").status == 0
     before = (six / "s.nex").read_bytes()

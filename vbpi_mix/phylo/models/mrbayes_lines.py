@@ -15,10 +15,12 @@ AMINO_ACID_MODELS = {
 
 
 def mrbayes_lines(spec: ModelSpec, priors: Mapping[str, str], partition: int | None = None) -> tuple[str, ...]:
-    """lset and prset lines for a partition, counted from 1, or for all characters. priors: of what is free.
+    """lset and prset lines for a partition, counted from 1, or for all characters. priors: of what is free, at
+    least.
 
     ConfigError for a model or a prior that MrBayes does not have.
     """
+    priors = {name: priors[name] for name in spec.free}
     applied = "" if partition is None else f"applyto=({partition}) "
     lset, prset = {"dna": _nucleotides, "protein": _amino_acids, "standard": _characters}[spec.alphabet](spec, priors)
     site_lset, site_prset = _sites(spec, priors)

@@ -20,7 +20,7 @@ from vbpi_mix.phylo.models.named import EMPIRICAL, INDEX, NUCLEOTIDE, absent
 DEFAULT_CATEGORIES = 4
 MOST_CATEGORIES = 64
 ALPHA_BOUNDS = (1e-4, 1e4)
-TRANSITIONS = (0, 1, 0, 0, 1, 0)
+HKY_CLASSES = (1, 0, 1, 1, 0, 1)
 WORDS = {"dna": "nucleotides", "protein": "amino acids", "standard": "discrete characters"}
 
 
@@ -75,7 +75,7 @@ class ModelSpec:
     @property
     def has_kappa(self) -> bool:
         """Whether transitions and transversions are the two classes of rates."""
-        return self.alphabet == "dna" and tuple(int(c == self.classes[1]) for c in self.classes) == TRANSITIONS
+        return self.alphabet == "dna" and self.classes == HKY_CLASSES
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ def _numbers(text: str, part: str, inside: str) -> tuple[float, ...]:
 
 
 def _base(text: str, piece: _Piece, alphabet: States) -> _Base:
-    kind, name = _find(text, piece.word)
+    kind, name = _find(text, piece.word, alphabet.name)
     if kind != alphabet.name:
         raise ConfigError(
             f"model {text}: {piece.word} is for {WORDS[kind]}, but the characters are {WORDS.get(alphabet.name, alphabet.name)}"
@@ -211,8 +211,8 @@ def _base(text: str, piece: _Piece, alphabet: States) -> _Base:
     return found
 
 
-def _find(text: str, word: str) -> tuple[str, str]:
-    """Alphabet and name of a word."""
+def _find(text: str, word: str, alphabet: str) -> tuple[str, str]:
+    """Alphabet and name of a word; of unknown ones the nearest of the alphabet at hand is named, if one is near."""
     if re.fullmatch(r"\d{6}", word):
         return "dna", word
     if word.upper() in INDEX:
@@ -220,7 +220,8 @@ def _find(text: str, word: str) -> tuple[str, str]:
     what = absent(word)
     if what:
         raise ConfigError(f"model {text}: {word} is not here ({what})")
-    near = difflib.get_close_matches(word.upper(), INDEX, n=1, cutoff=0.5)
+    own = [each for each, (kind, _) in INDEX.items() if kind == alphabet]
+    near = [each for names in (own, INDEX) for each in difflib.get_close_matches(word.upper(), names, n=1, cutoff=0.5)]
     advice = f"the nearest is {INDEX[near[0]][1]}" if near else "choose one as GTR, HKY, LG, WAG or MK"
     raise ConfigError(f"model {text}: no model is called {word}; {advice}")
 
