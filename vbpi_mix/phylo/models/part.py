@@ -60,6 +60,7 @@ class PartModel:
         parameters = list(self._free.values())
         self._columns = dict(zip(self._free, columns_of(parameters), strict=True))
         self.size = sum(parameter.size for parameter in parameters)
+        self._matrix_is_free = not {"kappa", "rates", "frequencies"}.isdisjoint(self._free)
         self._empirical = state_frequencies(patterns, spec.n_states)
         self._held = self._held_values()
         self._labels = _labels(spec, patterns)
@@ -83,10 +84,9 @@ class PartModel:
     def rates(self, theta: np.ndarray) -> Rates:
         """Of theta [M, D]."""
         given = self._values(theta)
-        varying = {"kappa", "rates", "frequencies"} & set(self._free)
-        vectors = theta.shape[0] if varying else 1
+        vectors = theta.shape[0] if self._matrix_is_free else 1
         parts = spectrum(self._exchangeabilities(given.classes[:vectors]), given.frequencies[:vectors])
-        if not varying:
+        if not self._matrix_is_free:
             parts = tuple(np.repeat(part, theta.shape[0], axis=0) for part in parts)  # type: ignore[assignment]
         site_rates, _ = self._site_rates(given.alpha)
         remaining = (1.0 - given.invariant)[:, None]
@@ -96,16 +96,15 @@ class PartModel:
     def pull_back(self, theta: np.ndarray, slopes: RateSlopes) -> np.ndarray:
         """Slopes in theta [M, D], given those of M log-likelihoods in what `rates` makes of it."""
         given = self._values(theta)
-        of_classes, of_frequencies = self._matrix_slopes(given, slopes)
         site_rates, site_slopes = self._site_rates(given.alpha)
         remaining = 1.0 - given.invariant
         of_alpha = (slopes.rates * site_slopes).sum(axis=1) / remaining
         of_invariant = (slopes.rates * site_rates).sum(axis=1) / remaining**2
         of_invariant += slopes.invariant - slopes.weights.mean(axis=1)
-        found = {
-            "kappa": of_classes, "rates": of_classes, "frequencies": of_frequencies, "alpha": of_alpha[:, None],
-            "pinvar": of_invariant[:, None],
-        }  # fmt: skip
+        found = {"alpha": of_alpha[:, None], "pinvar": of_invariant[:, None]}
+        if self._matrix_is_free:
+            of_classes, of_frequencies = self._matrix_slopes(given, slopes)
+            found |= {"kappa": of_classes, "rates": of_classes, "frequencies": of_frequencies}
         pulled = np.empty_like(theta)
         for name, parameter in self._free.items():
             columns = self._columns[name]
@@ -119,11 +118,14 @@ class PartModel:
     def values(self, theta: np.ndarray) -> np.ndarray:
         """What `names` names, [M, names]. Rates of pairs of states sum to 1."""
         given = self._values(theta)
-        pairs = given.classes[:, self.spec.classes]
         found = {
-            "kappa": given.classes[:, :1] / given.classes[:, 1:2], "rates": pairs / pairs.sum(axis=1, keepdims=True),
             "frequencies": given.frequencies, "alpha": given.alpha[:, None], "pinvar": given.invariant[:, None],
         }  # fmt: skip
+        if "kappa" in self._free:
+            found["kappa"] = given.classes[:, :1] / given.classes[:, 1:]
+        if "rates" in self._free:
+            pairs = given.classes[:, self.spec.classes]
+            found["rates"] = pairs / pairs.sum(axis=1, keepdims=True)
         return np.concatenate([np.empty((theta.shape[0], 0)), *(found[name] for name in self._free)], axis=1)
 
     def unconstrain(self, values: np.ndarray) -> np.ndarray:
