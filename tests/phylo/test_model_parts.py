@@ -26,7 +26,7 @@ def problem(text, alphabet, seed=1, spread=0.7):
     part, rng = make_part(text, patterns), np.random.default_rng(seed)
     theta = rng.normal(scale=spread, size=(2, part.size))
     trees = (random_topologies(6, 2, rng), rng.exponential(0.3, (2, 9)))
-    return part, theta, trees, reversible.pack(patterns, alphabet.n_states, part.spec.ascertainment)
+    return part, theta, trees, reversible.pack(patterns, part.spec.ascertainment)
 
 
 def differences(function, point, step=1e-5):
@@ -93,7 +93,7 @@ def test_likelihoods_equal_sums_over_all_states_of_inner_nodes():
                         p[1][inner, c] * p[2][inner, d]
                     )  # fmt: skip
         total += weight * np.log(likelihood)
-    packed = reversible.pack(patterns, 3)
+    packed = reversible.pack(patterns)
     (value,) = reversible.log_likelihoods(children, lengths, packed, rates, np.zeros(1, int))
     assert value == pytest.approx(total, rel=1e-12)
 
@@ -103,11 +103,11 @@ def test_ascertainment_divides_by_the_probability_to_vary():
     part, rng = make_part("GTR2+G4+ASC", patterns), np.random.default_rng(5)
     theta, which = np.array([[0.3, 0.1]]), np.zeros(1, int)
     tree = (random_topologies(6, 1, rng), rng.exponential(0.3, (1, 9)))
-    (value,) = reversible.log_likelihoods(*tree, reversible.pack(patterns, 2, True), part.rates(theta), which)
-    (plain,) = reversible.log_likelihoods(*tree, reversible.pack(patterns, 2), part.rates(theta), which)
+    (value,) = reversible.log_likelihoods(*tree, reversible.pack(patterns, True), part.rates(theta), which)
+    (plain,) = reversible.log_likelihoods(*tree, reversible.pack(patterns), part.rates(theta), which)
     constant = [SitePatterns(np.full((6, 1), state, np.uint8), np.ones(1), BINARY) for state in (1, 2)]
     lost = sum(
-        np.exp(reversible.log_likelihoods(*tree, reversible.pack(each, 2), part.rates(theta), which)[0]) for each in constant
+        np.exp(reversible.log_likelihoods(*tree, reversible.pack(each), part.rates(theta), which)[0]) for each in constant
     )
     assert value == pytest.approx(plain - patterns.weights.sum() * np.log(1 - lost), rel=1e-12)
 
@@ -235,7 +235,7 @@ def test_nested_models_agree(wide, of_wide, narrow, of_narrow):
     for text, alphabet in ((wide, of_wide), (narrow, of_narrow)):
         patterns = patterns_of(alphabet)
         rates = make_part(text, patterns).rates(np.empty((1, 0)))
-        found.append(reversible.log_likelihoods(*tree, reversible.pack(patterns, alphabet.n_states), rates, which)[0])
+        found.append(reversible.log_likelihoods(*tree, reversible.pack(patterns), rates, which)[0])
     assert found[0] == pytest.approx(found[1], rel=1e-11)
 
 
@@ -248,6 +248,22 @@ def test_a_large_alpha_is_no_gamma():
     )
     assert near == pytest.approx(plain, abs=2e-3)
     assert abs(far - plain) > 0.1
+
+
+@pytest.mark.parametrize("size", [8.0, 300.0])
+@pytest.mark.parametrize(("text", "alphabet"), MODELS, ids=[text for text, _ in MODELS])
+def test_nothing_overflows_far_out(text, alphabet, size):
+    part, _, trees, packed = problem(text, alphabet)
+    theta = size * np.sign(np.random.default_rng(4).normal(size=(2, part.size)))
+    rates = part.rates(theta)
+    assert all(np.isfinite(each).all() for each in rates)
+    assert all(np.isfinite(each).all() for each in part.log_prior(theta))
+    assert np.isfinite(part.values(theta)).all()
+    if size < 10:
+        values, length_slopes, slopes = reversible.evaluate(*trees, packed, rates, np.arange(2))
+        assert np.isfinite(values).all()
+        assert np.isfinite(length_slopes).all()
+        assert np.isfinite(part.pull_back(theta, slopes)).all()
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def tree_log_likelihood(text: str, patterns: SitePatterns, children: np.ndarray,
     if part.spec.text == "JC":
         model = JukesCantor()
         return float(model.log_likelihoods(*one, model.pack(patterns))[0])
-    packed = reversible.pack(patterns, part.spec.n_states, part.spec.ascertainment)
+    packed = reversible.pack(patterns, part.spec.ascertainment)
     which = np.zeros(1, np.int64)
     return float(reversible.log_likelihoods(*one, packed, part.rates(np.empty((1, 0))), which)[0])
 

@@ -33,7 +33,7 @@ ALIASES = {
     "K3P": "K81", "K3ST": "K81", "TPM1": "K81", "K3Pu": "K81u", "K81uf": "K81u", "K3Puf": "K81u", "TPM1u": "K81u",
     "TPM1uf": "K81u", "TPM2uf": "TPM2u", "TPM3uf": "TPM3u", "TIM1": "TIM", "TIM1e": "TIMe", "TIMef": "TIMe", "TIM1uf": "TIM",
     "TIM2ef": "TIM2e", "TIM2uf": "TIM2", "TIM3ef": "TIM3e", "TIM3uf": "TIM3", "TVMef": "TVMe",
-    "PAM": "Dayhoff", "JONES": "JTT", "BIN": "GTR2", "Mkv": "MK",
+    "PAM": "Dayhoff", "JONES": "JTT", "BIN": "GTR2",
 }  # fmt: skip
 
 # Names that other programs have, as patterns, and what they are.

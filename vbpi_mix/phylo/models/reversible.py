@@ -39,8 +39,9 @@ class Packed(NamedTuple):
     ascertainment: bool
 
 
-def pack(patterns: SitePatterns, n_states: int = 4, ascertainment: bool = False) -> Packed:
+def pack(patterns: SitePatterns, ascertainment: bool = False) -> Packed:
     """Patterns as the functions here take them."""
+    n_states = patterns.alphabet.n_states
     bits = np.arange(n_states).astype(patterns.states.dtype)
     taxa = ((patterns.states[:, :, None] >> bits) & patterns.states.dtype.type(1)).astype(np.float64)
     weights = patterns.weights
@@ -79,8 +80,9 @@ class _Tree:
     def __init__(self, children: np.ndarray, lengths: np.ndarray, packed: Packed, rates: Rates) -> None:
         self.lengths, self.packed, self.rates = lengths, packed, rates
         self.q = (rates.vectors * rates.values) @ rates.inverse
-        self.grown = np.exp(rates.rates[:, None, None] * lengths[:, None] * rates.values)  # [C, E, S]
-        self.p = (rates.vectors * self.grown[:, :, None, :]) @ rates.inverse  # [C, E, S, S]
+        grown = np.exp(rates.rates[:, None, None] * lengths[:, None] * rates.values)  # [C, E, S]
+        # Rounding makes small probabilities negative where frequencies are far apart.
+        self.p = ((rates.vectors * grown[:, :, None, :]) @ rates.inverse).clip(0.0)  # [C, E, S, S]
         self.passes = [_Pass(children, p, packed.taxa, rates.frequencies) for p in self.p]
         # States that all taxa may have, [P, S].
         self.shared = packed.taxa.min(axis=0)
@@ -221,7 +223,7 @@ class ReversibleModel(SubstitutionModel):
 
     def pack(self, patterns: SitePatterns) -> Packed:
         """0/1 partials of the taxa, and weights."""
-        return pack(patterns, self.n_states)
+        return pack(patterns)
 
     def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, packed: Packed) -> np.ndarray:
         """Log-likelihoods [T]."""
