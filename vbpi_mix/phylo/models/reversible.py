@@ -55,23 +55,27 @@ def log_likelihoods(
     children: np.ndarray, lengths: np.ndarray, packed: Packed, rates: Rates, which: np.ndarray
 ) -> np.ndarray:
     """Log-likelihoods [T] of children int32 [T, n-2, 2] and lengths [T, E]."""
-    return evaluate(children, lengths, packed, rates, which, parameters=False)[0]
+    return np.array([tree.value for tree in _trees(children, lengths, packed, rates, which)])
 
 
 def evaluate(
     children: np.ndarray, lengths: np.ndarray, packed: Packed, rates: Rates, which: np.ndarray, parameters: bool = True
 ) -> tuple[np.ndarray, np.ndarray, RateSlopes | None]:
     """Log-likelihoods [T], their slopes in the lengths [T, E], and those in the model, unless they are not wanted."""
-    trees = [
-        _Tree(tree, length, packed, Rates(*(part[m] for part in rates)))
-        for tree, length, m in zip(children, lengths, which, strict=True)
-    ]
+    trees = _trees(children, lengths, packed, rates, which)
     values = np.array([tree.value for tree in trees])
     slopes = np.array([tree.length_slopes() for tree in trees]).reshape(lengths.shape)
     if not parameters:
         return values, slopes, None
     each = [tree.rate_slopes() for tree in trees]
     return values, slopes, RateSlopes(*(np.array(parts) for parts in zip(*each, strict=True)))
+
+
+def _trees(children: np.ndarray, lengths: np.ndarray, packed: Packed, rates: Rates, which: np.ndarray) -> list[_Tree]:
+    return [
+        _Tree(tree, length, packed, Rates(*(part[m] for part in rates)))
+        for tree, length, m in zip(children, lengths, which, strict=True)
+    ]
 
 
 class _Tree:
