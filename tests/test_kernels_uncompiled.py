@@ -35,7 +35,8 @@ from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.likelihood import log_likelihoods_and_gradients, pack_patterns
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.models.priors import ExponentialLengths, log_topology_prior
+from vbpi_mix.phylo.models.priors import ExponentialLengths
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support
@@ -256,7 +257,7 @@ def exercise_target(patch, folder):
     likelihood, prior = evaluated.log_likelihood, evaluated.log_prior
     x = draws.log_lengths.clone().requires_grad_()
     # A density of lengths becomes one of log-lengths by the derivative of the length, which is the length.
-    density = (math.log(8.0) - 8.0 * x.exp() + x).sum(-1) + log_topology_prior(4)
+    density = (math.log(8.0) - 8.0 * x.exp() + x).sum(-1) + TopologyPrior(4).log_probability
     torch.testing.assert_close(prior, density.detach(), rtol=1e-12, atol=1e-12)
     children = draws.topologies.children
     for t, (lengths, found) in enumerate(zip(x.detach().exp().reshape(4, 5).numpy(), likelihood.reshape(4), strict=True)):

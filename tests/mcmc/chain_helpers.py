@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
-from vbpi_mix.phylo.models.kernels.priors import Exponential
 from vbpi_mix.phylo.models.likelihood import log_likelihoods
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains
@@ -26,20 +25,20 @@ def missing_patterns(n_taxa):
     return SitePatterns(np.full((n_taxa, 1), 15, np.uint8), np.ones(1))
 
 
-def target_of(patterns):
-    return Posterior(patterns)
+def target_of(patterns, branch_prior=None, topology_prior=None):
+    return Posterior(patterns, branch_prior=branch_prior, topology_prior=topology_prior)
 
 
 class SingleChain:
     """Half-edges, focus and log-likelihood of a chain; `step` is one generation."""
 
-    def __init__(self, patterns, seed=0, beta=1.0, window=1.5, rate=10.0):
-        self.target = target_of(patterns)
+    def __init__(self, patterns, seed=0, beta=1.0, window=1.5, branch_prior=None, topology_prior=None):
+        self.target = target_of(patterns, branch_prior, topology_prior)
         self.chains = Chains(self.target, 1, 1, 0.0, 0.0, 1, seed)
         self.data = self.chains.patterns
         self.tree, self.work = self.chains.views(0)
         self.focus, self.log_likelihood = int(self.chains.state.focus[0]), float(self.chains.state.log_likelihood[0])
-        self.beta, self.window, self.prior = beta, window, Exponential(rate)
+        self.beta, self.window, self.prior = beta, window, self.target.branch_prior.kernel
         self.counters = np.zeros(COUNTERS, np.int64)
 
     def step(self, regraft_share, steps=1):

@@ -10,6 +10,8 @@ from chain_helpers import LETTERS, SingleChain, missing_patterns, random_pattern
 from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
 from vbpi_mix.phylo.models.likelihood import log_likelihoods
+from vbpi_mix.phylo.models.priors import GammaDirichletLengths
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.kernels import chains as kernels
 from vbpi_mix.phylo.sampling.kernels.moves import uniform
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, sample_trees
@@ -98,6 +100,116 @@ def test_without_data_the_prior_is_sampled(n_taxa, regraft_share, beta):
         np.testing.assert_allclose(below, share, atol=7.5 * np.sqrt(share * (1 - share) / draws))
     correlation = np.corrcoef(lengths.T) - np.eye(lengths.shape[1])
     assert np.abs(correlation).max() < 7.5 / np.sqrt(draws)
+
+
+def draws_of(chain, draws, apart, regraft_share):
+    """Topologies int32 [draws, n-2, 2] and lengths [draws, E], so many generations apart."""
+    children, lengths = [], []
+    for _ in range(draws):
+        chain.step(regraft_share, apart)
+        topology, length = chain.read()
+        children.append(topology)
+        lengths.append(length)
+    return np.array(children), np.array(lengths)
+
+
+@pytest.mark.parametrize(("n_taxa", "regraft_share"), [(5, 0.0), (5, 1.0), (6, 0.3)])
+@pytest.mark.parametrize("prior", [GammaDirichletLengths(2.0, 4.0, 1.5, 0.6), GammaDirichletLengths(3.0, 2.0, 2.0, 1.5)])
+def test_without_data_the_compound_prior_is_sampled(prior, n_taxa, regraft_share):
+    """Topologies stay uniform, and tree length, shares and their second moments are those of independent draws."""
+    chain = SingleChain(missing_patterns(n_taxa), seed=n_taxa, window=3.0, branch_prior=prior)
+    draws, apart, edges = 30_000, 40, 2 * n_taxa - 3
+    children, lengths = draws_of(chain, draws, apart, regraft_share)
+    every = enumerate_topologies(n_taxa)
+    counts = np.bincount(unique_topologies(np.concatenate([every, children]))[1][len(every) :], minlength=len(every))
+    expected = draws / len(every)
+    freedom = len(every) - 1
+    assert counts.size == len(every)
+    assert ((counts - expected) ** 2 / expected).sum() < 2.0 * (freedom + 5 * np.sqrt(2 * freedom))
+    wanted = prior.draw((400_000, edges), np.random.default_rng(1))
+    for statistic in (
+        lambda b: b, lambda b: b**2, lambda b: b / b.sum(1, keepdims=True), lambda b: np.log(b),
+        lambda b: b.sum(1, keepdims=True) ** 2, lambda b: b[:, :-1] * b[:, 1:],
+    ):  # fmt: skip
+        found, exact = statistic(lengths), statistic(wanted)
+        # Successive draws are dependent: batch means give the error.
+        batches = found.reshape(50, -1, found.shape[1]).mean(1)
+        error = np.hypot(batches.std(0, ddof=1) / np.sqrt(50), exact.std(0) / np.sqrt(len(exact)))
+        assert (np.abs(found.mean(0) - exact.mean(0)) < 5 * error).all()
+
+
+GROUPS = [[{1, 2}], [{1, 2}, {0, 3}], [{1, 2, 3}, {1, 2}], [{2, 4, 5}], [{1, 2}, {3, 4}, {1, 2, 3, 4}]]
+
+
+@pytest.mark.parametrize("groups", GROUPS)
+@pytest.mark.parametrize(("regraft_share", "beta"), [(0.0, 1.0), (1.0, 1.0), (0.3, 0.5)])
+def test_a_constrained_chain_is_uniform_over_all_allowed_trees(groups, regraft_share, beta):
+    prior = TopologyPrior.of(6, [frozenset(group) for group in groups])
+    chain = SingleChain(missing_patterns(6), seed=2, beta=beta, window=3.0, topology_prior=prior)
+    draws = 20_000
+    children, lengths = draws_of(chain, draws, 25, regraft_share)
+    every = enumerate_topologies(6)
+    allowed = every[prior.allows(every)]
+    distinct, index = unique_topologies(np.concatenate([allowed, children]))
+    assert len(distinct) == len(allowed) == prior.count
+    counts = np.bincount(index[len(allowed) :])
+    expected, freedom = draws / len(allowed), len(allowed) - 1
+    assert ((counts - expected) ** 2 / expected).sum() <= 1.5 * (freedom + 5 * np.sqrt(2 * freedom))
+    np.testing.assert_allclose(lengths.mean(axis=0), 0.1, atol=7.5 * 0.1 / np.sqrt(draws))
+
+
+@pytest.mark.parametrize("n_taxa", [9, 70])
+def test_barred_edges_are_those_that_have_the_splits(n_taxa):
+    """After any number of moves, on data, the marks are where the tree read anew has its constraints."""
+    rng = np.random.default_rng(3)
+    some = TopologyPrior(n_taxa).draw(1, rng)
+    clades = [frozenset(np.flatnonzero(row).tolist()) for row in members_of(some[0])]
+    prior = TopologyPrior.of(n_taxa, [clade for clade in clades if 2 <= len(clade) <= n_taxa - 2][::3])
+    chain = SingleChain(random_patterns(n_taxa, 20, rng), topology_prior=prior)
+    seen = set()
+    for _ in range(300):
+        chain.step(0.5, 5)
+        children, _ = chain.read()
+        assert prior.allows(children[None])[0]
+        assert chain.log_likelihood == pytest.approx(chain.full_log_likelihood(), rel=1e-11)
+        assert chain.tree.barred.sum() == 2 * len(prior.splits)
+        assert (chain.tree.barred == chain.tree.barred[chain.tree.twin]).all()
+        assert barred_groups(chain) == set(prior.splits)
+        seen.add(children.tobytes())
+    assert len(seen) > 20
+
+
+def members_of(children):
+    """Taxa below each internal node, bool [n-2, n]."""
+    n = len(children) + 2
+    below = np.concatenate([np.eye(n, dtype=bool), np.zeros((n - 2, n), bool)])
+    for k, (left, right) in enumerate(children):
+        below[n + k] = below[left] | below[right]
+    return below[n:]
+
+
+def barred_groups(chain):
+    """The sides without taxon 0 of the splits of barred edges, found by walking the half-edges."""
+    n, twin = chain.data.n_taxa, chain.tree.twin
+
+    def side(h):
+        """Taxa at the node of a half-edge and beyond, away from its edge."""
+        if h >= 3 * (n - 2):
+            return {int(h) - 3 * (n - 2)}
+        others = [3 * (h // 3) + port for port in range(3) if 3 * (h // 3) + port != h]
+        return set().union(*(side(twin[other]) for other in others))
+
+    return {frozenset(side(h)) for h in np.flatnonzero(chain.tree.barred) if 0 not in side(h)}
+
+
+def test_a_fixed_topology_moves_its_lengths_only():
+    prior = TopologyPrior.of(6, [frozenset({1, 2}), frozenset({1, 2, 3}), frozenset({4, 5})])
+    assert prior.fixed
+    options = McmcOptions(generations=4000, seed=3)
+    sample = sample_trees(target_of(missing_patterns(6), topology_prior=prior), tuple("abcdef"), options).sample
+    np.testing.assert_array_equal(sample.children, prior.draw(1, np.random.default_rng(0)))
+    assert sample.lengths is not None
+    assert len(np.unique(sample.lengths[:, 0])) > 50
 
 
 def simulated_patterns(n_sites, rng):

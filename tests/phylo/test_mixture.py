@@ -16,7 +16,8 @@ from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
 from vbpi_mix.phylo.branches.tabular import LOG_LENGTH_SHIFT
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.models.priors import ExponentialLengths, log_topology_prior
+from vbpi_mix.phylo.models.priors import ExponentialLengths
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.topology import enumerate_topologies, random_topologies
 
@@ -202,7 +203,7 @@ def test_target_gradients_equal_differences():
 
 @pytest.mark.parametrize(("n_taxa", "count"), [(4, 3), (5, 15), (8, 10395), (10, 2027025)])
 def test_topology_prior_counts_the_unrooted_topologies(n_taxa, count):
-    assert log_topology_prior(n_taxa) == pytest.approx(-math.log(count), abs=1e-12)
+    assert TopologyPrior(n_taxa).log_probability == pytest.approx(-math.log(count), abs=1e-12)
 
 
 def test_state_of_another_shape_is_refused():

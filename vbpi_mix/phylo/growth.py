@@ -13,6 +13,7 @@ import numpy as np
 
 from vbpi_mix.phylo.approximation import GammaApproximations, approximate, laplace
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.widen import nni_neighbours
 from vbpi_mix.phylo.sbn.coverage import in_support
 from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
@@ -76,7 +77,7 @@ def grow(
         last = chosen
         expanded[chosen] = True
         before = children.shape[0]
-        new, origin = _neighbours_outside(support, children[chosen])
+        new, origin = _neighbours_outside(support, children[chosen], posterior.topology_prior)
         if new.shape[0] == 0:
             continue
         mode, shape = _carried_over(children, found, chosen[origin], new)
@@ -114,11 +115,14 @@ def _outside(support: SubsplitSupport, children: np.ndarray, shares: np.ndarray)
     return float(largest[outside].sum())
 
 
-def _neighbours_outside(support: SubsplitSupport, children: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct neighbours, canonical, that the support lacks, and of which of the topologies each is one."""
+def _neighbours_outside(
+    support: SubsplitSupport, children: np.ndarray, prior: TopologyPrior
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct neighbours, canonical, that the prior allows and the support lacks, and of which of the topologies each is
+    one."""
     neighbours = nni_neighbours(children)
     flat = neighbours.reshape(-1, *children.shape[1:])
-    outside = np.flatnonzero(~in_support(support.encode(flat)))
+    outside = np.flatnonzero(~in_support(support.encode(flat)) & prior.allows(flat))
     new, index = unique_topologies(flat[outside])
     first = np.unique(index, return_index=True)[1]
     return new, outside[first] // neighbours.shape[1]

@@ -1,4 +1,4 @@
-"""The posterior that is approximated: a model's likelihood, a prior of branch lengths, uniform topologies.
+"""The posterior that is approximated: a model's likelihood, a prior of branch lengths, and one of topologies.
 
 Shapes: S components, K particles of each, T = S K trees, E = 2n-3 edges. Points are log branch lengths, and densities are
 with respect to them.
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.kernels import priors as kernels
-from vbpi_mix.phylo.models.priors import ExponentialLengths, log_topology_prior
+from vbpi_mix.phylo.models.priors import ExponentialLengths, LengthPrior
 from vbpi_mix.phylo.models.substitution import Likelihoods, SubstitutionModel, substitution_model
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 
 
 class TreeDraws(Protocol):
@@ -50,7 +51,7 @@ class Evaluated:
     log_prior: Tensor
     _lengths: np.ndarray
     _likelihoods: Likelihoods
-    _branch_prior: ExponentialLengths
+    _branch_prior: LengthPrior
 
     def pull_back(self, likelihood: Tensor, prior: Tensor) -> TargetGradients:
         """Gradients, in arrays of their own, given those [S, K] with respect to log_likelihood and log_prior."""
@@ -70,13 +71,15 @@ class Posterior:
         self,
         patterns: SitePatterns,
         model: SubstitutionModel | None = None,
-        branch_prior: ExponentialLengths | None = None,
+        branch_prior: LengthPrior | None = None,
+        topology_prior: TopologyPrior | None = None,
     ) -> None:
         self.model = model or substitution_model()
-        self.branch_prior = branch_prior or ExponentialLengths()
+        self.branch_prior: LengthPrior = branch_prior or ExponentialLengths()
         self.n_taxa = patterns.states.shape[0]
         self.patterns = self.model.pack(patterns)
-        self.constant = log_topology_prior(self.n_taxa) + self.branch_prior.log_constant(2 * self.n_taxa - 3)
+        self.topology_prior = topology_prior or TopologyPrior(self.n_taxa)
+        self.constant = self.topology_prior.log_probability + self.branch_prior.log_constant(2 * self.n_taxa - 3)
 
     def parameters(self) -> Mapping[str, Tensor]:
         """The model's parameters by name."""
@@ -166,7 +169,7 @@ class _LogPrior(torch.autograd.Function):
     """apply(log_lengths [S, K, E], constant, prior) -> constant + log density, [S, K]."""
 
     @staticmethod
-    def forward(ctx: Any, log_lengths: Tensor, constant: float, prior: ExponentialLengths) -> Tensor:
+    def forward(ctx: Any, log_lengths: Tensor, constant: float, prior: LengthPrior) -> Tensor:
         x = log_lengths.numpy()
         lengths = np.exp(x)
         ctx.slopes = prior.log_length_slopes(lengths)

@@ -12,7 +12,6 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.kernels import chains as kernels
 from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS, MODULUS_2
 from vbpi_mix.phylo.sampling.kernels.partials import Tree, Work
-from vbpi_mix.phylo.trees.topology import random_topologies
 
 _FIRST_WINDOW = 1.5
 # The kernels of each substitution model; those of another that is to be sampled stand beside JC69's, and here.
@@ -20,7 +19,7 @@ KERNELS = {"JC69": kernels}
 
 
 class Chains:
-    """`runs` times `temperatures` chains, started from random trees with branch lengths from the prior."""
+    """`runs` times `temperatures` chains, started from random trees of the prior."""
 
     def __init__(
         self,
@@ -38,9 +37,11 @@ class Chains:
                 " or take the trees from another program"
             )
         self.kernels = KERNELS[target.model.name]
-        self.patterns, self.prior = target.patterns, target.branch_prior
+        self.patterns, self.prior, self.topology_prior = target.patterns, target.branch_prior, target.topology_prior
         self.n_taxa = n = target.n_taxa
-        self.steps, self.regraft_share, self.generations = steps, regraft_share, 0
+        # There is only one place for every subtree of a fixed topology.
+        self.regraft_share = 0.0 if self.topology_prior.fixed else regraft_share
+        self.steps, self.generations = steps, 0
         count, half_edges, width = runs * temperatures, 4 * n - 6, self.patterns.weights.size
         doubles = np.dtype(np.float64)
         self.trees = Tree(
@@ -48,6 +49,7 @@ class Chains:
             length=np.empty((count, half_edges)),
             partial=aligned((count, 4 * (n - 2) * width), doubles),
             log_scale=np.zeros((count, 2 * n - 2)),
+            barred=np.zeros((count, half_edges), np.uint8),
         )
         self.work = Work(
             aligned((count, 4 * width), doubles),
@@ -76,13 +78,20 @@ class Chains:
 
     def _start(self, rng: np.random.Generator) -> None:
         n, count = self.n_taxa, self.trees.twin.shape[0]
-        topologies = random_topologies(n, count, rng)
+        topologies = self.topology_prior.draw(count, rng)
+        carriers = self.topology_prior.carriers(topologies)
         lengths = self.prior.draw((count, 2 * n - 3), rng)
         for c in range(count):
             tree, work = self.views(c)
             self.kernels.hang(topologies[c], lengths[c], tree)
+            self._bar(np.flatnonzero(carriers[c]), tree)
             self.state.focus[c] = rng.integers(4 * n - 6)
             self.state.log_likelihood[c] = self.kernels.start_chain(self.state.focus[c], self.patterns, tree, work)
+
+    def _bar(self, nodes: np.ndarray, tree: Tree) -> None:
+        """Bar the edges above internal nodes of a tree that was just hung."""
+        lower = 3 * (nodes - self.n_taxa)
+        tree.barred[lower] = tree.barred[tree.twin[lower]] = 1
 
     def views(self, c: int) -> tuple[Tree, Work]:
         """The arrays of one chain."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from vbpi_mix.errors import TreeError
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.trees.credible import credible_set
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
@@ -41,12 +42,14 @@ def nni_neighbours(children: np.ndarray) -> np.ndarray:
     return canonical.reshape(neighbours.shape)
 
 
-def widen(children: np.ndarray, weights: np.ndarray, topologies: int | None = None) -> np.ndarray:
+def widen(
+    children: np.ndarray, weights: np.ndarray, topologies: int | None = None, prior: TopologyPrior | None = None
+) -> np.ndarray:
     """NNI neighbours of the most frequent topologies that are not there yet; int32 [new, n-2, 2], canonical.
 
     children: int32 [U, n-2, 2], distinct and canonical; weights: float64 [U]. topologies: how many to widen;
-    by default the fewest that make up WIDENED_MASS, at most WIDENED_AT_MOST. Raises TreeError if it is below
-    1.
+    by default the fewest that make up WIDENED_MASS, at most WIDENED_AT_MOST. prior: what it does not allow
+    is left out. Raises TreeError if topologies is below 1.
     """
     if topologies is not None and topologies < 1:
         raise TreeError(f"{topologies} topologies to widen; give at least 1")
@@ -56,11 +59,15 @@ def widen(children: np.ndarray, weights: np.ndarray, topologies: int | None = No
         widened = np.argsort(-weights, kind="stable")[:topologies]
     neighbours = nni_neighbours(children[widened])
     everything, _ = unique_topologies(np.concatenate([children, neighbours.reshape(-1, *children.shape[1:])]))
-    return everything[children.shape[0] :]
+    new = everything[children.shape[0] :]
+    return new if prior is None else new[prior.allows(new)]
 
 
 def widen_sample(
-    sample: TreeSample, topologies: int | None = None, added_weight: float = ADDED_WEIGHT
+    sample: TreeSample,
+    topologies: int | None = None,
+    added_weight: float = ADDED_WEIGHT,
+    prior: TopologyPrior | None = None,
 ) -> TreeSample:
     """The sample with the NNI neighbours of its most frequent topologies (see `widen`).
 
@@ -73,7 +80,7 @@ def widen_sample(
         raise TreeError(
             f"added_weight={added_weight}: the weight of widened topologies must be between 0 and 1"
         )
-    new = widen(sample.children, sample.weights, topologies)
+    new = widen(sample.children, sample.weights, topologies, prior)
     if not new.shape[0]:
         return sample
     least = sample.weights[sample.weights > 0].min() / 2

@@ -98,6 +98,17 @@ def read_tree_taxa(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return taxa
 
 
+def read_tree_texts(path: str | os.PathLike[str]) -> tuple[list[str], dict[str, str]]:
+    """The trees of a file as they are written, polytomies or not, and what labels in them stand for.
+
+    Raises TreeError if the file cannot be read.
+    """
+    commands = _read_commands(Path(path))
+    found = zip(commands.starts[commands.is_tree], commands.stops[commands.is_tree], strict=True)
+    texts = [commands.text[start:stop].tobytes().decode("utf-8", "replace") for start, stop in found]
+    return texts, dict(commands.labels.tokens)
+
+
 def _read_commands(path: Path) -> _Commands:
     text = byte_array(read_bytes(path, "tree file", TreeError))
     is_nexus = text[:200].tobytes().lstrip()[:6].upper() == b"#NEXUS"

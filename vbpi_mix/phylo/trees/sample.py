@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 
@@ -43,6 +43,20 @@ class TreeSample:
     tree_weights: np.ndarray
     lengths: np.ndarray | None
     sources: tuple[str, ...]
+
+    def only(self, topologies: np.ndarray) -> TreeSample:
+        """The trees of some of the topologies, bool [U], of which one has weight; weights are scaled up to sum to 1."""
+        trees = topologies[self.tree_topology]
+        number = np.cumsum(topologies, dtype=np.int32) - np.int32(1)
+        weights, tree_weights = self.weights[topologies], self.tree_weights[trees]
+        return replace(
+            self,
+            children=self.children[topologies],
+            weights=weights / weights.sum(),
+            tree_topology=number[self.tree_topology[trees]],
+            tree_weights=tree_weights / tree_weights.sum(),
+            lengths=None if self.lengths is None else self.lengths[trees],
+        )
 
 
 def read_tree_sample(

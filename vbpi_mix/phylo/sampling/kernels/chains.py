@@ -70,7 +70,7 @@ class Plan(NamedTuple):
 @kernel
 def tree_of(trees, c):
     """The tree of chain c, in place."""
-    return Tree(trees.twin[c], trees.length[c], trees.partial[c], trees.log_scale[c])
+    return Tree(trees.twin[c], trees.length[c], trees.partial[c], trees.log_scale[c], trees.barred[c])
 
 
 @kernel

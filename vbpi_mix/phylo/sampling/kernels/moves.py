@@ -11,11 +11,19 @@ edge      t' = t exp(window (u - 1/2)) for the focus edge, alone or with one of 
           t'/t.
 regraft   take off the subtree behind the focus with its stem. Given these and the rest, the place where the
           stem was joined has a density proportional to likelihood^beta dx, x the position along all edges of
-          the rest, because uniform topologies and exponential lengths weigh every place the same (another prior of
-          lengths would have to weigh them here). With a
+          the rest, because uniform topologies and exponential lengths weigh every place the same. Another prior of
+          lengths has a ratio for an edge in two parts (the tree stays as long as it is), by which the place is
+          weighed too. With a
           uniform position u_e on each edge e (on its own edge: where it is), an edge is drawn with
           probability proportional to length_e likelihood(e, u_e)^beta. This is a Gibbs step: it is never
           rejected.
+
+Edges that have a split which every topology must have are *barred*. Other arrangements around one would lose its split,
+and so would a subtree that is joined beyond one; all else keeps it. So the former are not tried, and the latter are no
+places for a regraft, which changes nothing in the above: a barred edge stays one, and from each of the places that are
+left one comes to all others. The parts of the tree between barred edges are rearranged each for itself, and each
+reaches all of its arrangements. Where an edge is cut in two by a subtree, the part that keeps the split is the one that lies
+away from where the subtree came from.
 
 Random numbers: the combined multiple recursive generator MRG32k3a of L'Ecuyer (1999), "Good parameters and
 implementations for combined multiple recursive random number generators", in int64 [6], which it cannot
@@ -29,7 +37,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vbpi_mix.accelerate import kernel
-from vbpi_mix.phylo.models.kernels.priors import Exponential, log_ratio
+from vbpi_mix.phylo.models.kernels.priors import LengthPrior, log_ratio, log_split_ratio
 from vbpi_mix.phylo.sampling.kernels.partials import (
     Graft,
     copy_partial,
@@ -56,7 +64,7 @@ class Chain(NamedTuple):
     beta: float
     window: float
     regraft_share: float
-    prior: Exponential
+    prior: LengthPrior
     rng: np.ndarray
     counters: np.ndarray
 
@@ -79,6 +87,21 @@ def link(h, g, t, tree):
     """Make two half-edges one edge of length t."""
     tree.twin[h], tree.twin[g] = g, h
     tree.length[h] = tree.length[g] = t
+
+
+@kernel
+def mark(h, g, barred, tree):
+    """Say whether the edge of two half-edges is barred."""
+    tree.barred[h] = tree.barred[g] = barred
+
+
+@kernel
+def _total_length(tree):
+    """The sum of the lengths of all edges."""
+    total = 0.0
+    for h in range(tree.length.shape[0]):
+        total += tree.length[h]
+    return 0.5 * total
 
 
 @kernel
@@ -130,8 +153,11 @@ def _rearrange(h, arrangement, data, tree):
     if arrangement == 2:
         hc = next_port(hc)
     b, c, t_b, t_c = tree.twin[hb], tree.twin[hc], tree.length[hb], tree.length[hc]
+    barred_b, barred_c = tree.barred[b], tree.barred[c]
     link(hb, c, t_c, tree)
     link(hc, b, t_b, tree)
+    mark(hb, c, barred_c, tree)
+    mark(hc, b, barred_b, tree)
     turn_node(h, data, tree)
     turn_node(tree.twin[h], data, tree)
 
@@ -147,18 +173,21 @@ def edge_moves(h, log_likelihood, chain, data, tree, rows):
     else:
         fill_two_rows(u, v, data, tree, rows)
         scale = tree.log_scale[u] + tree.log_scale[v]
-    t, arrangement = tree.length[h], 0
+    t, arrangement, edges = tree.length[h], 0, tree.length.shape[0] // 2
+    # Without the focus: its length changes.
+    rest = _total_length(tree) - t if chain.prior.compound else 0.0
     for attempt in range(3):
         kind, proposed = 0, arrangement
         if attempt == 1:
-            if not inner:
+            if not inner or tree.barred[h]:
                 continue
             kind, proposed = 2, (arrangement + 1 + int(2.0 * uniform(rng))) % 3
         step = chain.window * (uniform(rng) - 0.5)
         new_t = t * np.exp(step)
         value = edge_log_likelihood(rows, proposed, new_t, data.weights) + scale
         counters[kind] += 1
-        if np.log(uniform(rng)) < chain.beta * (value - log_likelihood) + log_ratio(chain.prior, t, new_t) + step:
+        prior_ratio = log_ratio(chain.prior, not inner, rest + t, edges, t, new_t)
+        if np.log(uniform(rng)) < chain.beta * (value - log_likelihood) + prior_ratio + step:
             counters[kind + 1] += 1
             t, arrangement, log_likelihood = new_t, proposed, value
     tree.length[h] = tree.length[tree.twin[h]] = t
@@ -171,15 +200,15 @@ def edge_moves(h, log_likelihood, chain, data, tree, rows):
 def _list_grafts(first, second, merged, stem_scale, chain, data, tree, work):
     """Every edge of the rest of the tree, a position on it and its log-likelihood, from entry 1 of the lists.
 
-    first, second: the half-edges, away from the focus, of the two edges that become one of length `merged`.
-    Returns the number of entries.
+    first, second: the half-edges, away from the focus, of the two edges that become one of length `merged`. Beyond barred
+    edges there are no places. Returns the number of entries.
     """
     internal = 3 * (data.n_taxa - 2)
     filled, found = 0, 1
     for near, far in ((first, second), (second, first)):
         node = node_of(near, data.n_taxa)
         work.up[node] = near
-        if near < internal:
+        if near < internal and not tree.barred[near]:
             copy_partial(node_of(far, data.n_taxa), node, data, tree, work.down)
             work.down_scale[node] = tree.log_scale[node_of(far, data.n_taxa)]
             work.stack[filled] = near
@@ -203,9 +232,10 @@ def _list_grafts(first, second, merged, stem_scale, chain, data, tree, work):
             work.up[x] = below
             work.places[found] = below
             work.positions[found] = position
-            work.log_weights[found] = np.log(t) + chain.beta * work.values[found]
+            prior_ratio = log_split_ratio(chain.prior, graft.t_lower, graft.t_upper, below >= internal, False)
+            work.log_weights[found] = np.log(t) + chain.beta * work.values[found] + prior_ratio
             found += 1
-            if below < internal:
+            if below < internal and not tree.barred[below]:
                 work.stack[filled] = below
                 filled += 1
     return found
@@ -254,7 +284,9 @@ def regraft(h, log_likelihood, chain, data, tree, work):
     u = node_of(h, data.n_taxa)
     store_message(u, tree.length[h], data, tree, work.stem)
     found = _list_grafts(first, second, merged, tree.log_scale[u], chain, data, tree, work)
-    work.log_weights[0] = np.log(merged) + chain.beta * log_likelihood
+    t_1, t_2, internal = tree.length[port_1], tree.length[port_2], 3 * (data.n_taxa - 2)
+    prior_ratio = log_split_ratio(chain.prior, t_1, t_2, first >= internal, second >= internal)
+    work.log_weights[0] = np.log(merged) + chain.beta * log_likelihood + prior_ratio
     chain.counters[4] += 1
     chosen = _draw_index(work.log_weights, found, chain.rng)
     if chosen == 0:
@@ -262,11 +294,16 @@ def regraft(h, log_likelihood, chain, data, tree, work):
     chain.counters[5] += 1
     lower = work.places[chosen]
     upper, t = tree.twin[lower], tree.length[lower]
+    # The two parts are not both barred, or there would be no other place.
+    merged_barred, barred = tree.barred[first] | tree.barred[second], tree.barred[lower]
     link(first, second, merged, tree)
+    mark(first, second, merged_barred, tree)
     _turn_path(upper, first, second, data, tree, work)
     if uniform(chain.rng) < 0.5:
         port_1, port_2 = port_2, port_1
     link(port_1, upper, work.positions[chosen] * t, tree)
     link(port_2, lower, (1.0 - work.positions[chosen]) * t, tree)
+    mark(port_1, upper, 0, tree)
+    mark(port_2, lower, barred, tree)
     turn_node(tree.twin[h], data, tree)
     return work.values[chosen]

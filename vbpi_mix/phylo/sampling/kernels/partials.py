@@ -9,7 +9,8 @@ nothing stored before it is accepted.
 Layout
     nodes        0 ... n-1 taxa, n ... 2n-3 internal, in no order
     half-edges   internal node v has 3(v-n), 3(v-n)+1, 3(v-n)+2; taxon k has 3(n-2)+k. twin int64 [H] is the
-                 other half of the edge, length float64 [H] its length (the same on both halves), H = 4n-6
+                 other half of the edge, length float64 [H] its length (the same on both halves), H = 4n-6; barred
+                 uint8 [H] whether the edge has a split that every topology must have
     partial      float64 [(n-2) * 4 * P], of each internal node P/8 vectors of 8 patterns for each of 4
                  states; P counts the padding
     log_scale    float64 [2n-2] sum over patterns of weight times the logarithm of what the partial was
@@ -51,6 +52,7 @@ class Tree(NamedTuple):
     length: np.ndarray
     partial: np.ndarray
     log_scale: np.ndarray
+    barred: np.ndarray
 
 
 class Work(NamedTuple):
