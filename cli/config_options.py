@@ -40,8 +40,9 @@ def _click_option(name: str, default: Any, each: Option, special: Mapping[str, A
     facts = {
         "type": click.Choice(each.choices, case_sensitive=False) if each.choices else each.kind,
         "default": default,
-        "show_default": default is not None,
+        "show_default": default not in (None, ""),
         "help": f"{each.help}  [default: {each.unset}]" if each.unset else each.help,
+        **({"metavar": each.metavar} if each.metavar else {}),
         **special,
     }
     return click.option(flag, name, **facts)

@@ -10,7 +10,7 @@ import click
 
 from vbpi_mix.phylo.config import FitConfig, resumable_choices
 from vbpi_mix_cli.config_options import config_options
-from vbpi_mix_cli.options import burn_in
+from vbpi_mix_cli.options import burn_in, joined
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.run import Run
@@ -19,11 +19,13 @@ MAY_CHANGE_ON_RESUME = ("resume", "quiet", *resumable_choices())
 SPECIAL = {
     "trees_from": {"metavar": "auto|mcmc|mrbayes|iqtree|FILES"},
     "burn_in": {"type": str, "metavar": "N", "callback": burn_in},
+    "constraint": {"multiple": True, "default": (), "callback": joined},
 }
 EPILOG = """\b
 Examples:
   vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
   vbpi-mix fit primates.fasta --trees primates.run1.t --burn-in 0.25 --seconds 60
+  vbpi-mix fit primates.nex --constraint '(Homo_sapiens,Pan,Gorilla)' --prior-lengths gammadir:1,0.1,1,1
   vbpi-mix fit --resume DS1.vbpi
 """
 

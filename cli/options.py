@@ -16,3 +16,8 @@ def burn_in(context: click.Context, parameter: click.Parameter, value: str) -> f
         return int(value) if value.isdigit() and value != "0" else float(value)
     except ValueError:
         raise ConfigError(f"--burn-in {value}: give a fraction in [0, 1) or a whole number of trees") from None
+
+
+def joined(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str:
+    """Callback of an option that may be repeated: its values as one text."""
+    return ";".join(values)

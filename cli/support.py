@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from vbpi_mix_cli.options import joined
+
 if TYPE_CHECKING:
     from vbpi_mix.phylo.data.alignment import Alignment
 
@@ -46,6 +48,9 @@ whatever the machine's speed and the number of threads."""
     show_default=True,
     help="Chains agree when the average standard deviation of their split frequencies is at most this.",
 )
+@click.option("--prior-lengths", default="exp:10", show_default=True, metavar="DENSITY", help="As for `fit`.")
+@click.option("--constraint", multiple=True, default=(), callback=joined, metavar="GROUP", help="As for `fit`.")
+@click.option("--fix-topology", metavar="TREE", help="As for `fit`.")
 @click.option(
     "--until",
     type=click.Choice(["weights", "coverage"]),
@@ -65,6 +70,9 @@ def command(
     quiet: bool,
     offline: bool,
     threads: int | None,
+    prior_lengths: str,
+    constraint: str,
+    fix_topology: str | None,
     **options: Any,
 ) -> None:
     """Make a tree sample from ALIGNMENT (a file, or a benchmark such as DS1) and write it as a .trprobs file.
@@ -74,6 +82,9 @@ def command(
     from vbpi_mix.files import check_free
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.benchmarks import find_benchmark
+    from vbpi_mix.phylo.data.site_patterns import compress
+    from vbpi_mix.phylo.prior_choices import priors_of
+    from vbpi_mix.phylo.problem import posterior_of
     from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
     from vbpi_mix.training.provenance import available_cores
     from vbpi_mix_cli.progress import SamplerProgress
@@ -82,8 +93,11 @@ def command(
     place = out or Path(path.name.removesuffix(".gz")).with_suffix(".trprobs")
     check_free([place], force)
     read = read_alignment(path)
+    posterior = posterior_of(compress(read), priors_of(read.taxa, prior_lengths, constraint, fix_topology))
     with SamplerProgress(quiet) as progress:
-        sample, facts = obtain_tree_sample(read, threads=threads or available_cores(), progress=progress, **options)
+        sample, facts = obtain_tree_sample(
+            read, posterior=posterior, threads=threads or available_cores(), progress=progress, **options
+        )
     remark = describe_source(facts)
     write_trprobs(sample, place, remark)
     click.echo("\n".join(_summary(read, sample.children, facts, remark, place)))

@@ -16,7 +16,7 @@ GROUND = {
     "vbpi_mix.plotting",
 }  # fmt: skip
 # Modules that are part of a room though they do not stand in its folder.
-FACE_OF_PHYLO = ("config", "problem", "importance", "answers", "results", "run", "fit", "compare", "simulation")
+FACE_OF_PHYLO = ("config", "prior_choices", "problem", "importance", "answers", "results", "run", "fit", "compare", "simulation")
 ROOM_OF = {
     "vbpi_mix.phylo.mixture": "phylo/mixture",
     "vbpi_mix.phylo.kernels": "phylo/mixture",

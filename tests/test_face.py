@@ -157,7 +157,7 @@ def test_every_option_reaches_the_configuration(run_command):
         "sampled": 1, "particles": 5, "estimator": "s2s", "branch": "split", "flow": "realnvp", "flow_layers": 3,
         "lengths": "lognormal", "support": "fixed",
         "flow_hidden": 7, "init": "em", "schedule": "paper", "iterations": 9, "seconds": 8.0, "learning_rate": 0.1,
-        "answer_draws": 900, "seed": 4, "threads": 1,
+        "answer_draws": 900, "seed": 4, "threads": 1, "prior_lengths": "exp:3", "constraint": "(a,b)", "fix_topology": "t.nwk",
     }  # fmt: skip
     from vbpi_mix.options import options_of
 

@@ -35,7 +35,7 @@ from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.likelihood import log_likelihoods_and_gradients, pack_patterns
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.models.priors import ExponentialLengths
+from vbpi_mix.phylo.models.priors import ExponentialLengths, GammaDirichletLengths
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
 from vbpi_mix.phylo.sbn import networks as sbn
@@ -266,20 +266,32 @@ def exercise_target(patch, folder):
     density.sum().backward()
     found = evaluated.pull_back(torch.zeros_like(likelihood), torch.ones_like(prior)).points
     np.testing.assert_allclose(found, x.grad.reshape(4, 5).numpy(), rtol=1e-10)
+    compound = GammaDirichletLengths(2.0, 4.0, 1.5, 0.5)
+    evaluated = Posterior(patterns, branch_prior=compound).evaluate(draws)
+    logs = x.detach().reshape(4, 5).numpy()
+    expected = compound.log_density(logs, np.exp(logs)) + compound.log_constant(5) + TopologyPrior(4).log_probability
+    np.testing.assert_allclose(evaluated.log_prior.reshape(4), expected, rtol=1e-12)
+    found = evaluated.pull_back(torch.zeros_like(likelihood), torch.ones_like(prior)).points
+    np.testing.assert_allclose(found, compound.log_length_slopes(np.exp(logs)), rtol=1e-10)
 
 
 def exercise_sampler(patch, folder):
     """Log-likelihoods that chains carry along, against pruning of the trees that they keep."""
     patterns = random_patterns(5, 3, 12)
-    chains = Chains(Posterior(patterns), 2, 2, 0.2, 0.5, 5, 1)
-    kept = Kept(chains, 8)
-    with ThreadPoolExecutor(1) as pool:
-        chains.advance(8, kept, pool)
-    assert kept.count == 8
-    assert (chains.state.counters.sum(axis=(0, 1)).reshape(3, 2) > 0).all()
-    for run, chain, tree in np.ndindex(kept.trees.log_likelihood.shape):
-        expected = log_likelihood_twin(kept.trees.children[run, chain, tree], kept.trees.lengths[run, chain, tree], patterns)
-        assert kept.trees.log_likelihood[run, chain, tree] == pytest.approx(expected, abs=1e-8)
+    constrained = TopologyPrior.of(5, [frozenset({1, 2})])
+    for priors in ({}, {"branch_prior": GammaDirichletLengths(2.0, 4.0, 1.5, 0.5), "topology_prior": constrained}):
+        target = Posterior(patterns, **priors)
+        chains = Chains(target, 2, 2, 0.2, 0.5, 5, 1)
+        kept = Kept(chains, 8)
+        with ThreadPoolExecutor(1) as pool:
+            chains.advance(8, kept, pool)
+        assert kept.count == 8
+        assert (chains.state.counters.sum(axis=(0, 1)).reshape(3, 2) > 0).all()
+        assert target.topology_prior.allows(kept.trees.children.reshape(-1, 3, 2)).all()
+        for run, chain, tree in np.ndindex(kept.trees.log_likelihood.shape):
+            at = run, chain, tree
+            expected = log_likelihood_twin(kept.trees.children[at], kept.trees.lengths[at], patterns)
+            assert kept.trees.log_likelihood[at] == pytest.approx(expected, abs=1e-8)
 
 
 def exercise_toy(patch, folder):

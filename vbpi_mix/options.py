@@ -29,6 +29,7 @@ class Option:
     letter       the paper's letter, which is its name in config.yaml and on the command line
     unset        what happens if it is not chosen, for the help text
     resumable    whether a resumed run may be given another value
+    metavar      what stands for the value in the help text
     """
 
     kind: type
@@ -41,6 +42,7 @@ class Option:
     letter: str = ""
     unset: str = ""
     resumable: bool = False
+    metavar: str = ""
 
     def wanted(self) -> str:
         """What a value must be, for messages."""

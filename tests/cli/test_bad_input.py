@@ -177,3 +177,19 @@ def test_simulate_overwrites_nothing(run, six):
     assert "--force" in run("simulate", "--out", "s.nex", "--seed", 2).error_line()
     assert (six / "s.nex").read_bytes() == before
     assert "4 taxa" in run("simulate", "--taxa", 3, "--out", "t.nex").error_line()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--constraint", "(t01,t9)"), "taxon 't9' is not in the alignment"),
+        (("--constraint", "(t01,t02)", "--constraint", "(t02,t03)"), "contradict each other"),
+        (("--constraint", "t01,t02,t03,t04,t05"), "has 5 of 6 taxa"),
+        (("--constraint", "absent.txt"), "cannot be read"),
+        (("--fix-topology", "absent.nwk"), "no such file"),
+        (("--prior-lengths", "gamma:1"), "is no density"),
+        (("--prior-lengths", "exp:0"), "is no density"),
+    ],
+)
+def test_priors_that_cannot_be(run, untouched, options, message):
+    assert message in fit(run, *options).error_line()

@@ -228,16 +228,28 @@ def simulated_patterns(n_sites, rng):
     return SitePatterns(states, np.ones(n_sites))
 
 
+def lengths_at(points, prior):
+    """Lengths [N, 7] of a prior from points in the unit cube [N, 8]."""
+    from scipy.special import gammaincinv
+
+    if not isinstance(prior, GammaDirichletLengths):
+        return -np.log1p(-points[:, :7]) / 10.0
+    shares = gammaincinv(prior.concentrations(7), points[:, :7])
+    total = gammaincinv(prior.shape, points[:, 7:]) / prior.rate
+    return total * shares / shares.sum(1, keepdims=True)
+
+
 def exact_posterior(target, power=14, repeats=8):
-    """Posterior of all 15 topologies and its standard error, by scrambled Sobol points on the prior of
+    """Posterior of all topologies that are allowed and its standard error, by scrambled Sobol points on the prior of
     lengths."""
     from scipy.stats import qmc
 
     topologies = enumerate_topologies(5)
+    topologies = topologies[target.topology_prior.allows(topologies)]
     marginals = np.empty((repeats, len(topologies)))
     for repeat in range(repeats):
-        points = qmc.Sobol(7, rng=np.random.default_rng(repeat)).random_base2(power)
-        lengths = -np.log1p(-points) / 10.0
+        points = qmc.Sobol(8, rng=np.random.default_rng(repeat)).random_base2(power)
+        lengths = lengths_at(points, target.branch_prior)
         for t, children in enumerate(topologies):
             values = log_likelihoods(np.repeat(children[None], len(lengths), 0), lengths, target.patterns)
             marginals[repeat, t] = np.logaddexp.reduce(values) - power * np.log(2)
@@ -246,10 +258,18 @@ def exact_posterior(target, power=14, repeats=8):
     return topologies, shares.mean(axis=0), shares.std(axis=0, ddof=1) / np.sqrt(repeats)
 
 
-@pytest.fixture(scope="module")
-def five_taxa():
-    """A target whose posterior is spread over topologies, all topologies, their posterior and its error."""
-    target = target_of(simulated_patterns(30, np.random.default_rng(8)))
+@pytest.fixture(
+    scope="module",
+    params=[
+        {},
+        {"branch_prior": GammaDirichletLengths(2.0, 3.0, 1.5, 0.5)},
+        {"topology_prior": TopologyPrior.of(5, [frozenset({0, 3})])},
+    ],
+    ids=["default", "compound lengths", "constrained"],
+)
+def five_taxa(request):
+    """A target whose posterior is spread over topologies, all that are allowed, their posterior and its error."""
+    target = target_of(simulated_patterns(30, np.random.default_rng(8)), **request.param)
     topologies, exact, error = exact_posterior(target)
     assert exact.max() < 0.9
     assert error.max() < 3e-3

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 
+from vbpi_mix.phylo.models.constraints import parse_constraints
 from vbpi_mix.phylo.sampling.sampler import McmcReport
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 from vbpi_mix_cli.main import main
@@ -124,3 +125,15 @@ def test_a_terminal_gets_a_bar():
             progress(report)
     assert "generation 25,000" in stream.getvalue()
     assert "\r" in stream.getvalue()
+
+
+def test_constraints_and_priors_are_honoured(folder, capsys):
+    groups = ("--constraint", "(a,b)", "--constraint", "constraint x = 4 5;", "--prior-lengths", "gammadir:1,1,1,1")
+    assert run("some.fasta", *FAST, *groups) == 0
+    sample = read_tree_sample(["some.trprobs"], TAXA)
+    assert parse_constraints(["(a,b)", "(d,e)"], TAXA).allows(sample.children).all()
+    assert run("some.fasta", "--fix-topology", "((a,b),c,(d,(e,f)));", "--out", "one.trprobs") == 0
+    assert "fixed topology" in capsys.readouterr().out
+    assert len(read_tree_sample(["one.trprobs"], TAXA).weights) == 1
+    assert run("some.fasta", *FAST, "--constraint", "(a,x)", "--out", "no.trprobs") == 2
+    assert "taxon 'x' is not in the alignment" in capsys.readouterr().err

@@ -13,9 +13,10 @@ from chain_helpers import LETTERS
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
-from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.models.priors import ExponentialLengths
+from vbpi_mix.phylo.models.priors import ExponentialLengths, GammaDirichletLengths
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling import programs as tree_programs
 from vbpi_mix.phylo.sampling.programs import ProgramError
 from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
@@ -90,7 +91,7 @@ def test_programs_are_told_model_and_prior_in_their_words():
     posterior = Posterior(SitePatterns(np.ones((4, 1), np.uint8), np.ones(1)), branch_prior=ExponentialLengths(7.5))
     script = tree_programs._mrbayes_script(posterior, 2, 1000, None, seed=1)
     assert "lset nst=1 rates=equal;\nprset statefreqpr=fixed(equal);\n" in script
-    assert "prset topologypr=uniform brlenspr=unconstrained:exponential(7.5);\n" in script
+    assert "prset topologypr=uniform;\nprset brlenspr=unconstrained:exponential(7.5);\n" in script
     assert posterior.model.iqtree == "JC"
 
 
@@ -169,6 +170,59 @@ def test_mrbayes(alignment, scratch):
     ours, _ = obtain_tree_sample(alignment, "mcmc", generations=20_000)
     both = unite(*(split_frequencies(each.children, each.weights) for each in (sample, ours)))
     assert average_standard_deviation(both) < 0.05
+
+
+GROUPS = [frozenset({1, 4}), frozenset({1, 4, 5})]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "mcmc",
+        pytest.param("iqtree", marks=pytest.mark.skipif(not shutil.which("iqtree2"), reason="no iqtree2 on PATH")),
+        pytest.param("mrbayes", marks=pytest.mark.skipif(not shutil.which("mb"), reason="no mb on PATH")),
+    ],
+)
+def test_every_source_keeps_to_constraints(alignment, scratch, source):
+    prior = TopologyPrior.of(6, GROUPS)
+    lengths = GammaDirichletLengths(2.0, 4.0)
+    posterior = Posterior(compress(alignment), branch_prior=lengths, topology_prior=prior)
+    budget = {"replicates": 1000} if source == "iqtree" else {"generations": 10_000}
+    sample, facts = obtain_tree_sample(alignment, source, posterior=posterior, seconds=120, seed=2, **budget)
+    assert prior.allows(sample.children).all()
+    assert "dropped" not in facts
+    assert sample.taxa == TAXA
+
+
+def test_trees_of_a_program_that_break_a_constraint_are_dropped(alignment, install, scratch):
+    good, bad = "(t0,(t3,(t5,(t1,t4))),t2);", "(t0,((t3,t1),(t5,t4)),t2);"
+    install("iqtree2", f"printf '{good}\\n{bad}\\n{good}\\n' > out.ufboot; grep -q 't5,(t1,t4)' constraint.nwk")
+    posterior = Posterior(compress(alignment), topology_prior=TopologyPrior.of(6, GROUPS))
+    sample, facts = obtain_tree_sample(alignment, "iqtree", posterior=posterior)
+    assert facts["trees"] == sample.tree_topology.size == 2
+    assert facts["dropped"] == 1
+    assert "1 trees dropped, which break a constraint" in describe_source(facts)
+
+
+def test_iqtrees_library_takes_no_constraints(alignment, install, monkeypatch):
+    monkeypatch.setattr(tree_programs, "has_library", lambda: True)
+    posterior = Posterior(compress(alignment), topology_prior=TopologyPrior.of(6, GROUPS))
+    with pytest.raises(ProgramError, match="takes no constraints: install its executable"):
+        obtain_tree_sample(alignment, "iqtree", posterior=posterior)
+
+
+def test_a_fixed_topology_needs_no_sample(alignment):
+    prior = TopologyPrior.of(6, [*GROUPS, frozenset({2, 3})])
+    posterior = Posterior(compress(alignment), topology_prior=prior)
+    sample, facts = obtain_tree_sample(alignment, posterior=posterior)
+    assert prior.allows(sample.children).tolist() == [True]
+    assert describe_source(facts).startswith("fixed topology (vbpi-mix")
+    for source in ("iqtree", "mrbayes"):
+        with pytest.raises(ConfigError, match=f"trees from {source}: the topology is fixed, so that no sample is needed"):
+            obtain_tree_sample(alignment, source, posterior=posterior)
+    with_lengths, _ = obtain_tree_sample(alignment, "mcmc", posterior=posterior, generations=2000)
+    np.testing.assert_array_equal(with_lengths.children, sample.children)
+    assert with_lengths.lengths is not None
 
 
 def test_an_unknown_source_is_refused(alignment):

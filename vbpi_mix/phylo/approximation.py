@@ -145,7 +145,7 @@ def _climb(children: np.ndarray, posterior: Posterior) -> np.ndarray:
 
 
 def _precisions(children: np.ndarray, x: np.ndarray, posterior: Posterior, rng: np.random.Generator) -> np.ndarray:
-    """Minus the second derivatives [T, E] along each log-length, at least LEAST_SHAPE.
+    """Minus the second derivatives [T, E] along each log-length, at least LEAST_SHAPE, or less where the prior has less.
 
     Means of v * (slope difference along v) over random signs v (Bekas, Kokiopoulou and Saad 2007), which needs no
     evaluation for each edge: distant edges hardly interact, and what neighbours add averages out.
@@ -156,7 +156,8 @@ def _precisions(children: np.ndarray, x: np.ndarray, posterior: Posterior, rng: 
         signs = rng.choice([-1.0, 1.0], size=x.shape)
         there = posterior.log_joint_slopes(children, x + DIFFERENCE * signs)
         found += signs * (here - there) / (DIFFERENCE * PROBES)
-    return np.maximum(found, LEAST_SHAPE)
+    # A prior under which lengths near zero are likelier has a longer tail there.
+    return np.maximum(found, np.minimum(LEAST_SHAPE, posterior.branch_prior.concentrations(x.shape[1])))
 
 
 def laplace(

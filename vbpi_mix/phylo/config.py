@@ -163,6 +163,18 @@ class FitConfig:
         "auto", help="Where trees come from if none are named or found: what makes them, or files."
     )
     trees_seconds: float | None = option(None, float, above=0, help="Time for making trees.", unset="60")
+    prior_lengths: str = option(
+        "exp:10", metavar="DENSITY",
+        help="Prior of branch lengths: exp:RATE, or gammadir:AT,BT,A,C as MrBayes has it (its default is 1,0.1,1,1).",
+    )  # fmt: skip
+    constraint: str = option(
+        "", metavar="GROUP",
+        help="Taxa that are a group in every tree, (A,B,C), or a file of such groups; may be repeated.",
+    )  # fmt: skip
+    fix_topology: str | None = option(
+        None, str, metavar="TREE",
+        help="A tree, or a file with one, whose topology is not to be learned; its polytomies are.",
+    )  # fmt: skip
     widen: str = option(
         "none", choices=WIDENINGS, help="nni: also hold the NNI neighbours of the most frequent topologies."
     )

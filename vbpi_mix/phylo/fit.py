@@ -14,7 +14,9 @@ from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
 from vbpi_mix.phylo.data.benchmarks import find_benchmark
-from vbpi_mix.phylo.problem import PhyloProblem, build_problem
+from vbpi_mix.phylo.data.site_patterns import compress
+from vbpi_mix.phylo.prior_choices import Priors, priors_of
+from vbpi_mix.phylo.problem import PhyloProblem, build_problem, posterior_of
 from vbpi_mix.phylo.run import Run
 from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample, write_trprobs
 from vbpi_mix.phylo.sampling.widen import widen_sample
@@ -30,12 +32,13 @@ Trees = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | TreeSample |
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """What is fitted. source: the part of config.yaml that says where the trees came from: their files, or what made
-    them."""
+    """What is fitted, and under which priors. source: the part of config.yaml that says where the trees came from: their
+    files, or what made them."""
 
     alignment: Alignment
     sample: TreeSample
     source: dict[str, Any]
+    priors: Priors
 
 
 def fit(
@@ -73,11 +76,11 @@ def fit(
         RunDirectory.check_free(out, force)
     use_threads(training.threads or 1, torch_threads=1)
     data = _read(alignment, trees, asked, training.threads or 1, tell)
-    share, warning = _held_out(data.sample, asked)
+    share, warning = (None, None) if data.priors.topologies.fixed else _held_out(data.sample, asked)
     begin = time.perf_counter()
     problem, start = build_problem(
-        data.alignment, _widened(data.sample, asked), asked.model, asked.seed, growing=asked.support == "growing",
-        effort=asked.start_effort,
+        data.alignment, _widened(data, asked), asked.model, asked.seed, growing=asked.support == "growing",
+        effort=asked.start_effort, priors=data.priors,
     )  # fmt: skip
     setup_seconds = time.perf_counter() - begin
     tell(Note(_describe(problem, data, f"start ({asked.model.init}) found in {setup_seconds:.1f} s")))
@@ -125,17 +128,23 @@ def _read(
     if path is not None and path != Path(str(given)):
         tell(Note(f"no file {given} here: using the benchmark data set, {path}"))
     alignment = given if isinstance(given, Alignment) else read_alignment(path or Path())
+    priors = priors_of(alignment.taxa, config.prior_lengths, config.constraint, config.fix_topology)
+    if priors.describe():
+        tell(Note(f"priors: {priors.describe()}"))
     if isinstance(trees, TreeSample):
-        return Data(alignment, trees, {"files": list(trees.sources)})
-    files = _tree_files(path, trees, config.trees_from, tell)
+        return Data(alignment, _allowed(trees, priors, tell), {"files": list(trees.sources)}, priors)
+    # Where the topology is fixed, no file is looked for that is not named.
+    files = _tree_files(None if priors.topologies.fixed else path, trees, config.trees_from, tell)
     if files:
         sample = read_tree_sample(files, alignment.taxa, burn_in=config.burn_in, hpd=config.hpd)
-        return Data(alignment, sample, {"files": list(sample.sources)})
+        return Data(alignment, _allowed(sample, priors, tell), {"files": list(sample.sources)}, priors)
     where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
-    tell(Note(f"{where}: making one ({config.trees_from}), as none is named"))
+    if not priors.topologies.fixed:
+        tell(Note(f"{where}: making one ({config.trees_from}), as none is named"))
     sample, facts = obtain_tree_sample(
         alignment,
         config.trees_from,
+        posterior=posterior_of(compress(alignment), priors),
         seconds=config.trees_seconds,
         until="coverage",
         seed=config.seed,
@@ -143,7 +152,15 @@ def _read(
         progress=tell,
     )
     tell(Note(f"tree sample made: {describe_source(facts)}"))
-    return Data(alignment, sample, {"made": facts})
+    return Data(alignment, sample, {"made": facts}, priors)
+
+
+def _allowed(sample: TreeSample, priors: Priors, tell: Progress) -> TreeSample:
+    """The trees that have the splits that all must have. TreeError if none has."""
+    kept, dropped = priors.topologies.restrict(sample)
+    if dropped:
+        tell(Note(f"{dropped:,} of {sample.tree_topology.size:,} trees dropped, which break a constraint", warning=True))
+    return kept
 
 
 def _tree_files(alignment: Path | None, trees: Trees, maker: str, tell: Progress) -> list[Any]:
@@ -170,8 +187,8 @@ def _held_out(sample: TreeSample, config: FitConfig) -> tuple[float | None, str 
     return found.share, found.warning()
 
 
-def _widened(sample: TreeSample, config: FitConfig) -> TreeSample:
-    return widen_sample(sample) if config.widen == "nni" else sample
+def _widened(data: Data, config: FitConfig) -> TreeSample:
+    return widen_sample(data.sample, prior=data.priors.topologies) if config.widen == "nni" else data.sample
 
 
 def _describe(problem: PhyloProblem, data: Data, start: str) -> str:
@@ -194,6 +211,9 @@ def _whole_config(
         "command": "fit",
         "alignment": {"file": file, "taxa": taxa, "sites": sites},
         "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
+        "priors": {
+            "lengths": data.priors.lengths.text, "constraint": config.constraint, "fix_topology": config.fix_topology
+        },
         "model": config.model.to_dict(),
         "training": training.to_dict(),
         "answer": {"draws": config.answer_draws},

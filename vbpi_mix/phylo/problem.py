@@ -23,6 +23,7 @@ from vbpi_mix.phylo.data.alphabets import alphabet_of_name
 from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.prior_choices import Priors, priors_state, restore_priors
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
 from vbpi_mix.phylo.start import WarmStart, warm_start
@@ -51,35 +52,39 @@ class PhyloProblem(MixtureProblem):
         )  # fmt: skip
         self.taxa = taxa
         self.patterns = patterns
+        self.posterior = posterior
         self.support = mixture.support
         self.trees = mixture
 
     def state_dict(self) -> Mapping[str, Any]:
-        """Parameters, taxa, site patterns and support."""
+        """Parameters, taxa, site patterns, priors and support."""
         return {
             **super().state_dict(),
             "taxa": list(self.taxa),
             "states": _as_tensor(self.patterns.states),
             "weights": torch.from_numpy(self.patterns.weights),
             "alphabet": [self.patterns.alphabet.name, self.patterns.alphabet.symbols],
+            "priors": priors_state(self.posterior),
             "support": support_state(self.support),
         }
 
 
-def posterior_of(patterns: SitePatterns) -> Posterior:
+def posterior_of(patterns: SitePatterns, priors: Priors) -> Posterior:
     """The posterior that a fit approximates, when it begins and when it is loaded: the one place that says which."""
-    return Posterior(patterns)
+    return Posterior(patterns, branch_prior=priors.lengths, topology_prior=priors.topologies)
 
 
 def build_problem(
-    alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int, growing: bool = True, effort: float = 1.0
+    alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int, growing: bool = True, effort: float = 1.0,
+    priors: Priors | None = None,
 ) -> tuple[PhyloProblem, WarmStart | None]:
     """Support, start and mixture as the resolved choices of a model say; and the warm start, if it is one.
 
     growing: whether a warm start adds topologies that the sample lacks. effort: how much work it does, of what is usual.
+    priors: the default ones if not given.
     """
     patterns, base = compress(alignment), make_base(model.lengths or "gamma")
-    posterior = posterior_of(patterns)
+    posterior = posterior_of(patterns, priors or Priors.default(len(alignment.taxa)))
     support, start, logits, features = None, None, None, None
     if model.init == "warm":
         start = warm_start(
@@ -128,7 +133,8 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
         pair_rate=model.pair_rate,
     )
     mixture.load_state_dict(state)
-    return PhyloProblem(taxa, patterns, posterior_of(patterns), mixture, model)
+    posterior = posterior_of(patterns, restore_priors(state.get("priors"), len(taxa)))
+    return PhyloProblem(taxa, patterns, posterior, mixture, model)
 
 
 def _flow(model: ModelConfig, support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:

@@ -52,6 +52,16 @@ def parse_constraints(texts: Sequence[str], taxa: Sequence[str], fixed: str | No
     return TopologyPrior.of(len(taxa), [group.members for group in groups])
 
 
+def split_constraints(text: str) -> list[str]:
+    """Several constraints in one text, with semicolons between them.
+
+    >>> split_constraints("(a,b);constraint x = c d;")
+    ['(a,b)', 'constraint x = c d']
+    """
+    parts = re.findall(rf"(?:{_WORD}|[^;])+", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
 def _check_conflicts(groups: Sequence[_Group], n_taxa: int) -> None:
     """ConfigError for the first two groups that no tree has both: all four of their intersections hold taxa."""
     everything = frozenset(range(n_taxa))

@@ -39,6 +39,10 @@ class LengthPrior(Protocol):
         """In MrBayes's words, after brlenspr=."""
         ...
 
+    def concentrations(self, edges: int) -> np.ndarray:
+        """Powers of the lengths, [E], with which the density of log-lengths falls towards length zero."""
+        ...
+
     def log_constant(self, edges: int) -> float:
         """What `log_density` leaves out."""
         ...
@@ -88,6 +92,10 @@ class ExponentialLengths:
     def mrbayes(self) -> str:
         """In MrBayes's words, after brlenspr=."""
         return f"unconstrained:exponential({self.rate})"
+
+    def concentrations(self, edges: int) -> np.ndarray:
+        """Powers of the lengths, [E], with which the density of log-lengths falls towards length zero."""
+        return np.ones(edges)
 
     def log_constant(self, edges: int) -> float:
         """What `log_density` leaves out."""
@@ -156,7 +164,7 @@ class GammaDirichletLengths:
         return self.shape, self.rate, self.pendant, self.ratio
 
     def concentrations(self, edges: int) -> np.ndarray:
-        """Those of the shares, [E]."""
+        """Powers of the lengths, [E], with which the density of log-lengths falls towards length zero: those of the shares."""
         found = np.full(edges, self.pendant)
         found[(edges + 1) // 2 : edges - 1] *= self.ratio
         return found

@@ -24,6 +24,7 @@ from vbpi_mix.errors import VbpiMixError
 from vbpi_mix.phylo.data.alignment import Alignment, write_fasta, write_nexus
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.substitution import SubstitutionModel, substitution_model
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.trees.sample import TreeSample, read_tree_sample
 
 IQTREE_NAMES = ("iqtree2", "iqtree3", "iqtree")
@@ -76,21 +77,28 @@ def run_iqtree(
     seed: int,
     seconds: float | None,
     model: SubstitutionModel | None = None,
+    topology_prior: TopologyPrior | None = None,
 ) -> ProgramRun:
     """Ultrafast bootstrap trees of IQ-TREE, on one thread; identical sequences stay in.
 
-    seconds: limit, None for none. model: JC69 if not given. Raises ProgramError if IQ-TREE is not installed, fails,
-    or exceeds the limit.
+    seconds: limit, None for none. model: JC69 if not given. topology_prior: whose splits it is told to keep to. Raises
+    ProgramError if IQ-TREE is not installed, fails, or exceeds the limit.
     """
+    known = topology_prior or TopologyPrior(len(alignment.taxa))
     name = (model or substitution_model()).iqtree
     program = find_program(IQTREE_NAMES)
     if program is None:
+        if not known.free and has_library():
+            raise ProgramError("IQ-TREE's library takes no constraints: install its executable, or take the trees from mcmc")
         return _run_library(alignment, name, replicates, seed, seconds)
     with _folder(alignment) as folder:
         command = [
             program, "-s", "alignment.fasta", "-m", name, "-bb", str(replicates), "-wbt", "-keep-ident",
             "-nt", "1", "-seed", str(seed), "-pre", "out",
         ]  # fmt: skip
+        if not known.free:
+            (folder / "constraint.nwk").write_text(f"{known.newick(_safe_names(known.n_taxa))}\n", encoding="ascii")
+            command += ["-g", "constraint.nwk"]
         _run(command, folder, seconds)
         sample = _read([folder / "out.ufboot"], alignment, command)
     return ProgramRun(sample, {"program": Path(program).name, "version": _iqtree_version(program)})
@@ -157,7 +165,8 @@ def run_mrbayes(
 def _mrbayes_script(
     posterior: Posterior, runs: int, generations: int | None, asdsf: float | None, seed: int
 ) -> str:
-    model = "\n".join(posterior.model.mrbayes)
+    known = posterior.topology_prior
+    commands = "\n".join((*posterior.model.mrbayes, *known.mrbayes(_safe_names(known.n_taxa))))
     stop = (
         f"stoprule=yes stopval={asdsf}"
         if asdsf is not None and generations is None and runs > 1
@@ -167,8 +176,8 @@ def _mrbayes_script(
 begin mrbayes;
 set autoclose=yes nowarn=yes seed={seed % (2**31 - 1) + 1} swapseed={seed % (2**31 - 1) + 1};
 execute alignment.nex;
-{model}
-prset topologypr=uniform brlenspr={posterior.branch_prior.mrbayes};
+{commands}
+prset brlenspr={posterior.branch_prior.mrbayes};
 mcmcp nruns={runs} nchains=4 ngen={generations or _MRBAYES_FOREVER};
 mcmcp samplefreq=100 printfreq=1000 diagnfreq=5000;
 mcmcp relburnin=yes burninfrac=0.25 checkpoint=no filename=out {stop};

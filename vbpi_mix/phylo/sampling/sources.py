@@ -14,12 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vbpi_mix import __version__
 from vbpi_mix.errors import ConfigError, TreeError
 from vbpi_mix.files import write_whole
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
 from vbpi_mix.phylo.trees.nexus import trprobs
@@ -35,6 +38,7 @@ def obtain_tree_sample(
     alignment: Alignment,
     source: str = "auto",
     *,
+    posterior: Posterior | None = None,
     seconds: float | None = None,
     generations: int | None = None,
     chains: int = DEFAULT_CHAINS,
@@ -47,7 +51,9 @@ def obtain_tree_sample(
 ) -> tuple[TreeSample, dict[str, Any]]:
     """Make a tree sample of an alignment.
 
-    source: one of SOURCES. seconds: what the samplers may take (60 unless generations are given), after which
+    source: one of SOURCES. posterior: of this alignment, which all but bootstrap trees are a sample of, and whose constraints
+    all trees honour; JC69 and the default priors if not given. A fixed topology is the sample itself, unless mcmc is asked for
+    its branch lengths. seconds: what the samplers may take (60 unless generations are given), after which
     their trees so far are used; for IQ-TREE a limit, after which it has failed (none by default).
     generations: of each chain of mcmc or mrbayes, instead. chains: independent runs of mcmc or mrbayes;
     asdsf: they end when theirs is at most this. until: what those of mcmc are to reach, "weights" or, for a fit,
@@ -65,11 +71,18 @@ def obtain_tree_sample(
         raise ConfigError(f"seconds={seconds}: the time to sample must be above 0")
     made_by = "mcmc" if source == "auto" else source
     options: dict[str, Any] = {"seed": seed}
-    posterior = Posterior(compress(alignment))
+    posterior = posterior or Posterior(compress(alignment))
+    known = posterior.topology_prior
+    if known.fixed and source in ("mrbayes", "iqtree"):
+        raise ConfigError(f"trees from {source}: the topology is fixed, so that no sample is needed; leave it out")
     started = time.perf_counter()
-    if made_by == "iqtree":
+    if known.fixed and source == "auto":
+        made_by, run = "fixed topology", _fixed(known, alignment.taxa)
+    elif made_by == "iqtree":
         options |= {"replicates": replicates, "seconds": seconds}
-        run = run_iqtree(alignment, replicates=replicates, seed=seed, seconds=seconds, model=posterior.model)
+        run = run_iqtree(
+            alignment, replicates=replicates, seed=seed, seconds=seconds, model=posterior.model, topology_prior=known
+        )
     else:
         if seconds is None and generations is None:
             seconds = DEFAULT_SECONDS
@@ -86,16 +99,18 @@ def obtain_tree_sample(
             run = _run_mcmc(posterior, alignment.taxa, McmcOptions(
                 seconds=seconds, generations=generations, until=until, asdsf=asdsf, runs=chains, seed=seed, threads=threads
             ), progress)  # fmt: skip
+    sample, dropped = known.restrict(run.sample)
     facts = {
         "source": made_by,
         "asked_for": source,
         "options": options,
         "seconds": round(time.perf_counter() - started, 1),
-        "trees": int(run.sample.tree_topology.size),
-        "topologies": int(run.sample.weights.size),
+        "trees": int(sample.tree_topology.size),
+        "topologies": int(sample.weights.size),
+        **({"dropped": dropped} if dropped else {}),
         **run.facts,
     }
-    return run.sample, facts
+    return sample, facts
 
 
 def describe_source(facts: dict[str, Any]) -> str:
@@ -105,6 +120,8 @@ def describe_source(facts: dict[str, Any]) -> str:
         text += f", {facts['generations']:,} generations"
     if facts.get("asdsf") is not None:
         text += f", ASDSF {facts['asdsf']:.4f}"
+    if facts.get("dropped"):
+        text += f", {facts['dropped']:,} trees dropped, which break a constraint"
     options = facts["options"]
     if facts.get("rising"):
         text += "; the log posterior was still rising: give more seconds"
@@ -119,6 +136,14 @@ def write_trprobs(sample: TreeSample, path: str | os.PathLike[str], remark: str 
     """Write topologies and their weights, whole or not at all. Raises TreeError if the file cannot be written."""
     text = trprobs(sample.children, sample.weights, sample.taxa, f"vbpi-mix {__version__}; {remark}")
     write_whole(Path(path), text, TreeError)
+
+
+def _fixed(prior: TopologyPrior, taxa: tuple[str, ...]) -> ProgramRun:
+    """The one topology that there is."""
+    one = np.ones(1)
+    children = prior.draw(1, np.random.default_rng(0))
+    sample = TreeSample(taxa, children, one, np.zeros(1, np.int32), one, None, ("fixed topology",))
+    return ProgramRun(sample, {"program": "vbpi-mix", "version": f"vbpi-mix {__version__}"})
 
 
 def _run_mcmc(
