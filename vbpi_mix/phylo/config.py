@@ -229,7 +229,10 @@ class FitConfig:
         return dataclasses.replace(base, model=model, **choices)
 
     def resolve(self) -> FitConfig:
-        """The same with the model's values explicit. ConfigError if two do not fit."""
+        """The same with the model's values explicit. ConfigError if two do not fit, or the prior of lengths is no density."""
+        from vbpi_mix.phylo.models.priors import parse_length_prior
+
+        parse_length_prior(self.prior_lengths)
         return dataclasses.replace(self, model=self.model.resolve(self.schedule))
 
     @property
