@@ -73,6 +73,14 @@ if getattr(numba.config, "DISABLE_JIT", 0):
         """Exponential; arguments below -708 give the smallest normal numbers, those above 709 the largest."""
         return np.exp(np.clip(x, -708.0, 709.0))
 
+    def vexpm1(x: Any) -> Any:
+        """Exponential less one, to a relative error of rounding; arguments from -708 to 709."""
+        return np.expm1(np.clip(x, -708.0, 709.0))
+
+    def power_of_two(x: Any) -> Any:
+        """2 ** x of whole numbers, those outside -1022 to 1023 as if they were at the limit."""
+        return np.exp2(np.clip(x, -1022.0, 1023.0))
+
     def binary_exponent(x: Any) -> Any:
         """floor(log2 x) as a float, for normal x > 0."""
         return np.floor(np.log2(np.maximum(x, 5e-308)))
@@ -267,6 +275,21 @@ else:
 
         return x(x), codegen
 
+    def _reduced(b: Any, x: Any) -> tuple[Any, Any]:
+        """n and r of x = n log 2 + r, |r| < 0.347; x is held within -708 and 709."""
+        x = b.select(b.fcmp_ordered("<", x, _doubles(-708.0)), _doubles(-708.0), x)
+        x = b.select(b.fcmp_ordered(">", x, _doubles(709.0)), _doubles(709.0), x)
+        # An instruction that rounds, because a compiler may take adding and taking away 1.5 * 2^52 away.
+        signature = ir.FunctionType(_DOUBLES, [_DOUBLES])
+        rint = cgutils.get_or_insert_function(b.module, signature, f"llvm.rint.v{LANES}f64")
+        whole = b.call(rint, [b.fmul(x, _doubles(1.0 / LOG_TWO))])
+        r = b.fsub(x, b.fmul(whole, _doubles(_LOG_TWO_HIGH)))
+        return whole, b.fsub(r, b.fmul(whole, _doubles(_LOG_TWO_LOW)))
+
+    def _power(b: Any, whole: Any) -> Any:
+        """2 ** whole, of whole numbers that are a normal number's exponent."""
+        return b.bitcast(b.shl(b.add(b.fptosi(whole, _INTS), _ints(1023)), _ints(52)), _DOUBLES)
+
     @intrinsic
     def vexp(typingctx: Any, x: Any) -> Any:
         """Exponential; arguments below -708 give the smallest normal numbers, those above 709 the largest.
@@ -276,19 +299,41 @@ else:
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             b = builder
-            x = b.select(b.fcmp_ordered("<", args[0], _doubles(-708.0)), _doubles(-708.0), args[0])
-            x = b.select(b.fcmp_ordered(">", x, _doubles(709.0)), _doubles(709.0), x)
-            # An instruction that rounds, because a compiler may take adding and taking away 1.5 * 2^52 away.
-            signature = ir.FunctionType(_DOUBLES, [_DOUBLES])
-            rint = cgutils.get_or_insert_function(b.module, signature, f"llvm.rint.v{LANES}f64")
-            whole = b.call(rint, [b.fmul(x, _doubles(1.0 / LOG_TWO))])
-            r = b.fsub(x, b.fmul(whole, _doubles(_LOG_TWO_HIGH)))
-            r = b.fsub(r, b.fmul(whole, _doubles(_LOG_TWO_LOW)))
+            whole, r = _reduced(b, args[0])
             series = _doubles(1.0 / math.factorial(13))
             for k in range(12, -1, -1):
                 series = b.fadd(b.fmul(series, r, flags=FLAGS), _doubles(1.0 / math.factorial(k)), flags=FLAGS)
-            power = b.shl(b.add(b.fptosi(whole, _INTS), _ints(1023)), _ints(52))
-            return b.fmul(series, b.bitcast(power, _DOUBLES))
+            return b.fmul(series, _power(b, whole))
+
+        return x(x), codegen
+
+    @intrinsic
+    def vexpm1(typingctx: Any, x: Any) -> Any:
+        """Exponential less one, to a relative error of rounding; arguments from -708 to 709.
+
+        As vexp, without the constant of the series: 2^n (exp r - 1) + (2^n - 1).
+        """
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            b = builder
+            whole, r = _reduced(b, args[0])
+            series = _doubles(1.0 / math.factorial(14))
+            for k in range(13, 0, -1):
+                series = b.fadd(b.fmul(series, r, flags=FLAGS), _doubles(1.0 / math.factorial(k)), flags=FLAGS)
+            power = _power(b, whole)
+            small = b.fmul(b.fmul(series, r), power, flags=FLAGS)
+            return b.fadd(small, b.fsub(power, _doubles(1.0)), flags=FLAGS)
+
+        return x(x), codegen
+
+    @intrinsic
+    def power_of_two(typingctx: Any, x: Any) -> Any:
+        """2 ** x of whole numbers, those outside -1022 to 1023 as if they were at the limit."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            b = builder
+            x = b.select(b.fcmp_ordered("<", args[0], _doubles(-1022.0)), _doubles(-1022.0), args[0])
+            return _power(b, b.select(b.fcmp_ordered(">", x, _doubles(1023.0)), _doubles(1023.0), x))
 
         return x(x), codegen
 
