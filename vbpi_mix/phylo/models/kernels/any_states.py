@@ -80,13 +80,17 @@ class _Tree(NamedTuple):
 class _Memory(NamedTuple):
     """What one thread works on (head of this file).
 
-    taxa, above: where the second and third part of message begin; likelihood [C, B]: of a category, in the pattern's own scale; below, down [B, width]: the partials of a node, and
+    taxa, above: where the second and third part of message begin; taxon: size of one taxon's; places uint64 [n+1, B]: where
+    in a node's part of message the patterns of the block are; likelihood [C, B]: of a category, in the pattern's own scale; below, down [B, width]: the partials of a node, and
     what comes down to it; sums: of the logarithms, of constant patterns' likelihoods, of the slope of invariant sites;
     frequencies [width], weights [C]: of their slopes.
     """
 
+    n: np.uint64
     taxa: np.uint64
     above: np.uint64
+    taxon: np.uint64
+    places: np.ndarray
     message: np.ndarray
     scale: np.ndarray
     exponent: np.ndarray
@@ -104,62 +108,76 @@ def _power_of_two(exponent):
     return math.ldexp(1.0, min(max(int(exponent), _SMALLEST), _LARGEST))
 
 
+@kernel
+def _set_places(block, patterns, width, memory):
+    """Where in a node's part of message each pattern of the block is: for the taxa by their sets, and for all others."""
+    n, places, codes = _U(patterns.n_taxa), memory.places, patterns.codes
+    for a in range(n):
+        for p in range(_B):
+            places[a * _B + p] = _U(codes[(block * n + a) * _B + p]) * width
+    for p in range(_B):
+        places[n * _B + p] = p * width
+
+
 @inline_kernel
-def _place(a, p, c, block, patterns, memory, width):
-    """Where in message that of node a for pattern p of the block begins."""
-    n = _U(patterns.n_taxa)
+def _part(a, c, n, memory, width):
+    """Where the part of message that node a has in category c begins, and its row of places."""
     if a < n:
-        code, count = _U(patterns.codes[(block * n + a) * _B + p]), _U(patterns.sets.shape[0]) // width
-        at = memory.taxa + ((c * n + a) * count + code) * width
+        at, row = memory.taxa + (c * n + a) * memory.taxon, a * _B
     else:
-        at = ((c * (n - _TWO) + a - n) * _B + p) * width
-    return at
+        at, row = (c * (n - _TWO) + a - n) * _B * width, n * _B
+    return at, row
 
 
 @kernel
-def _set_partials(v, c, block, tree, patterns, memory):
+def _set_partials(v, c, tree, memory):
     """memory.below: the product of the messages that the children of v send."""
     keep_whole()
-    n, width, message, below = _U(patterns.n_taxa), tree.shape.width, memory.message, memory.below
-    a, b = _U(tree.children[v - n, _ZERO]), _U(tree.children[v - n, _ONE])
+    n, width, message, below, places = memory.n, tree.shape.width, memory.message, memory.below, memory.places
+    a, row_a = _part(_U(tree.children[v - n, _ZERO]), c, n, memory, width)
+    b, row_b = _part(_U(tree.children[v - n, _ONE]), c, n, memory, width)
     for p in range(_B):
-        at_a = _place(a, p, c, block, patterns, memory, width)
-        at_b = _place(b, p, c, block, patterns, memory, width)
+        at_a, at_b, at = a + places[row_a + p], b + places[row_b + p], p * width
         for w in range(_ZERO, width, _V):
-            vstore(below, p * width + w, vload(message, at_a + w) * vload(message, at_b + w))
+            vstore(below, at + w, vload(message, at_a + w) * vload(message, at_b + w))
 
 
 @kernel
-def _rescale(v, c, n, width, memory):
-    """Bring the largest of the partials below v of each pattern near to 1."""
+def _rescale(v, c, width, memory):
+    """Find the powers of two that bring the largest of the partials of each pattern below v near to 1."""
+    keep_whole()
+    below, scale, exponents = memory.below, memory.scale, memory.exponent
+    at = (c * (memory.n - _TWO) + v - memory.n) * _B
     for p in range(_B):
         largest = 0.0
         for w in range(width):
-            largest = max(largest, memory.below[p * width + w])
+            largest = max(largest, below[p * width + w])
         exponent = math.frexp(largest)[1] - 1 if largest > 0.0 else 0
-        memory.scale[(c * (n - _TWO) + v - n) * _B + p] = _power_of_two(-exponent)
-        memory.exponent[c * _B + p] += exponent
+        scale[at + p] = _power_of_two(-exponent)
+        exponents[c * _B + p] += exponent
 
 
 @kernel
-def _apply_scale(v, c, n, array, width, memory):
+def _apply_scale(v, c, array, width, memory):
     """Multiply what is of v, [B, width], by the powers of two that were found."""
+    keep_whole()
+    scale, at = memory.scale, (c * (memory.n - _TWO) + v - memory.n) * _B
     for p in range(_B):
-        factor = splat(memory.scale[(c * (n - _TWO) + v - n) * _B + p])
+        factor = splat(scale[at + p])
         for w in range(_ZERO, width, _V):
             vstore(array, p * width + w, vload(array, p * width + w) * factor)
 
 
 @kernel
-def _sweep_up(c, block, tree, patterns, memory):
+def _sweep_up(c, tree, memory):
     """Messages of all internal nodes in category c."""
-    n, width = _U(patterns.n_taxa), tree.shape.width
+    n, width = memory.n, tree.shape.width
     inner, nodes, size = n - _TWO, _TWO * n - _TWO, tree.shape.rows * tree.shape.width
     for v in range(n, nodes):
-        _set_partials(v, c, block, tree, patterns, memory)
+        _set_partials(v, c, tree, memory)
         if tree.rescaled[v]:
-            _rescale(v, c, n, width, memory)
-            _apply_scale(v, c, n, memory.below, width, memory)
+            _rescale(v, c, width, memory)
+            _apply_scale(v, c, memory.below, width, memory)
         matrix_at, message_at = (c * nodes + v) * size, (c * inner + v - n) * _B * width
         spectra.multiply(memory.below, _ZERO, tree.transitions, matrix_at, memory.message, message_at, _B, tree.shape)
 
@@ -170,14 +188,15 @@ def _of_pattern(p, block, tree, patterns, memory):
     of the invariant sites have). A category's likelihood and the power of two between its scale and the pattern's are
     left in memory.
     """
-    n, states, width = _U(patterns.n_taxa), tree.shape.states, tree.shape.width
+    n, states, width = memory.n, tree.shape.states, tree.shape.width
     inner, categories = n - _TWO, _U(tree.weights.shape[0])
-    root, common = _U(patterns.codes[block * n * _B + p]) * width, (block * _B + p) * width
-    shared, largest = 0.0, memory.exponent[p]
+    exponents, messages, sets, frequencies = memory.exponent, memory.message, patterns.sets, tree.frequencies
+    root, common = memory.places[p], (block * _B + p) * width
+    shared, largest = 0.0, exponents[p]
     for i in range(states):
-        shared += patterns.common[common + i] * tree.frequencies[i]
+        shared += patterns.common[common + i] * frequencies[i]
     for c in range(_ONE, categories):
-        largest = max(largest, memory.exponent[c * _B + p])
+        largest = max(largest, exponents[c * _B + p])
     if tree.invariant > 0.0 and shared > 0.0:
         largest = max(largest, 0.0)
     shared *= _power_of_two(-largest)
@@ -186,9 +205,9 @@ def _of_pattern(p, block, tree, patterns, memory):
         at, message = c * _B + p, ((c * inner + inner - _ONE) * _B + p) * width
         likelihood = 0.0
         for i in range(states):
-            likelihood += patterns.sets[root + i] * tree.frequencies[i] * memory.message[message + i]
-        factor = _power_of_two(memory.exponent[at] - largest)
-        memory.exponent[at] = factor
+            likelihood += sets[root + i] * frequencies[i] * messages[message + i]
+        factor = _power_of_two(exponents[at] - largest)
+        exponents[at] = factor
         memory.likelihood[at] = likelihood * factor
         total += likelihood * factor * tree.weights[c]
     return total, largest, shared
@@ -197,20 +216,20 @@ def _of_pattern(p, block, tree, patterns, memory):
 @kernel
 def _add_model_slopes(p, relative, largest, block, tree, patterns, memory):
     """Slopes of frequencies and weights of pattern p, and what goes down the top edge."""
-    n, states, width = _U(patterns.n_taxa), tree.shape.states, tree.shape.width
-    inner = n - _TWO
-    root, common = _U(patterns.codes[block * n * _B + p]) * width, (block * _B + p) * width
+    states, width, inner = tree.shape.states, tree.shape.width, memory.n - _TWO
+    messages, sets, frequencies = memory.message, patterns.sets, memory.frequencies
+    root, common = memory.places[p], (block * _B + p) * width
     invariant = relative * tree.invariant * _power_of_two(-largest)
     for i in range(states):
-        memory.frequencies[i] += patterns.common[common + i] * invariant
+        frequencies[i] += patterns.common[common + i] * invariant
     for c in range(_U(tree.weights.shape[0])):
         at, message = c * _B + p, ((c * inner + inner - _ONE) * _B + p) * width
         memory.weights[c] += relative * memory.likelihood[at]
         share = relative * tree.weights[c] * memory.exponent[at]
         for i in range(states):
-            above = patterns.sets[root + i] * share
-            memory.frequencies[i] += above * memory.message[message + i]
-            memory.message[message + i] = above
+            above = sets[root + i] * share
+            frequencies[i] += above * messages[message + i]
+            messages[message + i] = above
 
 
 @kernel
@@ -235,45 +254,45 @@ def _turn(block, tree, patterns, memory, constant_slope, gradient):
 
 
 @kernel
-def _send_down(v, c, block, tree, patterns, memory):
+def _send_down(v, c, tree, memory):
     """What comes down to each child of v: what comes down to v times what the other child sends; to a taxon it is summed
     by state set.
     """
     keep_whole()
-    n, width, message, down = _U(patterns.n_taxa), tree.shape.width, memory.message, memory.down
-    above = memory.above - memory.taxa
-    a, b = _U(tree.children[v - n, _ZERO]), _U(tree.children[v - n, _ONE])
+    n, width, message, down, places = memory.n, tree.shape.width, memory.message, memory.down, memory.places
+    a_is_taxon, b_is_taxon = tree.children[v - n, _ZERO] < n, tree.children[v - n, _ONE] < n
+    a, row_a = _part(_U(tree.children[v - n, _ZERO]), c, n, memory, width)
+    b, row_b = _part(_U(tree.children[v - n, _ONE]), c, n, memory, width)
+    to_a, to_b = memory.above - memory.taxa if a_is_taxon else _ZERO, memory.above - memory.taxa if b_is_taxon else _ZERO
     for p in range(_B):
-        at_a = _place(a, p, c, block, patterns, memory, width)
-        at_b = _place(b, p, c, block, patterns, memory, width)
+        at_a, at_b, at = a + places[row_a + p], b + places[row_b + p], p * width
         for w in range(_ZERO, width, _V):
-            here, from_a, from_b = vload(down, p * width + w), vload(message, at_a + w), vload(message, at_b + w)
-            if a < n:
-                vstore(message, at_a + above + w, vload(message, at_a + above + w) + here * from_b)
-            else:
-                vstore(message, at_a + w, here * from_b)
-            if b < n:
-                vstore(message, at_b + above + w, vload(message, at_b + above + w) + here * from_a)
-            else:
-                vstore(message, at_b + w, here * from_a)
+            here, from_a, from_b = vload(down, at + w), vload(message, at_a + w), vload(message, at_b + w)
+            for_a, for_b = here * from_b, here * from_a
+            if a_is_taxon:
+                for_a = for_a + vload(message, at_a + to_a + w)
+            if b_is_taxon:
+                for_b = for_b + vload(message, at_b + to_b + w)
+            vstore(message, at_a + to_a + w, for_a)
+            vstore(message, at_b + to_b + w, for_b)
 
 
 @kernel
-def _sweep_down(c, block, tree, patterns, memory):
+def _sweep_down(c, tree, memory):
     """Cross-products of all internal nodes in category c, and what comes down to the taxa."""
-    n, width = _U(patterns.n_taxa), tree.shape.width
+    n, width = memory.n, tree.shape.width
     inner, nodes, size = n - _TWO, _TWO * n - _TWO, tree.shape.rows * tree.shape.width
     for back in range(inner):
         v = nodes - _ONE - back
-        _set_partials(v, c, block, tree, patterns, memory)
+        _set_partials(v, c, tree, memory)
         if tree.rescaled[v]:
-            _apply_scale(v, c, n, memory.below, width, memory)
+            _apply_scale(v, c, memory.below, width, memory)
         edge, message_at = (c * nodes + v) * size, (c * inner + v - n) * _B * width
         spectra.add_cross_products(memory.below, memory.message, message_at, memory.cross, edge, _B, tree.shape)
         spectra.multiply(memory.message, message_at, tree.transitions, edge, memory.down, _ZERO, _B, tree.shape)
         if tree.rescaled[v]:
-            _apply_scale(v, c, n, memory.down, width, memory)
-        _send_down(v, c, block, tree, patterns, memory)
+            _apply_scale(v, c, memory.down, width, memory)
+        _send_down(v, c, tree, memory)
 
 
 @kernel
@@ -283,12 +302,13 @@ def _add_blocks(first, last, patterns, tree, memory, constant_slope, gradient):
     for k in range(first, last):
         block = _U(k)
         memory.exponent[:] = 0.0
+        _set_places(block, patterns, tree.shape.width, memory)
         for c in range(categories):
-            _sweep_up(c, block, tree, patterns, memory)
+            _sweep_up(c, tree, memory)
         _turn(block, tree, patterns, memory, constant_slope, gradient)
         if gradient:
             for back in range(categories):
-                _sweep_down(categories - _ONE - back, block, tree, patterns, memory)
+                _sweep_down(categories - _ONE - back, tree, memory)
 
 
 @kernel
@@ -297,7 +317,8 @@ def _memory(patterns, categories, rows, width):
     n = patterns.n_taxa
     inner, taxa, size = categories * (n - 2), categories * n * patterns.sets.shape[0], categories * BLOCK
     return _Memory(
-        _U(inner * BLOCK * width), _U(inner * BLOCK * width + taxa),
+        _U(n), _U(inner * BLOCK * width), _U(inner * BLOCK * width + taxa), _U(patterns.sets.shape[0]),
+        np.zeros((n + 1) * BLOCK, np.uint64),
         spectra.aligned(inner * BLOCK * width + 2 * taxa), spectra.aligned(inner * BLOCK),
         spectra.aligned(size), spectra.aligned(size), spectra.aligned(categories * (2 * n - 2) * rows * width),
         spectra.aligned(BLOCK * width), spectra.aligned(BLOCK * width),

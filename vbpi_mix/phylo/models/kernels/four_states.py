@@ -244,47 +244,49 @@ def _of_pattern(p, block, tree, memory):
     all of the invariant sites have). A category's likelihood and the power of two between its scale and the pattern's
     are left in memory.
     """
-    n, frequencies = block.n, tree.frequencies
+    n, frequencies, weights = block.n, tree.frequencies, tree.weights
+    messages, exponents, likelihoods = memory.message, memory.exponent, memory.likelihood
     inner, zero = n - _TWO, splat(0.0)
     root = _product(_indicator(vload(block.codes, block.taxa_at + p), splat(1.0), zero), _column(frequencies, _ZERO))
     common = vload(block.common, block.at + p)
     shared = _total(_product(_indicator(common, splat(1.0), zero), _column(frequencies, _ZERO)))
-    largest = vload(memory.exponent, p)
-    for c in range(_ONE, _U(tree.weights.shape[0])):
-        largest = vmax(largest, vload(memory.exponent, c * _B + p))
+    largest = vload(exponents, p)
+    for c in range(_ONE, _U(weights.shape[0])):
+        largest = vmax(largest, vload(exponents, c * _B + p))
     if tree.invariant > 0.0:
         largest = where_bit(common, _ANY, vmax(largest, zero), largest)
     shared = shared * power_of_two(zero - largest)
     total = shared * splat(tree.invariant)
-    for c in range(_U(tree.weights.shape[0])):
+    for c in range(_U(weights.shape[0])):
         at = c * _B + p
-        message = _load(memory.message, (c * inner + inner - _ONE) * _FOUR * _B + p, _B)
-        factor = power_of_two(vload(memory.exponent, at) - largest)
+        message = _load(messages, (c * inner + inner - _ONE) * _FOUR * _B + p, _B)
+        factor = power_of_two(vload(exponents, at) - largest)
         likelihood = _total(_product(root, message)) * factor
-        vstore(memory.exponent, at, factor)
-        vstore(memory.likelihood, at, likelihood)
-        total = total + likelihood * splat(tree.weights[c])
+        vstore(exponents, at, factor)
+        vstore(likelihoods, at, likelihood)
+        total = total + likelihood * splat(weights[c])
     return total, largest, shared
 
 
 @inline_kernel
 def _add_model_slopes(p, relative, largest, block, tree, memory):
     """Slopes of frequencies and weights of one vector of patterns, and what goes down the top edge."""
-    inner = block.n - _TWO
-    zero, categories = splat(0.0), _U(tree.weights.shape[0])
+    sums, messages, exponents, likelihoods = memory.sums, memory.message, memory.exponent, memory.likelihood
+    weights, inner = tree.weights, block.n - _TWO
+    zero, categories = splat(0.0), _U(weights.shape[0])
     x = _indicator(vload(block.codes, block.taxa_at + p), splat(1.0), zero)
     invariant = relative * splat(tree.invariant) * power_of_two(zero - largest)
     slopes = _indicator(vload(block.common, block.at + p), invariant, zero)
     for c in range(categories):
         at, top = c * _B + p, (c * inner + inner - _ONE) * _FOUR * _B + p
-        _add_to(memory.sums, _WEIGHTS + c * _V, relative * vload(memory.likelihood, at))
-        above = _times(x, relative * splat(tree.weights[c]) * vload(memory.exponent, at))
-        message = _load(memory.message, top, _B)
+        _add_to(sums, _WEIGHTS + c * _V, relative * vload(likelihoods, at))
+        above = _times(x, relative * splat(weights[c]) * vload(exponents, at))
+        message = _load(messages, top, _B)
         products = _product(above, message)
         slopes = slopes[0] + products[0], slopes[1] + products[1], slopes[2] + products[2], slopes[3] + products[3]
-        _store(memory.message, top, _B, above)
+        _store(messages, top, _B, above)
     for k in range(4):
-        _add_to(memory.sums, _FREQUENCIES + _U(k) * _V, slopes[k])
+        _add_to(sums, _FREQUENCIES + _U(k) * _V, slopes[k])
 
 
 @kernel
@@ -294,16 +296,17 @@ def _turn(block, tree, memory, constant_slope, gradient):
     constant_slope: derivative of the log-likelihood in the likelihood of the constant patterns of +ASC.
     """
     keep_whole()
+    sums = memory.sums
     for i in range(VECTORS):
         p = _U(i) * _V
         total, largest, shared = _of_pattern(p, block, tree, memory)
         weight, ascertained = vload(block.weights, block.at + p), vload(block.ascertained, block.at + p)
         scale = ascertained * power_of_two(largest)
-        _add_to(memory.sums, _VALUE, weight * (vlog(total) + largest * splat(LOG_TWO)))
-        _add_to(memory.sums, _CONSTANT, total * scale)
+        _add_to(sums, _VALUE, weight * (vlog(total) + largest * splat(LOG_TWO)))
+        _add_to(sums, _CONSTANT, total * scale)
         if gradient:
             relative = divide_or_zero(weight, total) + splat(constant_slope) * scale
-            _add_to(memory.sums, _INVARIANT, relative * shared)
+            _add_to(sums, _INVARIANT, relative * shared)
             _add_model_slopes(p, relative, largest, block, tree, memory)
 
 
