@@ -202,10 +202,10 @@ def test_zero_lengths(states):
     expected = twin.log_likelihood(children[0], lengths[0], patterns.states, patterns.weights, models[0])
     assert values[0] == pytest.approx(expected, rel=1e-12)
     for edge in (0, 5):
-        moved = [lengths.copy() for _ in range(2)]
-        moved[0][0, edge], moved[1][0, edge] = 1e-5, 2e-5
+        moved, step = [lengths.copy() for _ in range(2)], 1e-4 / max(1.0, abs(slopes[0, edge]))
+        moved[0][0, edge], moved[1][0, edge] = step, 2 * step
         one, two = (log_likelihoods(children, each, packed, rates, which)[0] for each in moved)
-        assert slopes[0, edge] == pytest.approx((4 * one - two - 3 * values[0]) / 2e-5, rel=1e-6)
+        assert slopes[0, edge] == pytest.approx((4 * one - two - 3 * values[0]) / (2 * step), rel=1e-6)
 
 
 @pytest.mark.parametrize("states", STATES)

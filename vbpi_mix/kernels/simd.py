@@ -48,6 +48,10 @@ if getattr(numba.config, "DISABLE_JIT", 0):
         """Lanes of x where the byte of `codes` has `bit`, of y elsewhere."""
         return np.where((codes & bit) != 0, x, y)
 
+    def lookup(table: Any, offset: Any, codes: Any) -> Any:
+        """Of a flat array, the elements at `offset` + codes, codes below 16."""
+        return table[int(offset) + codes.astype(np.int64)]
+
     def vmax(x: Any, y: Any) -> Any:
         """Lane-wise maximum."""
         return np.maximum(x, y)
@@ -207,6 +211,34 @@ else:
             return builder.select(mask, args[2], args[3])
 
         return x(codes, bit, x, y), codegen
+
+    @intrinsic
+    def lookup(typingctx: Any, table: Any, offset: Any, codes: Any) -> Any:
+        """Of a flat array, the elements at `offset` + codes, codes below 16: by a shuffle of registers with AVX-512, by
+        eight loads elsewhere.
+        """
+        vec = Vec(table.dtype)
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            address = _address(context, builder, sig.args[0], args[0], args[1])
+            wide = builder.zext(args[2], _INTS)
+            vector = context.get_value_type(vec)
+            # The features for which numba compiles; its cache keeps programs for others apart.
+            if "+avx512f" in context.codegen()._tm_features and sig.return_type.dtype == types.float64:
+                first = builder.bitcast(address, vector.as_pointer())
+                second = builder.gep(first, [ir.Constant(ir.IntType(64), 1)])
+                halves = [builder.load(half, align=8) for half in (first, second)]
+                signature = ir.FunctionType(vector, [vector, _INTS, vector])
+                permute = cgutils.get_or_insert_function(builder.module, signature, "llvm.x86.avx512.vpermi2var.pd.512")
+                return builder.call(permute, [halves[0], wide, halves[1]])
+            found = ir.Constant(vector, ir.Undefined)
+            for lane in range(LANES):
+                place = ir.Constant(ir.IntType(32), lane)
+                element = builder.load(builder.gep(address, [builder.extract_element(wide, place)]))
+                found = builder.insert_element(found, element, place)
+            return found
+
+        return vec(table, offset, codes), codegen
 
     @intrinsic
     def vmax(typingctx: Any, x: Any, y: Any) -> Any:

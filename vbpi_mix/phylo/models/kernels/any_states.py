@@ -221,7 +221,9 @@ def _add_model_slopes(p, relative, largest, block, tree, patterns, memory):
     root, common = memory.places[p], (block * _B + p) * width
     invariant = relative * tree.invariant * _power_of_two(-largest)
     for i in range(states):
-        frequencies[i] += patterns.common[common + i] * invariant
+        # No product: where no state is common, the power of two may be infinite.
+        if patterns.common[common + i] != 0.0:
+            frequencies[i] += invariant
     for c in range(_U(tree.weights.shape[0])):
         at, message = c * _B + p, ((c * inner + inner - _ONE) * _B + p) * width
         memory.weights[c] += relative * memory.likelihood[at]

@@ -11,7 +11,7 @@ C categories):
                                                  overwritten by what the rest of the tree sends to it, over frequencies
     scale        float64 [C, n-2, B]             the power of two by which a rescaled node's partials were multiplied
     exponent     float64 [C, B]                  of the power of two that was taken out of a category's likelihood
-    cross        float64 [C, 2n-2, 4, 4, LANES]  sum of l_j u_i, j before i, of the edge above each node (spectra.py)
+    sums_of      float64 [C, 2n-2, 4, 4, LANES]  sum of l_j u_i, j before i, of the edge above each node, lane by lane
 
 A category is pruned by itself, so that what one sweep works on stays in the cache; each keeps the exponents of its
 own rescalings, and the root puts them together. The partials l of a node are the product of its children's messages,
@@ -33,6 +33,7 @@ from vbpi_mix.kernels.simd import (
     divide_or_zero,
     inverse_power_of_two,
     keep_whole,
+    lookup,
     power_of_two,
     splat,
     vload,
@@ -42,7 +43,7 @@ from vbpi_mix.kernels.simd import (
     vsum,
     where_bit,
 )
-from vbpi_mix.phylo.models.kernels import spectra
+from vbpi_mix.phylo.models.kernels import four_edges, spectra
 
 VECTORS = 8
 BLOCK = VECTORS * LANES
@@ -52,8 +53,8 @@ TAXA_BETWEEN_RESCALINGS = 16
 _U = np.uint64
 _V, _B = _U(LANES), _U(BLOCK)
 _ZERO, _ONE, _TWO, _THREE, _FOUR = (_U(x) for x in range(5))
-# A matrix of transitions, and the sums of an edge.
-_WIDTH, _MATRIX, _SUMS = _V, _FOUR * _V, _U(16) * _V
+# A matrix of transitions, the messages of a taxon, and the sums of an edge.
+_MATRIX, _TAXON, _SUMS = _U(16), _U(64), _U(16) * _V
 _BITS = tuple(np.uint8(1 << k) for k in range(4))
 _ANY = np.uint8(15)
 # Rows of lanes in `sums`.
@@ -88,12 +89,13 @@ class _Block(NamedTuple):
 
 
 class _Tree(NamedTuple):
-    """children [n-2, 2]; transitions (spectra.py) of the edge above each node; which nodes are rescaled; of the model:
+    """children [n-2, 2]; transitions and taxa (four_edges.py); which nodes are rescaled; of the model:
     frequencies [4], weights of the categories [C], share of invariant sites.
     """
 
     children: np.ndarray
     transitions: np.ndarray
+    taxa: np.ndarray
     rescaled: np.ndarray
     frequencies: np.ndarray
     weights: np.ndarray
@@ -111,7 +113,7 @@ class _Memory(NamedTuple):
     scale: np.ndarray
     exponent: np.ndarray
     likelihood: np.ndarray
-    cross: np.ndarray
+    sums_of: np.ndarray
     sums: np.ndarray
 
 
@@ -170,40 +172,42 @@ def _add_where(sums, code, bit, x):
 def _propagate(transitions, at, x):
     """P x."""
     m = _times(_column(transitions, at), x[0])
-    m = _add_scaled(m, _column(transitions, at + _WIDTH), x[1])
-    m = _add_scaled(m, _column(transitions, at + _TWO * _WIDTH), x[2])
-    return _add_scaled(m, _column(transitions, at + _THREE * _WIDTH), x[3])
+    m = _add_scaled(m, _column(transitions, at + _FOUR), x[1])
+    m = _add_scaled(m, _column(transitions, at + _TWO * _FOUR), x[2])
+    return _add_scaled(m, _column(transitions, at + _THREE * _FOUR), x[3])
 
 
 @inline_kernel
-def _taxon_message(codes, offset, transitions, at):
+def _taxon_message(codes, offset, taxa, at):
     """P times the 0/1 partials of a taxon."""
-    code, zero = vload(codes, offset), splat(0.0)
-    m = _add_where((zero, zero, zero, zero), code, _BITS[0], _column(transitions, at))
-    m = _add_where(m, code, _BITS[1], _column(transitions, at + _WIDTH))
-    m = _add_where(m, code, _BITS[2], _column(transitions, at + _TWO * _WIDTH))
-    return _add_where(m, code, _BITS[3], _column(transitions, at + _THREE * _WIDTH))
+    code = vload(codes, offset)
+    return (
+        lookup(taxa, at, code),
+        lookup(taxa, at + _U(16), code),
+        lookup(taxa, at + _U(32), code),
+        lookup(taxa, at + _U(48), code),
+    )
 
 
 @inline_kernel
 def _upward(v, c, block, tree, memory):
     """Partials of internal node v from its children, and the message up the edge above v, in category c."""
     n, codes, taxa_at = block.n, block.codes, block.taxa_at
-    transitions, rescaled = tree.transitions, tree.rescaled
+    transitions, taxa, rescaled = tree.transitions, tree.taxa, tree.rescaled
     message, scale, exponent = memory.message, memory.scale, memory.exponent
     inner, nodes = n - _TWO, _TWO * n - _TWO
     a, b = _U(tree.children[v - n, _ZERO]), _U(tree.children[v - n, _ONE])
-    a_matrix, b_matrix, v_matrix = (c * nodes + a) * _MATRIX, (c * nodes + b) * _MATRIX, (c * nodes + v) * _MATRIX
+    v_matrix, a_taxon, b_taxon = (c * nodes + v) * _MATRIX, (c * n + a) * _TAXON, (c * n + b) * _TAXON
     a_message, b_message = (c * inner + a - n) * _FOUR * _B, (c * inner + b - n) * _FOUR * _B
     v_message, v_scale = (c * inner + v - n) * _FOUR * _B, (c * inner + v - n) * _B
     for i in range(VECTORS):
         p = _U(i) * _V
         if a < n:
-            from_a = _taxon_message(codes, taxa_at + a * _B + p, transitions, a_matrix)
+            from_a = _taxon_message(codes, taxa_at + a * _B + p, taxa, a_taxon)
         else:
             from_a = _load(message, a_message + p, _B)
         if b < n:
-            from_b = _taxon_message(codes, taxa_at + b * _B + p, transitions, b_matrix)
+            from_b = _taxon_message(codes, taxa_at + b * _B + p, taxa, b_taxon)
         else:
             from_b = _load(message, b_message + p, _B)
         partials = _product(from_a, from_b)
@@ -314,11 +318,11 @@ def _turn(block, tree, memory, constant_slope, gradient):
 def _downward(v, c, block, tree, memory):
     """From the message down to v: cross-products of the edge above v, and the messages down to both children."""
     n, codes, taxa_at = block.n, block.codes, block.taxa_at
-    transitions, rescaled = tree.transitions, tree.rescaled
-    message, scale, cross = memory.message, memory.scale, memory.cross
+    transitions, taxa, rescaled = tree.transitions, tree.taxa, tree.rescaled
+    message, scale, sums_of = memory.message, memory.scale, memory.sums_of
     inner, nodes = n - _TWO, _TWO * n - _TWO
     a, b = _U(tree.children[v - n, _ZERO]), _U(tree.children[v - n, _ONE])
-    a_matrix, b_matrix, v_matrix = (c * nodes + a) * _MATRIX, (c * nodes + b) * _MATRIX, (c * nodes + v) * _MATRIX
+    v_matrix, a_taxon, b_taxon = (c * nodes + v) * _MATRIX, (c * n + a) * _TAXON, (c * n + b) * _TAXON
     a_message, b_message = (c * inner + a - n) * _FOUR * _B, (c * inner + b - n) * _FOUR * _B
     v_message, v_scale = (c * inner + v - n) * _FOUR * _B, (c * inner + v - n) * _B
     # Three places after the last node's: the partials of v, and what comes down to a child that is a taxon. Every store
@@ -330,11 +334,11 @@ def _downward(v, c, block, tree, memory):
         p = _U(i) * _V
         above = _load(message, v_message + p, _B)
         if a < n:
-            from_a = _taxon_message(codes, taxa_at + a * _B + p, transitions, a_matrix)
+            from_a = _taxon_message(codes, taxa_at + a * _B + p, taxa, a_taxon)
         else:
             from_a = _load(message, a_message + p, _B)
         if b < n:
-            from_b = _taxon_message(codes, taxa_at + b * _B + p, transitions, b_matrix)
+            from_b = _taxon_message(codes, taxa_at + b * _B + p, taxa, b_taxon)
         else:
             from_b = _load(message, b_message + p, _B)
         below, down = _product(from_a, from_b), _propagate(transitions, v_matrix, above)
@@ -344,19 +348,19 @@ def _downward(v, c, block, tree, memory):
         _store(message, own + p, _B, below)
         _store(message, to_a + p, _B, _product(down, from_b))
         _store(message, to_b + p, _B, _product(down, from_a))
-    _add_inner(message, v_message, own, cross, (c * nodes + v) * _SUMS)
+    _add_inner(message, v_message, own, sums_of, (c * nodes + v) * _SUMS)
     if a < n:
-        _add_taxon(message, to_a, codes, taxa_at + a * _B, cross, (c * nodes + a) * _SUMS)
+        _add_taxon(message, to_a, codes, taxa_at + a * _B, sums_of, (c * nodes + a) * _SUMS)
     if b < n:
-        _add_taxon(message, to_b, codes, taxa_at + b * _B, cross, (c * nodes + b) * _SUMS)
+        _add_taxon(message, to_b, codes, taxa_at + b * _B, sums_of, (c * nodes + b) * _SUMS)
 
 
 @kernel
-def _add_inner(message, above_at, below_at, cross, at):
+def _add_inner(message, above_at, below_at, sums_of, at):
     """Cross-products of the edge above an internal node."""
     keep_whole()
-    sums_0, sums_1 = _load(cross, at, _V), _load(cross, at + _FOUR * _V, _V)
-    sums_2, sums_3 = _load(cross, at + _U(8) * _V, _V), _load(cross, at + _U(12) * _V, _V)
+    sums_0, sums_1 = _load(sums_of, at, _V), _load(sums_of, at + _FOUR * _V, _V)
+    sums_2, sums_3 = _load(sums_of, at + _U(8) * _V, _V), _load(sums_of, at + _U(12) * _V, _V)
     for i in range(VECTORS):
         p = _U(i) * _V
         u = _load(message, above_at + p, _B)
@@ -364,18 +368,18 @@ def _add_inner(message, above_at, below_at, cross, at):
         sums_1 = _add_scaled(sums_1, u, vload(message, below_at + p + _B))
         sums_2 = _add_scaled(sums_2, u, vload(message, below_at + p + _TWO * _B))
         sums_3 = _add_scaled(sums_3, u, vload(message, below_at + p + _THREE * _B))
-    _store(cross, at, _V, sums_0)
-    _store(cross, at + _FOUR * _V, _V, sums_1)
-    _store(cross, at + _U(8) * _V, _V, sums_2)
-    _store(cross, at + _U(12) * _V, _V, sums_3)
+    _store(sums_of, at, _V, sums_0)
+    _store(sums_of, at + _FOUR * _V, _V, sums_1)
+    _store(sums_of, at + _U(8) * _V, _V, sums_2)
+    _store(sums_of, at + _U(12) * _V, _V, sums_3)
 
 
 @kernel
-def _add_taxon(message, above_at, codes, offset, cross, at):
+def _add_taxon(message, above_at, codes, offset, sums_of, at):
     """Cross-products of the edge above a taxon."""
     keep_whole()
-    sums_0, sums_1 = _load(cross, at, _V), _load(cross, at + _FOUR * _V, _V)
-    sums_2, sums_3 = _load(cross, at + _U(8) * _V, _V), _load(cross, at + _U(12) * _V, _V)
+    sums_0, sums_1 = _load(sums_of, at, _V), _load(sums_of, at + _FOUR * _V, _V)
+    sums_2, sums_3 = _load(sums_of, at + _U(8) * _V, _V), _load(sums_of, at + _U(12) * _V, _V)
     for i in range(VECTORS):
         p = _U(i) * _V
         code = vload(codes, offset + p)
@@ -384,10 +388,10 @@ def _add_taxon(message, above_at, codes, offset, cross, at):
         sums_1 = _add_where(sums_1, code, _BITS[1], u)
         sums_2 = _add_where(sums_2, code, _BITS[2], u)
         sums_3 = _add_where(sums_3, code, _BITS[3], u)
-    _store(cross, at, _V, sums_0)
-    _store(cross, at + _FOUR * _V, _V, sums_1)
-    _store(cross, at + _U(8) * _V, _V, sums_2)
-    _store(cross, at + _U(12) * _V, _V, sums_3)
+    _store(sums_of, at, _V, sums_0)
+    _store(sums_of, at + _FOUR * _V, _V, sums_1)
+    _store(sums_of, at + _U(8) * _V, _V, sums_2)
+    _store(sums_of, at + _U(12) * _V, _V, sums_3)
 
 
 @kernel
@@ -440,28 +444,21 @@ def _memory(n, categories):
 
 
 @kernel
-def _finish(t, lengths, rates, spectrum, work, memory, parameters, results):
+def _finish(t, rates, spectrum, edges, memory, parameters, results):
     """Slopes of tree t from its sums."""
-    nodes, categories = lengths.shape[0] + 1, rates.shape[0]
-    work.eigen[:] = 0.0
-    results.lengths[t] = 0.0
-    reduced = np.zeros(4 * LANES)
+    categories = rates.shape[0]
+    nodes, groups = results.lengths.shape[1] + 1, edges.lengths.shape[0] // LANES
+    cross, sums_of = edges.cross, memory.sums_of
     for c in range(categories):
-        results.rates[t, c] = 0.0
-        results.weights[t, c] = vsum(vload(memory.sums, _WEIGHTS + _U(c) * _V))
         for v in range(1, nodes):
-            for j in range(4):
-                for i in range(4):
-                    at = _U((c * nodes + v) * 16 + 4 * j + i) * _V
-                    reduced[j * LANES + i] = vsum(vload(memory.cross, at))
-            slope = spectra.pull_back(reduced, _ZERO, rates[c] * lengths[v - 1], spectrum, work, parameters)
-            results.lengths[t, v - 1] += rates[c] * slope
-            results.rates[t, c] += lengths[v - 1] * slope
+            at, lane = _U(c * nodes + v) * _SUMS, _U((c * groups + v // LANES) * 16 * LANES + v % LANES)
+            for entry in range(_U(16)):
+                cross[lane + entry * _V] = vsum(vload(sums_of, at + entry * _V))
+        results.weights[t, c] = vsum(vload(memory.sums, _WEIGHTS + _U(c) * _V))
+    four_edges.pull_back_edges(t, rates, spectrum, edges, parameters, results)
     results.invariant[t] = vsum(vload(memory.sums, _INVARIANT))
     for k in range(4):
         results.frequencies[t, k] = vsum(vload(memory.sums, _FREQUENCIES + _U(k) * _V))
-        for j in range(4):
-            results.eigen[t, j, k] = work.eigen[k * LANES + j]
 
 
 @kernel
@@ -471,20 +468,18 @@ def _trees(children, lengths, patterns, rates, which, first, last, request, resu
     n, categories = patterns.n_taxa, rates.rates.shape[1]
     nodes = 2 * n - 2
     blocks, constant = patterns.blocks, patterns.weights.shape[0] // BLOCK
-    spectrum, work, memory = spectra.empty_spectrum(4), spectra.empty_workspace(4), _memory(n, categories)
-    transitions = spectra.aligned(categories * nodes * 4 * LANES)
+    spectrum, edges, memory = spectra.empty_spectrum(4), four_edges.empty_edges(n, categories), _memory(n, categories)
     pending, rescaled = np.zeros(nodes, np.int64), np.zeros(nodes, np.bool_)
     for t in range(first, last):
         m = which[t]
         spectra.set_spectrum(rates, m, spectrum)
-        for c in range(categories):
-            for v in range(1, nodes):
-                at = _U(c * nodes + v) * _MATRIX
-                spectra.set_transitions(rates.rates[m, c] * lengths[t, v - 1], spectrum, work, transitions, at)
+        four_edges.set_edges(lengths[t], rates.rates[m], n, spectrum, edges)
         spectra.mark_rescaled(children[t], n, TAXA_BETWEEN_RESCALINGS, pending, rescaled)
-        tree = _Tree(children[t], transitions, rescaled, spectrum.frequencies, rates.weights[m], rates.invariant[m])
+        tree = _Tree(
+            children[t], edges.transitions, edges.taxa, rescaled, spectrum.frequencies, rates.weights[m], rates.invariant[m]
+        )
         memory.sums[:] = 0.0
-        memory.cross[:] = 0.0
+        memory.sums_of[:] = 0.0
         _add_blocks(blocks, constant, patterns, tree, memory, 0.0, False)
         likely = vsum(vload(memory.sums, _CONSTANT))
         _add_blocks(0, blocks, patterns, tree, memory, 0.0, gradient)
@@ -494,7 +489,7 @@ def _trees(children, lengths, patterns, rates, which, first, last, request, resu
         results.values[t] = value
         if gradient:
             _add_blocks(blocks, constant, patterns, tree, memory, constant_slope, True)
-            _finish(t, lengths[t], rates.rates[m], spectrum, work, memory, parameters, results)
+            _finish(t, rates.rates[m], spectrum, edges, memory, parameters, results)
 
 
 @parallel_kernel
