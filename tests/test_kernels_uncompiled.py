@@ -19,7 +19,7 @@ import numba
 import numpy as np
 import pytest
 import torch
-from reference import branch_flows, gamma_density, jukes_cantor, subsplit_networks
+from reference import branch_flows, gamma_density, jukes_cantor, pruning, subsplit_networks
 
 import vbpi_mix
 from vbpi_mix.estimators import Estimator, draw_components
@@ -31,11 +31,15 @@ from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.branches.flows import make_flow
 from vbpi_mix.phylo.branches.kernels import gamma
 from vbpi_mix.phylo.branches.kernels.gamma_function import gamma_tables
+from vbpi_mix.phylo.data.alphabets import standard
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models.held import HeldPart
 from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.likelihood import log_likelihoods_and_gradients, pack_patterns
+from vbpi_mix.phylo.models.part import make_part
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.priors import ExponentialLengths, GammaDirichletLengths
+from vbpi_mix.phylo.models.rates import Rates
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
 from vbpi_mix.phylo.sbn import networks as sbn
@@ -292,6 +296,52 @@ def exercise_sampler(patch, folder):
             at = run, chain, tree
             expected = log_likelihood_twin(kept.trees.children[at], kept.trees.lengths[at], patterns)
             assert kept.trees.log_likelihood[at] == pytest.approx(expected, abs=1e-8)
+
+
+class HeldPosterior(Posterior):
+    """Parts with models whose parameters are given, in place of JC69."""
+
+    def __init__(self, parts):
+        super().__init__(parts[0].patterns)
+        self.parts = parts
+
+    @property
+    def held_parts(self):
+        return self.parts
+
+    def twin(self, children, lengths):
+        total = 0.0
+        for part in self.parts:
+            rates = Rates(*(values[0] for values in part.rates))
+            q = rates.vectors @ np.diag(rates.values) @ rates.inverse
+            categories = [*zip(rates.rates, rates.weights, strict=True), (0.0, rates.invariant)]
+            total += pruning.log_likelihood(
+                children, lengths, part.patterns.states, part.patterns.weights, q, rates.frequencies, categories,
+                part.ascertainment,
+            )  # fmt: skip
+        return total
+
+
+def exercise_sampler_of_models(patch, folder):
+    """The same under models held at their parameters: of nucleotides, and of characters of five states that all vary."""
+    alphabet = standard("01234")
+    characters = SitePatterns(np.array([[1, 2], [2, 31], [4, 4], [9, 8], [16, 2]], np.uint8), np.array([1.0, 2.0]), alphabet)
+    texts = {"HKY{2.5}+F{0.1,0.2,0.3,0.4}+I{0.2}+G2{0.5}": random_patterns(5, 2, 12), "MK+ASC": characters}
+    parts = [
+        HeldPart(patterns, make_part(text, patterns).rates(np.empty((1, 0))), text.endswith("+ASC"))
+        for text, patterns in texts.items()
+    ]
+    parts[0].patterns.states[:, 0] = 2
+    posterior = HeldPosterior(parts)
+    chains = Chains(posterior, 1, 1, 0.0, 0.5, 2, 1)
+    kept = Kept(chains, 6)
+    with ThreadPoolExecutor(1) as pool:
+        chains.advance(6, kept, pool)
+    assert (chains.state.counters.sum(axis=(0, 1)).reshape(3, 2)[:, 0] > 0).all()
+    assert len({tree.tobytes() for tree in kept.trees.children[0, 0]}) > 1
+    for tree in range(6):
+        expected = posterior.twin(kept.trees.children[0, 0, tree], kept.trees.lengths[0, 0, tree])
+        assert kept.trees.log_likelihood[0, 0, tree] == pytest.approx(expected, rel=1e-10)
 
 
 def exercise_toy(patch, folder):

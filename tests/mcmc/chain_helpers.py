@@ -32,8 +32,10 @@ def target_of(patterns, branch_prior=None, topology_prior=None):
 class SingleChain:
     """Half-edges, focus and log-likelihood of a chain; `step` is one generation."""
 
-    def __init__(self, patterns, seed=0, beta=1.0, window=1.5, branch_prior=None, topology_prior=None):
-        self.target = target_of(patterns, branch_prior, topology_prior)
+    def __init__(
+        self, patterns=None, seed=0, beta=1.0, window=1.5, branch_prior=None, topology_prior=None, target=None
+    ):
+        self.target = target or target_of(patterns, branch_prior, topology_prior)
         self.chains = Chains(self.target, 1, 1, 0.0, 0.0, 1, seed)
         self.data = self.chains.patterns
         self.tree, self.work = self.chains.views(0)

@@ -2,8 +2,8 @@
 
 Everything else (posterior, sampler, simulation, other programs) asks a model for what it needs and knows none by name.
 A new model is a file with a subclass and a line in SUBSTITUTION_MODELS: a subclass of `reversible.ReversibleModel` if a
-rate matrix says it all, of `SubstitutionModel` if it has kernels. The built-in sampler needs kernels for each model
-(sampling/chains.py); for a model without them, tree samples come from files or another program.
+rate matrix says it all, of `SubstitutionModel` if it has kernels. The built-in sampler has kernels for JC69 and
+for parts with a held model (models/held.py); for a model that is neither, trees come from files or another program.
 
 Shapes: n taxa, T trees, E = 2n-3 edges; children int32 [T, n-2, 2] and lengths float64 [T, E], in substitutions per site.
 """

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from typing import Any
 
 import numpy as np
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.phylo.models.likelihood import aligned
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.kernels import chains as kernels
+from vbpi_mix.phylo.sampling.kernels.model_layout import HeldTree, HeldWork
 from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS, MODULUS_2
 from vbpi_mix.phylo.sampling.kernels.partials import Tree, Work
+from vbpi_mix.phylo.sampling.memory import held_memory, jukes_cantor_memory, pack_held
 
 _FIRST_WINDOW = 1.5
-# The kernels of each substitution model; those of another that is to be sampled stand beside JC69's, and here.
-KERNELS = {"JC69": kernels}
 
 
 class Chains:
@@ -31,38 +31,14 @@ class Chains:
         steps: int,
         seed: int,
     ) -> None:
-        if target.model.name not in KERNELS:
-            raise ConfigError(
-                f"the built-in sampler does not know the model {target.model.name}, only {', '.join(KERNELS)}: give tree files"
-                " or take the trees from another program"
-            )
-        self.kernels = KERNELS[target.model.name]
-        self.patterns, self.prior, self.topology_prior = target.patterns, target.branch_prior, target.topology_prior
-        self.n_taxa = n = target.n_taxa
+        self.kernels = kernels
+        self.prior, self.topology_prior = target.branch_prior, target.topology_prior
+        self.n_taxa = target.n_taxa
         # There is only one place for every subtree of a fixed topology.
         self.regraft_share = 0.0 if self.topology_prior.fixed else regraft_share
         self.steps, self.generations = steps, 0
-        count, half_edges, width = runs * temperatures, 4 * n - 6, self.patterns.weights.size
-        doubles = np.dtype(np.float64)
-        self.trees = Tree(
-            twin=np.empty((count, half_edges), np.int64),
-            length=np.empty((count, half_edges)),
-            partial=aligned((count, 4 * (n - 2) * width), doubles),
-            log_scale=np.zeros((count, 2 * n - 2)),
-            barred=np.zeros((count, half_edges), np.uint8),
-        )
-        self.work = Work(
-            aligned((count, 4 * width), doubles),
-            aligned(self.trees.partial.shape, doubles),
-            np.empty((count, 2 * n - 2)),
-            aligned((count, 4 * width), doubles),
-            np.empty((count, half_edges), np.int64),
-            np.empty((count, half_edges), np.int64),
-            np.empty((count, 2 * n), np.int64),
-            np.empty((count, 2 * n)),
-            np.empty((count, 2 * n)),
-            np.empty((count, 2 * n)),
-        )
+        count = runs * temperatures
+        self._allot(target, count)
         streams = np.random.SeedSequence(seed).spawn(count + runs + 1)
         self.state = kernels.Ladder(
             focus=np.zeros(count, np.int64),
@@ -76,6 +52,25 @@ class Chains:
         )
         self._start(np.random.default_rng(streams[-1]))
 
+    def _allot(self, target: Posterior, count: int) -> None:
+        """Patterns as the kernels of the target's model take them, and memory for `count` chains."""
+        # JC69 has kernels of its own; every other model comes as parts with their parameters held.
+        parts = getattr(target, "held_parts", ())
+        self.patterns: Any
+        self.trees: Tree | HeldTree
+        self.work: Work | HeldWork
+        if parts:
+            self.patterns = pack_held(parts)
+            self.trees, self.work = held_memory(count, self.patterns)
+        elif target.model.name == "JC69":
+            self.patterns = target.patterns
+            self.trees, self.work = jukes_cantor_memory(count, self.patterns)
+        else:
+            raise ConfigError(
+                f"the built-in sampler does not know the model {target.model.name}: give tree files or take the trees from"
+                " another program"
+            )
+
     def _start(self, rng: np.random.Generator) -> None:
         n, count = self.n_taxa, self.trees.twin.shape[0]
         topologies = self.topology_prior.draw(count, rng)
@@ -88,14 +83,15 @@ class Chains:
             self.state.focus[c] = rng.integers(4 * n - 6)
             self.state.log_likelihood[c] = self.kernels.start_chain(self.state.focus[c], self.patterns, tree, work)
 
-    def _bar(self, nodes: np.ndarray, tree: Tree) -> None:
+    def _bar(self, nodes: np.ndarray, tree: Tree | HeldTree) -> None:
         """Bar the edges above internal nodes of a tree that was just hung."""
         lower = 3 * (nodes - self.n_taxa)
         tree.barred[lower] = tree.barred[tree.twin[lower]] = 1
 
-    def views(self, c: int) -> tuple[Tree, Work]:
-        """The arrays of one chain."""
-        return Tree(*(array[c] for array in self.trees)), Work(*(array[c] for array in self.work))
+    def views(self, c: int) -> tuple[Any, Any]:
+        """The arrays of one chain: its tree and its work."""
+        trees, work = self.trees, self.work
+        return type(trees)(*(array[c] for array in trees)), type(work)(*(array[c] for array in work))
 
     def advance(self, rounds: int, kept: Kept, pool: Executor, keep: bool = True) -> None:
         """`rounds` times `steps` generations of every chain, and as many exchanges in every run.

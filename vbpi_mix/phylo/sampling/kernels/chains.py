@@ -15,17 +15,17 @@ from typing import NamedTuple
 import numpy as np
 
 from vbpi_mix.accelerate import kernel
+from vbpi_mix.phylo.sampling.kernels.choice import tree_of, work_of
+from vbpi_mix.phylo.sampling.kernels.half_edges import link, node_of
 from vbpi_mix.phylo.sampling.kernels.moves import (
     Chain,
     edge_moves,
     focus_log_likelihood,
-    link,
     orient,
     regraft,
     uniform,
     walk,
 )
-from vbpi_mix.phylo.sampling.kernels.partials import Tree, Work, node_of
 from vbpi_mix.phylo.trees.kernels.topology import number_canonically
 
 
@@ -65,21 +65,6 @@ class Plan(NamedTuple):
     slot: int
     steps: int
     regraft_share: float
-
-
-@kernel
-def tree_of(trees, c):
-    """The tree of chain c, in place."""
-    return Tree(trees.twin[c], trees.length[c], trees.partial[c], trees.log_scale[c], trees.barred[c])
-
-
-@kernel
-def work_of(work, c):
-    """The memory of chain c, in place."""
-    return Work(
-        work.rows[c], work.down[c], work.down_scale[c], work.stem[c], work.stack[c], work.up[c], work.places[c],
-        work.positions[c], work.values[c], work.log_weights[c],
-    )  # fmt: skip
 
 
 @kernel
@@ -128,8 +113,8 @@ def unhang(taxa, twin, length, stack, children, lengths):
 def run_chain(h, log_likelihood, steps, chain, data, tree, work):
     """`steps` generations of one chain; returns its focus and log-likelihood."""
     for _ in range(steps):
-        h = walk(h, data, tree)
-        log_likelihood = edge_moves(h, log_likelihood, chain, data, tree, work.rows)
+        h = walk(h, data, tree, work)
+        log_likelihood = edge_moves(h, log_likelihood, chain, data, tree, work)
         if uniform(chain.rng) < chain.regraft_share:
             log_likelihood = regraft(h, log_likelihood, chain, data, tree, work)
     return h, log_likelihood
@@ -138,8 +123,8 @@ def run_chain(h, log_likelihood, steps, chain, data, tree, work):
 @kernel
 def start_chain(h, data, tree, work):
     """Partials and log-likelihood of a chain whose half-edges are set; the focus is h."""
-    orient(h, data, tree, work.stack)
-    return focus_log_likelihood(h, data, tree, work.rows)
+    orient(h, data, tree, work)
+    return focus_log_likelihood(h, data, tree, work)
 
 
 @kernel

@@ -38,17 +38,23 @@ import numpy as np
 
 from vbpi_mix.accelerate import kernel
 from vbpi_mix.phylo.models.kernels.priors import LengthPrior, log_ratio, log_split_ratio
-from vbpi_mix.phylo.sampling.kernels.partials import (
-    Graft,
-    copy_partial,
+from vbpi_mix.phylo.sampling.kernels.choice import (
+    collect,
     edge_log_likelihood,
-    fill_four_rows,
-    fill_two_rows,
+    fill_rows,
     graft_log_likelihood,
+    send,
+)
+from vbpi_mix.phylo.sampling.kernels.half_edges import (
+    ALONE,
+    DESCENT,
+    FOCUS,
+    STEM,
+    Graft,
+    link,
+    mark,
     next_port,
     node_of,
-    store_message,
-    turn_node,
 )
 
 MODULUS_1, MODULUS_2 = 4294967087, 4294944443
@@ -83,16 +89,9 @@ def uniform(state):
 
 
 @kernel
-def link(h, g, t, tree):
-    """Make two half-edges one edge of length t."""
-    tree.twin[h], tree.twin[g] = g, h
-    tree.length[h] = tree.length[g] = t
-
-
-@kernel
-def mark(h, g, barred, tree):
-    """Say whether the edge of two half-edges is barred."""
-    tree.barred[h] = tree.barred[g] = barred
+def _keep_message(h, data, tree, work):
+    """The message of the node at h across h's edge, for the focus."""
+    send(h, np.int64(FOCUS), tree.length[h], h, data, tree, work)
 
 
 @kernel
@@ -105,43 +104,43 @@ def _total_length(tree):
 
 
 @kernel
-def orient(h, data, tree, stack):
+def orient(h, data, tree, work):
     """Partials of all nodes, seen from the edge of half-edge h."""
     internal = 3 * (data.n_taxa - 2)
-    filled = 0
-    for start in (h, tree.twin[h]):
-        if start < internal:
-            stack[filled] = start
-            filled += 1
-    done = 0
+    stack = work.stack
+    stack[0], stack[1] = h, tree.twin[h]
+    filled, done = 2, 0
     # Parents stand before their children, so the reverse order is a postorder.
     while done < filled:
         port = stack[done]
         done += 1
-        for _ in range(2):
-            port = next_port(port)
-            if tree.twin[port] < internal:
+        if port < internal:
+            for _ in range(2):
+                port = next_port(port)
                 stack[filled] = tree.twin[port]
                 filled += 1
     for k in range(filled - 1, -1, -1):
-        turn_node(stack[k], data, tree)
+        if stack[k] < internal:
+            collect(stack[k], data, tree)
+        if k > 1:
+            _keep_message(stack[k], data, tree, work)
 
 
 @kernel
-def focus_log_likelihood(h, data, tree, rows):
+def focus_log_likelihood(h, data, tree, work):
     """Log-likelihood of the tree, from the partials at both ends of the focus edge."""
-    u, v = node_of(h, data.n_taxa), node_of(tree.twin[h], data.n_taxa)
-    fill_two_rows(u, v, data, tree, rows)
-    return edge_log_likelihood(rows, 0, tree.length[h], data.weights) + tree.log_scale[u] + tree.log_scale[v]
+    scale = fill_rows(h, np.int64(ALONE), data, tree, work)
+    return edge_log_likelihood(np.int64(0), tree.length[h], data, work) + scale
 
 
 @kernel
-def walk(h, data, tree):
+def walk(h, data, tree, work):
     """The half-edge after h in the walk around the tree, which becomes the focus."""
     ahead = tree.twin[h]
     if ahead < 3 * (data.n_taxa - 2):
         ahead = next_port(ahead)
-        turn_node(ahead, data, tree)
+        _keep_message(h, data, tree, work)
+        collect(ahead, data, tree)
     return ahead
 
 
@@ -158,22 +157,18 @@ def _rearrange(h, arrangement, data, tree):
     link(hc, b, t_b, tree)
     mark(hb, c, barred_c, tree)
     mark(hc, b, barred_b, tree)
-    turn_node(h, data, tree)
-    turn_node(tree.twin[h], data, tree)
+    collect(h, data, tree)
+    collect(tree.twin[h], data, tree)
 
 
 @kernel
-def edge_moves(h, log_likelihood, chain, data, tree, rows):
+def edge_moves(h, log_likelihood, chain, data, tree, work):
     """New lengths of the focus edge, and new arrangements around it; returns the log-likelihood."""
     rng, counters = chain.rng, chain.counters
     u, v = node_of(h, data.n_taxa), node_of(tree.twin[h], data.n_taxa)
     inner = u >= data.n_taxa and v >= data.n_taxa
-    if inner:
-        scale = fill_four_rows(h, data, tree, rows)
-    else:
-        fill_two_rows(u, v, data, tree, rows)
-        scale = tree.log_scale[u] + tree.log_scale[v]
-    t, arrangement, edges = tree.length[h], 0, tree.length.shape[0] // 2
+    t, arrangement, edges = tree.length[h], np.int64(0), tree.length.shape[0] // 2
+    scale = fill_rows(h, arrangement, data, tree, work)
     # Without the focus: its length changes.
     rest = _total_length(tree) - t if chain.prior.compound else 0.0
     for attempt in range(3):
@@ -182,9 +177,10 @@ def edge_moves(h, log_likelihood, chain, data, tree, rows):
             if not inner or tree.barred[h]:
                 continue
             kind, proposed = 2, (arrangement + 1 + int(2.0 * uniform(rng))) % 3
+            fill_rows(h, proposed, data, tree, work)
         step = chain.window * (uniform(rng) - 0.5)
         new_t = t * np.exp(step)
-        value = edge_log_likelihood(rows, proposed, new_t, data.weights) + scale
+        value = edge_log_likelihood(proposed, new_t, data, work) + scale
         counters[kind] += 1
         prior_ratio = log_ratio(chain.prior, not inner, rest + t, edges, t, new_t)
         if np.log(uniform(rng)) < chain.beta * (value - log_likelihood) + prior_ratio + step:
@@ -209,8 +205,7 @@ def _list_grafts(first, second, merged, stem_scale, chain, data, tree, work):
         node = node_of(near, data.n_taxa)
         work.up[node] = near
         if near < internal and not tree.barred[near]:
-            copy_partial(node_of(far, data.n_taxa), node, data, tree, work.down)
-            work.down_scale[node] = tree.log_scale[node_of(far, data.n_taxa)]
+            send(far, np.int64(DESCENT), merged, node, data, tree, work)
             work.stack[filled] = near
             filled += 1
     while filled > 0:
@@ -223,13 +218,9 @@ def _list_grafts(first, second, merged, stem_scale, chain, data, tree, work):
             if turns == 2:
                 port, sister = sister, port
             below, t, position = tree.twin[port], tree.length[port], uniform(chain.rng)
-            x = node_of(below, data.n_taxa)
-            graft = Graft(
-                x, node_of(above, data.n_taxa), node_of(tree.twin[sister], data.n_taxa), t_y, tree.length[sister],
-                position * t, (1.0 - position) * t,
-            )  # fmt: skip
-            work.values[found] = stem_scale + graft_log_likelihood(graft, below < internal, data, tree, work)
-            work.up[x] = below
+            graft = Graft(port, sister, t_y, position * t, (1.0 - position) * t)
+            work.values[found] = stem_scale + graft_log_likelihood(graft, data, tree, work)
+            work.up[node_of(below, data.n_taxa)] = below
             work.places[found] = below
             work.positions[found] = position
             prior_ratio = log_split_ratio(chain.prior, graft.t_lower, graft.t_upper, below >= internal, False)
@@ -268,8 +259,10 @@ def _turn_path(upper, first, second, data, tree, work):
             break
         work.stack[filled] = tree.twin[above]
         filled += 1
+    _keep_message(tree.twin[above], data, tree, work)
     for k in range(filled - 1, -1, -1):
-        turn_node(work.stack[k], data, tree)
+        collect(work.stack[k], data, tree)
+        _keep_message(work.stack[k], data, tree, work)
 
 
 @kernel
@@ -281,9 +274,8 @@ def regraft(h, log_likelihood, chain, data, tree, work):
     port_2 = next_port(port_1)
     first, second = tree.twin[port_1], tree.twin[port_2]
     merged = tree.length[port_1] + tree.length[port_2]
-    u = node_of(h, data.n_taxa)
-    store_message(u, tree.length[h], data, tree, work.stem)
-    found = _list_grafts(first, second, merged, tree.log_scale[u], chain, data, tree, work)
+    stem_scale = send(h, np.int64(STEM), tree.length[h], h, data, tree, work)
+    found = _list_grafts(first, second, merged, stem_scale, chain, data, tree, work)
     t_1, t_2, internal = tree.length[port_1], tree.length[port_2], 3 * (data.n_taxa - 2)
     prior_ratio = log_split_ratio(chain.prior, t_1, t_2, first >= internal, second >= internal)
     work.log_weights[0] = np.log(merged) + chain.beta * log_likelihood + prior_ratio
@@ -296,14 +288,15 @@ def regraft(h, log_likelihood, chain, data, tree, work):
     upper, t = tree.twin[lower], tree.length[lower]
     # The two parts are not both barred, or there would be no other place.
     merged_barred, barred = tree.barred[first] | tree.barred[second], tree.barred[lower]
-    link(first, second, merged, tree)
-    mark(first, second, merged_barred, tree)
-    _turn_path(upper, first, second, data, tree, work)
     if uniform(chain.rng) < 0.5:
         port_1, port_2 = port_2, port_1
+    link(first, second, merged, tree)
     link(port_1, upper, work.positions[chosen] * t, tree)
     link(port_2, lower, (1.0 - work.positions[chosen]) * t, tree)
+    mark(first, second, merged_barred, tree)
     mark(port_1, upper, 0, tree)
     mark(port_2, lower, barred, tree)
-    turn_node(tree.twin[h], data, tree)
+    _turn_path(upper, first, second, data, tree, work)
+    _keep_message(lower, data, tree, work)
+    collect(tree.twin[h], data, tree)
     return work.values[chosen]

@@ -1,16 +1,12 @@
 """Partial likelihoods of one tree as seen from one edge, under JC69, for a Markov chain that walks over the
-edges. These are JC69's; another model has its own file of the same functions (sampling/chains.py chooses).
+edges. Other models have the same functions in model_partials.py; choice.py says which a chain calls, and what each is for.
 
 The chain stands on an edge, its *focus*. Every internal node keeps one partial, that of the subtree on the
 side away from the focus. A step to a neighbouring edge turns one node round, so it costs one partial,
 whatever the size of the tree; and a change at the focus is evaluated from the partials around it, with
 nothing stored before it is accepted.
 
-Layout
-    nodes        0 ... n-1 taxa, n ... 2n-3 internal, in no order
-    half-edges   internal node v has 3(v-n), 3(v-n)+1, 3(v-n)+2; taxon k has 3(n-2)+k. twin int64 [H] is the
-                 other half of the edge, length float64 [H] its length (the same on both halves), H = 4n-6; barred
-                 uint8 [H] whether the edge has a split that every topology must have
+Layout (nodes and half-edges: head of half_edges.py)
     partial      float64 [(n-2) * 4 * P], of each internal node P/8 vectors of 8 patterns for each of 4
                  states; P counts the padding
     log_scale    float64 [2n-2] sum over patterns of weight times the logarithm of what the partial was
@@ -43,6 +39,7 @@ from vbpi_mix.kernels.simd import (
 )
 from vbpi_mix.phylo.models.kernels.jukes_cantor import BLOCK, VECTORS
 from vbpi_mix.phylo.models.kernels.transitions import off_diagonal
+from vbpi_mix.phylo.sampling.kernels.half_edges import ALONE, FOCUS, STEM, next_port, node_of
 
 
 class Tree(NamedTuple):
@@ -75,36 +72,24 @@ class Work(NamedTuple):
     log_weights: np.ndarray
 
 
-class Graft(NamedTuple):
-    """A place to join a stem: on the edge from node x up to node y, in parts t_lower (x's) and t_upper.
-
-    sister: the other node below y, t_sister away; t_y: length above y, seen from the place that the stem left.
-    """
-
-    x: int
-    y: int
-    sister: int
-    t_y: float
-    t_sister: float
-    t_upper: float
-    t_lower: float
-
-
 _A, _C, _G, _T = (np.uint8(x) for x in (1, 2, 4, 8))
 _STATES = 4
 _NODE_VECTOR = _STATES * LANES
 
 
-@inline_kernel
-def node_of(h, n):
-    """The node at which a half-edge is."""
-    return n + h // 3 if h < 3 * (n - 2) else h - 3 * (n - 2)
+@kernel
+def tree_of(trees, c):
+    """The tree of chain c, in place."""
+    return Tree(trees.twin[c], trees.length[c], trees.partial[c], trees.log_scale[c], trees.barred[c])
 
 
-@inline_kernel
-def next_port(h):
-    """The next half-edge around an internal node."""
-    return h + 1 if h % 3 < 2 else h - 2
+@kernel
+def work_of(work, c):
+    """The memory of chain c, in place."""
+    return Work(
+        work.rows[c], work.down[c], work.down_scale[c], work.stem[c], work.stack[c], work.up[c], work.places[c],
+        work.positions[c], work.values[c], work.log_weights[c],
+    )  # fmt: skip
 
 
 @kernel
@@ -163,7 +148,7 @@ def _store(target, at, x0, x1, x2, x3):
 
 
 @kernel
-def turn_node(h, data, tree):
+def collect(h, data, tree):
     """Partial of the internal node at half-edge h, of all that lies away from h's edge."""
     g1 = next_port(h)
     g2 = next_port(g1)
@@ -184,26 +169,33 @@ def turn_node(h, data, tree):
 
 
 @kernel
-def copy_partial(v, to, data, tree, down):
-    """Write the partial of any node to the place of internal node `to` in another array."""
-    for j in range(data.weights.shape[0] // LANES):
-        x0, x1, x2, x3 = _partial(v, j, data, tree.partial)
-        _store(down, _place(to, j, data), x0, x1, x2, x3)
+def send(h, purpose, t, node, data, tree, work):
+    """For the focus nothing: messages are made of partials when they are needed.
+
+    As a stem: P(t) applied to the partial of the node at h, t the length of h's edge, to work.stem; returns its scale. For a
+    descent: the partial itself, to the place of internal `node` in work.down, as what lies above it.
+    """
+    if purpose == FOCUS:
+        return 0.0
+    v = node_of(h, data.n_taxa)
+    if purpose == STEM:
+        decay_v, shared_v = _transition(tree.length[h])
+        e, s = splat(decay_v), splat(shared_v)
+        for j in range(data.weights.shape[0] // LANES):
+            x0, x1, x2, x3 = _message(v, j, data, tree.partial, e, s)
+            _store(work.stem, j * _NODE_VECTOR, x0, x1, x2, x3)
+    else:
+        for j in range(data.weights.shape[0] // LANES):
+            x0, x1, x2, x3 = _partial(v, j, data, tree.partial)
+            _store(work.down, _place(node, j, data), x0, x1, x2, x3)
+        work.down_scale[node] = tree.log_scale[v]
+    return tree.log_scale[v]
 
 
 @kernel
-def store_message(v, t, data, tree, stem):
-    """Write P(t) applied to the partial of a node to `stem` float64 [4 * P]."""
-    decay_v, shared_v = _transition(t)
-    e, s = splat(decay_v), splat(shared_v)
-    for j in range(data.weights.shape[0] // LANES):
-        x0, x1, x2, x3 = _message(v, j, data, tree.partial, e, s)
-        _store(stem, j * _NODE_VECTOR, x0, x1, x2, x3)
-
-
-@kernel
-def fill_two_rows(u, v, data, tree, rows):
-    """Rows 0 and 1 of the edge between u and v."""
+def _fill_two_rows(h, data, tree, work):
+    """Rows 0 and 1 of the edge of h; returns the scale of both ends together."""
+    u, v, rows = node_of(h, data.n_taxa), node_of(tree.twin[h], data.n_taxa), work.rows
     width = data.weights.shape[0]
     for j in range(width // LANES):
         u0, u1, u2, u3 = _partial(u, j, data, tree.partial)
@@ -211,17 +203,18 @@ def fill_two_rows(u, v, data, tree, rows):
         sums = ((u0 + u1) + (u2 + u3)) * ((v0 + v1) + (v2 + v3))
         vstore(rows, j * LANES, splat(0.25) * ((u0 * v0 + u1 * v1) + (u2 * v2 + u3 * v3)))
         vstore(rows, width + j * LANES, splat(0.0625) * sums)
+    return tree.log_scale[u] + tree.log_scale[v]
 
 
 @kernel
-def fill_four_rows(h, data, tree, rows):
+def _fill_four_rows(h, data, tree, work):
     """Rows of an internal edge: of the arrangement there is (ab|cd), and of (ac|bd) and (ad|cb).
 
     h: a half of the edge; a, b are the neighbours of its node, in the order of the ports after h, and c, d
     those at the other end. Under JC69 the three differ in one sum only. Returns the scale of the four
     together.
     """
-    width, n = data.weights.shape[0], data.n_taxa
+    width, n, rows = data.weights.shape[0], data.n_taxa, work.rows
     ha, hc = next_port(h), next_port(tree.twin[h])
     hb, hd = next_port(ha), next_port(hc)
     a, b = node_of(tree.twin[ha], n), node_of(tree.twin[hb], n)
@@ -254,8 +247,23 @@ def fill_four_rows(h, data, tree, rows):
 
 
 @kernel
-def edge_log_likelihood(rows, arrangement, t, weights):
+def fill_rows(h, arrangement, data, tree, work):
+    """Rows of the edge of h: those of another arrangement come with those of the one there is, unless it is alone.
+
+    Returns the scale.
+    """
+    if arrangement > 0:
+        return 0.0
+    internal = 3 * (data.n_taxa - 2)
+    if arrangement == ALONE or h >= internal or tree.twin[h] >= internal:
+        return _fill_two_rows(h, data, tree, work)
+    return _fill_four_rows(h, data, tree, work)
+
+
+@kernel
+def edge_log_likelihood(arrangement, t, data, work):
     """Log-likelihood, but for the scale, with length t at the focus and one of the arrangements around it."""
+    rows, weights = work.rows, data.weights
     width = weights.shape[0]
     decay_t, shared_t = _transition(t)
     e, s = splat(decay_t), splat(4.0 * shared_t)
@@ -269,13 +277,15 @@ def edge_log_likelihood(rows, arrangement, t, weights):
 
 
 @kernel
-def graft_log_likelihood(graft, store, data, tree, work):
+def graft_log_likelihood(graft, data, tree, work):
     """Log-likelihood, but for the scale of the grafted subtree, with the stem of work.stem joined at a place.
 
-    work.down holds the partial of all that lies above y, seen from y's parent. Where `store`, the partial of all that
-    lies above x, seen from y, goes to the place of x in it; its scale goes to work.down_scale[x] in any case.
+    work.down holds the partial of all that lies above y, seen from y's parent. Where x is internal, the partial of all
+    that lies above x, seen from y, goes to the place of x in it; its scale goes to work.down_scale[x] in any case.
     """
-    x, y, sister, t_y, t_sister, t_upper, t_lower = graft
+    y, t_y, t_upper, t_lower = node_of(graft.port, data.n_taxa), graft.t_y, graft.t_upper, graft.t_lower
+    x, store = node_of(tree.twin[graft.port], data.n_taxa), tree.twin[graft.port] < 3 * (data.n_taxa - 2)
+    sister, t_sister = node_of(tree.twin[graft.sister], data.n_taxa), tree.length[graft.sister]
     down, down_scale, stem = work.down, work.down_scale, work.stem
     decay_y, shared_y = _transition(t_y)
     decay_z, shared_z = _transition(t_sister)
@@ -303,3 +313,4 @@ def graft_log_likelihood(graft, store, data, tree, work):
         total = total + weight * vlog(splat(0.25) * there)
     down_scale[x] = down_scale[y] + tree.log_scale[sister] + LOG_TWO * vsum(removed)
     return vsum(total) + down_scale[x] + tree.log_scale[x]
+
