@@ -25,6 +25,12 @@ from vbpi_mix.phylo.data.alignment import Alignment, write_fasta, write_nexus
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.substitution import SubstitutionModel, substitution_model
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
+from vbpi_mix.phylo.sampling.program_parts import (
+    ProgramParts,
+    mrbayes_model_lines,
+    part_after_part,
+    write_iqtree_parts,
+)
 from vbpi_mix.phylo.trees.sample import TreeSample, read_tree_sample
 
 IQTREE_NAMES = ("iqtree2", "iqtree3", "iqtree")
@@ -78,23 +84,29 @@ def run_iqtree(
     seconds: float | None,
     model: SubstitutionModel | None = None,
     topology_prior: TopologyPrior | None = None,
+    parts: ProgramParts | None = None,
 ) -> ProgramRun:
     """Ultrafast bootstrap trees of IQ-TREE, on one thread; identical sequences stay in.
 
-    seconds: limit, None for none. model: JC69 if not given. topology_prior: whose splits it is told to keep to. Raises
-    ProgramError if IQ-TREE is not installed, fails, or exceeds the limit.
+    seconds: limit, None for none. model: of all characters, JC69 if not given; parts: in its place, those of the alignment with
+    models of their own. topology_prior: whose splits it is told to keep to. Raises ProgramError if IQ-TREE is not installed,
+    fails, or exceeds the limit.
     """
     known = topology_prior or TopologyPrior(len(alignment.taxa))
     name = (model or substitution_model()).iqtree
     program = find_program(IQTREE_NAMES)
     if program is None:
-        if not known.free and has_library():
-            raise ProgramError("IQ-TREE's library takes no constraints: install its executable, or take the trees from mcmc")
+        if has_library() and (parts is not None or not known.free):
+            what = "constraints" if parts is None else "parts"
+            raise ProgramError(f"IQ-TREE's library takes no {what}: install its executable, or take the trees from mcmc")
         return _run_library(alignment, name, replicates, seed, seconds)
     with _folder(alignment) as folder:
+        data = ["-s", "alignment.fasta", "-m", name]
+        if parts is not None:
+            safe = replace(alignment, taxa=_safe_names(len(alignment.taxa)))
+            data = write_iqtree_parts(safe, parts, folder)
         command = [
-            program, "-s", "alignment.fasta", "-m", name, "-bb", str(replicates), "-wbt", "-keep-ident",
-            "-nt", "1", "-seed", str(seed), "-pre", "out",
+            program, *data, "-bb", str(replicates), "-wbt", "-keep-ident", "-nt", "1", "-seed", str(seed), "-pre", "out",
         ]  # fmt: skip
         if not known.free:
             (folder / "constraint.nwk").write_text(f"{known.newick(_safe_names(known.n_taxa))}\n", encoding="ascii")
@@ -135,12 +147,13 @@ def run_mrbayes(
     asdsf: float | None,
     seed: int,
     seconds: float | None,
+    parts: ProgramParts | None = None,
 ) -> ProgramRun:
     """A short run of MrBayes on a posterior, its first quarter cut.
 
-    It ends after `generations`, or when its own ASDSF of the runs is at most `asdsf`, or after `seconds`; in
-    that case the trees are used that it has written until then. Raises ProgramError if it is not installed,
-    or fails.
+    parts: in place of the posterior's model, those of the alignment with models of their own. It ends after
+    `generations`, or when its own ASDSF of the runs is at most `asdsf`, or after `seconds`; in that case the trees are used
+    that it has written until then. Raises ProgramError if it is not installed, or fails.
     """
     program = find_program(MRBAYES_NAMES)
     if program is None:
@@ -149,8 +162,9 @@ def run_mrbayes(
         )
     if seconds is None and generations is None and asdsf is None:
         raise ProgramError("nothing would end the run of MrBayes; give seconds or generations")
-    with _folder(alignment) as folder:
-        script = _mrbayes_script(posterior, runs, generations, asdsf, seed)
+    model = None if parts is None else mrbayes_model_lines(parts)
+    with _folder(alignment if parts is None else part_after_part(alignment, parts)) as folder:
+        script = _mrbayes_script(posterior, runs, generations, asdsf, seed, model)
         (folder / "run.nex").write_text(script, encoding="ascii")
         finished = _run([program, "run.nex"], folder, seconds, stop_quietly=True)
         files = sorted(folder.glob("out*.t"))
@@ -163,10 +177,15 @@ def run_mrbayes(
 
 
 def _mrbayes_script(
-    posterior: Posterior, runs: int, generations: int | None, asdsf: float | None, seed: int
+    posterior: Posterior,
+    runs: int,
+    generations: int | None,
+    asdsf: float | None,
+    seed: int,
+    model: tuple[str, ...] | None = None,
 ) -> str:
     known = posterior.topology_prior
-    commands = "\n".join((*posterior.model.mrbayes, *known.mrbayes(_safe_names(known.n_taxa))))
+    commands = "\n".join((*(model or posterior.model.mrbayes), *known.mrbayes(_safe_names(known.n_taxa))))
     stop = (
         f"stoprule=yes stopval={asdsf}"
         if asdsf is not None and generations is None and runs > 1
@@ -200,7 +219,8 @@ def _mrbayes_facts(folder: Path) -> dict[str, Any]:
 
 
 class _folder:
-    """A temporary folder with the alignment as FASTA and NEXUS, its excluded sites left out, its taxa called t0, t1 ..."""
+    """A temporary folder with the alignment as NEXUS and, if that can hold it, FASTA: its excluded sites left out, its taxa
+    called t0, t1 ..."""
 
     def __init__(self, alignment: Alignment) -> None:
         self._alignment = replace(alignment.of_included(), taxa=_safe_names(len(alignment.taxa)))
@@ -208,7 +228,8 @@ class _folder:
 
     def __enter__(self) -> Path:
         folder = Path(self._held.name)
-        write_fasta(self._alignment, folder / "alignment.fasta")
+        if len(self._alignment.alphabets) == 1:
+            write_fasta(self._alignment, folder / "alignment.fasta")
         write_nexus(self._alignment, folder / "alignment.nex")
         return folder
 

@@ -23,6 +23,7 @@ from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
+from vbpi_mix.phylo.sampling.program_parts import ProgramParts
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
 from vbpi_mix.phylo.trees.nexus import trprobs
@@ -47,6 +48,7 @@ def obtain_tree_sample(
     replicates: int = UFBOOT_REPLICATES,
     seed: int = 0,
     threads: int = 1,
+    parts: ProgramParts | None = None,
     progress: Callable[[McmcReport], None] | None = None,
 ) -> tuple[TreeSample, dict[str, Any]]:
     """Make a tree sample of an alignment.
@@ -57,7 +59,8 @@ def obtain_tree_sample(
     their trees so far are used; for IQ-TREE a limit, after which it has failed (none by default).
     generations: of each chain of mcmc or mrbayes, instead. chains: independent runs of mcmc or mrbayes;
     asdsf: they end when theirs is at most this. until: what those of mcmc are to reach, "weights" or, for a fit,
-    "coverage" (McmcOptions). replicates: bootstrap trees of iqtree. progress: called with
+    "coverage" (McmcOptions). replicates: bootstrap trees of iqtree. parts: of the alignment, with
+    the models that mrbayes and iqtree are to use in place of the posterior's. progress: called with
     reports of mcmc.
 
     Returns the sample and what made it, as plain data: `source`, `program`, `version`, `options`, `seconds`,
@@ -81,8 +84,9 @@ def obtain_tree_sample(
     elif made_by == "iqtree":
         options |= {"replicates": replicates, "seconds": seconds}
         run = run_iqtree(
-            alignment, replicates=replicates, seed=seed, seconds=seconds, model=posterior.model, topology_prior=known
-        )
+            alignment, replicates=replicates, seed=seed, seconds=seconds, model=posterior.model, topology_prior=known,
+            parts=parts,
+        )  # fmt: skip
     else:
         if seconds is None and generations is None:
             seconds = DEFAULT_SECONDS
@@ -91,7 +95,7 @@ def obtain_tree_sample(
             options["until"] = until
         if made_by == "mrbayes":
             run = run_mrbayes(
-                alignment, posterior, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds
+                alignment, posterior, runs=chains, generations=generations, asdsf=asdsf, seed=seed, seconds=seconds, parts=parts
             )
             if asdsf is not None and "asdsf" in run.facts:
                 run.facts["agreed"] = run.facts["asdsf"] <= asdsf

@@ -1,0 +1,121 @@
+"""Parts and their models in the words of IQ-TREE and MrBayes, and trees of both programs where they are installed."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.alphabets import DNA, PROTEIN, standard
+from vbpi_mix.phylo.data.site_patterns import compress
+from vbpi_mix.phylo.models.part import make_part
+from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.sampling.program_parts import (
+    ProgramPart,
+    ProgramParts,
+    mrbayes_model_lines,
+    part_after_part,
+    write_iqtree_parts,
+)
+from vbpi_mix.phylo.sampling.programs import run_iqtree, run_mrbayes
+from vbpi_mix.phylo.sbn.splits import split_frequencies
+
+TAXA = ("one's", "two words", "c", "d", "e", "f")
+ALPHABETS = (DNA, PROTEIN, standard("01"))
+MODELS = ("HKY+G4", "WAG", "MK+ASC")
+
+
+def characters(alphabet, sites, rng):
+    """Of six taxa in two groups of three."""
+    groups = rng.integers(0, alphabet.n_states, (2, sites))
+    states = np.repeat(groups, 3, axis=0)
+    changed = rng.random(states.shape) < 0.1
+    states[changed] = rng.integers(0, alphabet.n_states, changed.sum())
+    states[:, (states == states[0]).all(axis=0)] = np.array([[0, 0, 0, 1, 1, 1]]).T
+    return np.uint64(1) << states.astype(np.uint64)
+
+
+@pytest.fixture
+def alignment():
+    """Sites of three alphabets, nucleotides before and after the others, the first of them excluded."""
+    rng = np.random.default_rng(1)
+    order = (0, 1, 2, 0)
+    states = np.concatenate([characters(ALPHABETS[k], 30, rng) for k in order], axis=1)
+    of_site = np.repeat(np.array(order, np.uint8), 30)
+    return Alignment(TAXA, states, ALPHABETS, of_site, excluded=np.array([0]))
+
+
+def parts_of(alignment, numbers, models, **options):
+    sites = [np.setdiff1d(np.flatnonzero(alignment.alphabet_of == k), alignment.excluded) for k in numbers]
+    return ProgramParts(
+        tuple(
+            ProgramPart(own, make_part(model, compress(alignment, own))) for own, model in zip(sites, models, strict=True)
+        ),
+        **options,
+    )
+
+
+def test_every_part_is_a_file_and_a_charset_of_iqtree(alignment, tmp_path):
+    safe = Alignment(tuple("abcdef"), alignment.states, ALPHABETS, alignment.alphabet_of)
+    given = parts_of(alignment, (0, 1, 2), MODELS)
+    assert write_iqtree_parts(safe, given, tmp_path) == ["-p", "parts.nex"]
+    text = (tmp_path / "parts.nex").read_text()
+    for kind, number in (("DNA", 1), ("AA", 2), ("MORPH", 3)):
+        assert f"charset p{number} = part{number}.fasta:{kind}, *;\n" in text
+    models = [part.model.iqtree for part in given.parts]
+    assert f"charpartition parts = {models[0]}:p1, {models[1]}:p2, {models[2]}:p3;\n" in text
+    assert [len((tmp_path / f"part{k}.fasta").read_text().split()[1]) for k in (1, 2, 3)] == [59, 30, 30]
+    same_rates = parts_of(alignment, (0, 1, 2), MODELS, multipliers=False)
+    assert write_iqtree_parts(safe, same_rates, tmp_path) == ["-q", "parts.nex"]
+    binary = parts_of(alignment, (2,), ["GTR2+FQ"])
+    assert write_iqtree_parts(safe, binary, tmp_path)[3] == "BIN"
+    alone = parts_of(alignment, (1,), MODELS[1:2])
+    assert write_iqtree_parts(safe, alone, tmp_path) == ["-s", "part1.fasta", "-st", "AA", "-m", models[1]]
+
+
+def test_mrbayes_has_the_parts_one_after_the_other(alignment):
+    given = parts_of(alignment, (0, 2), (MODELS[0], MODELS[2]), linked=("alpha",))
+    lines = mrbayes_model_lines(given)
+    assert lines[:4] == ("charset p1 = 1-59;", "charset p2 = 60-89;", "partition parts = 2: p1, p2;", "set partition=parts;")
+    assert any(line.startswith("lset applyto=(1) nst=2 ") for line in lines)
+    assert any(line.startswith("lset applyto=(2) coding=variable") for line in lines)
+    assert lines[-3:] == (
+        "unlink tratio=(all) revmat=(all) statefreq=(all) pinvar=(all);",
+        "link shape=(all);",
+        "prset applyto=(all) ratepr=variable;",
+    )
+    together = part_after_part(alignment, given)
+    assert together.states.shape == (6, 89)
+    np.testing.assert_array_equal(together.states[:, 59:], alignment.states[:, 60:90])
+    np.testing.assert_array_equal(together.alphabet_of, np.repeat([0, 1], [59, 30]))
+    assert together.alphabets == (ALPHABETS[0], ALPHABETS[2])
+    alone = parts_of(alignment, (0,), MODELS[:1])
+    assert mrbayes_model_lines(alone) == alone.parts[0].model.mrbayes()
+    assert "ratepr" not in " ".join(mrbayes_model_lines(parts_of(alignment, (0, 2), MODELS[::2], multipliers=False)))
+
+
+def assert_groups(sample):
+    """Three against three is what every part says."""
+    assert sample.taxa == TAXA
+    assert split_frequencies(sample.children, sample.weights).frequencies.max() > 0.9
+
+
+@pytest.mark.skipif(not shutil.which("iqtree2"), reason="no iqtree2 on PATH")
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (1,)])
+def test_iqtree_reads_them(alignment, numbers):
+    given = parts_of(alignment, numbers, [MODELS[k] for k in numbers])
+    assert_groups(run_iqtree(alignment, replicates=1000, seed=3, seconds=120, parts=given).sample)
+
+
+@pytest.mark.skipif(not shutil.which("mb"), reason="no mb on PATH")
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (2,)])
+def test_mrbayes_reads_them(alignment, numbers):
+    given = parts_of(alignment, numbers, [MODELS[k] for k in numbers])
+    posterior = Posterior(compress(alignment, np.flatnonzero(alignment.alphabet_of == 0)))
+    run = run_mrbayes(
+        alignment, posterior, runs=2, generations=5000, asdsf=None, seed=3, seconds=120, parts=given
+    )
+    assert run.facts["finished"]
+    assert_groups(run.sample)
