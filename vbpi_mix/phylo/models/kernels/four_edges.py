@@ -6,7 +6,7 @@ v // 8. A tree has nodes 0 ... 2n-3; node 0 and what fills the last group up hav
 
     lengths      float64 [groups, LANES]
     transitions  float64 [C, nodes, 4, 4]          row j, column i: P[i, j]
-    taxa         float64 [C, n, 4, 16]             of the edge above each taxon: P times each set of states, by state above
+    taxa         float64 [C, n, 4, 16]             in an array of the caller: of the edge above each taxon: P times each set of states, by state above
     cross        float64 [C, groups, 4, 4, LANES]  row j, column i: sum over patterns of u_i l_j, over frequencies[i]
 """
 
@@ -35,7 +35,6 @@ class Edges(NamedTuple):
 
     lengths: np.ndarray
     transitions: np.ndarray
-    taxa: np.ndarray
     cross: np.ndarray
     products: np.ndarray
     first: np.ndarray
@@ -50,15 +49,14 @@ def empty_edges(n, categories):
     nodes = 2 * n - 2
     groups = (nodes + LANES - 1) // LANES
     return Edges(
-        aligned(groups * LANES), aligned(categories * nodes * 16), aligned(categories * n * 64),
-        aligned(categories * groups * 16 * LANES), aligned(64), aligned(16 * LANES), aligned(16 * LANES),
-        aligned(4 * LANES), aligned(16 * LANES),
+        aligned(groups * LANES), aligned(categories * nodes * 16), aligned(categories * groups * 16 * LANES),
+        aligned(64), aligned(16 * LANES), aligned(16 * LANES), aligned(4 * LANES), aligned(16 * LANES),
     )  # fmt: skip
 
 
 @kernel
-def set_edges(lengths, rates, n, spectrum, edges):
-    """Transition matrices of all edges, lengths [E], under all categories, and the taxa's messages."""
+def set_edges(lengths, rates, n, spectrum, edges, taxa, taxa_at):
+    """Transition matrices of all edges, lengths [E], under all categories, and the taxa's messages, in `taxa` from taxa_at."""
     nodes = lengths.shape[0] + 1
     edges.lengths[1:nodes] = lengths
     for k in range(4):
@@ -71,7 +69,7 @@ def set_edges(lengths, rates, n, spectrum, edges):
         for group in range(edges.lengths.shape[0] // LANES):
             _set_group(group, c, rates[c], nodes, spectrum, edges)
         for v in range(1, n):
-            _set_taxon((c * nodes + v) * 16, (c * n + v) * 64, edges.transitions, edges.taxa)
+            _set_taxon((c * nodes + v) * 16, taxa_at + (c * n + v) * 64, edges.transitions, taxa)
 
 
 @inline_kernel

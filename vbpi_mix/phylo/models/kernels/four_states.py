@@ -89,13 +89,12 @@ class _Block(NamedTuple):
 
 
 class _Tree(NamedTuple):
-    """children [n-2, 2]; transitions and taxa (four_edges.py); which nodes are rescaled; of the model:
+    """children [n-2, 2]; transitions (four_edges.py); which nodes are rescaled; of the model:
     frequencies [4], weights of the categories [C], share of invariant sites.
     """
 
     children: np.ndarray
     transitions: np.ndarray
-    taxa: np.ndarray
     rescaled: np.ndarray
     frequencies: np.ndarray
     weights: np.ndarray
@@ -105,10 +104,14 @@ class _Tree(NamedTuple):
 class _Memory(NamedTuple):
     """What one thread works on (head of this file).
 
-    message ends in three places [4, B] more, for the downward step; likelihood [C, B]: of a category, in the pattern's own
+    message goes on with the messages of the taxa (four_edges.py), from `taxa` on, and three `places` [4, B] for the downward
+    step: the partials of a node, and what comes down to a child that is a taxon. All in one array: with a choice of
+    two, numba counts references to both in the innermost loop. likelihood [C, B]: of a category, in the pattern's own
     scale; sums: rows of lanes (_VALUE and so on).
     """
 
+    taxa: np.uint64
+    places: np.uint64
     message: np.ndarray
     scale: np.ndarray
     exponent: np.ndarray
@@ -158,17 +161,6 @@ def _add_scaled(sums, x, factor):
 
 
 @inline_kernel
-def _add_where(sums, code, bit, x):
-    """sums, with x added in the lanes whose code has `bit`."""
-    return (
-        where_bit(code, bit, sums[0] + x[0], sums[0]),
-        where_bit(code, bit, sums[1] + x[1], sums[1]),
-        where_bit(code, bit, sums[2] + x[2], sums[2]),
-        where_bit(code, bit, sums[3] + x[3], sums[3]),
-    )
-
-
-@inline_kernel
 def _propagate(transitions, at, x):
     """P x."""
     m = _times(_column(transitions, at), x[0])
@@ -178,47 +170,50 @@ def _propagate(transitions, at, x):
 
 
 @inline_kernel
-def _taxon_message(codes, offset, taxa, at):
+def _taxon_message(codes, offset, message, at):
     """P times the 0/1 partials of a taxon."""
     code = vload(codes, offset)
     return (
-        lookup(taxa, at, code),
-        lookup(taxa, at + _U(16), code),
-        lookup(taxa, at + _U(32), code),
-        lookup(taxa, at + _U(48), code),
+        lookup(message, at, code),
+        lookup(message, at + _U(16), code),
+        lookup(message, at + _U(32), code),
+        lookup(message, at + _U(48), code),
     )
 
 
-@inline_kernel
-def _upward(v, c, block, tree, memory):
-    """Partials of internal node v from its children, and the message up the edge above v, in category c."""
+@kernel
+def _sweep_up(c, block, tree, memory):
+    """Partials of all internal nodes in category c, and the messages up the edges above them."""
+    keep_whole()
     n, codes, taxa_at = block.n, block.codes, block.taxa_at
-    transitions, taxa, rescaled = tree.transitions, tree.taxa, tree.rescaled
+    children, transitions, rescaled = tree.children, tree.transitions, tree.rescaled
     message, scale, exponent = memory.message, memory.scale, memory.exponent
     inner, nodes = n - _TWO, _TWO * n - _TWO
-    a, b = _U(tree.children[v - n, _ZERO]), _U(tree.children[v - n, _ONE])
-    v_matrix, a_taxon, b_taxon = (c * nodes + v) * _MATRIX, (c * n + a) * _TAXON, (c * n + b) * _TAXON
-    a_message, b_message = (c * inner + a - n) * _FOUR * _B, (c * inner + b - n) * _FOUR * _B
-    v_message, v_scale = (c * inner + v - n) * _FOUR * _B, (c * inner + v - n) * _B
-    for i in range(VECTORS):
-        p = _U(i) * _V
-        if a < n:
-            from_a = _taxon_message(codes, taxa_at + a * _B + p, taxa, a_taxon)
-        else:
-            from_a = _load(message, a_message + p, _B)
-        if b < n:
-            from_b = _taxon_message(codes, taxa_at + b * _B + p, taxa, b_taxon)
-        else:
-            from_b = _load(message, b_message + p, _B)
-        partials = _product(from_a, from_b)
-        if rescaled[v]:
-            largest = vmax(vmax(partials[0], partials[1]), vmax(partials[2], partials[3]))
-            factor = inverse_power_of_two(largest)
-            vstore(scale, v_scale + p, factor)
-            at = c * _B + p
-            vstore(exponent, at, vload(exponent, at) + binary_exponent(largest))
-            partials = _times(partials, factor)
-        _store(message, v_message + p, _B, _propagate(transitions, v_matrix, partials))
+    for v in range(n, nodes):
+        a, b = _U(children[v - n, _ZERO]), _U(children[v - n, _ONE])
+        v_matrix = (c * nodes + v) * _MATRIX
+        a_taxon, b_taxon = memory.taxa + (c * n + a) * _TAXON, memory.taxa + (c * n + b) * _TAXON
+        a_message, b_message = (c * inner + a - n) * _FOUR * _B, (c * inner + b - n) * _FOUR * _B
+        v_message, v_scale = (c * inner + v - n) * _FOUR * _B, (c * inner + v - n) * _B
+        for i in range(VECTORS):
+            p = _U(i) * _V
+            if a < n:
+                from_a = _taxon_message(codes, taxa_at + a * _B + p, message, a_taxon)
+            else:
+                from_a = _load(message, a_message + p, _B)
+            if b < n:
+                from_b = _taxon_message(codes, taxa_at + b * _B + p, message, b_taxon)
+            else:
+                from_b = _load(message, b_message + p, _B)
+            partials = _product(from_a, from_b)
+            if rescaled[v]:
+                largest = vmax(vmax(partials[0], partials[1]), vmax(partials[2], partials[3]))
+                factor = inverse_power_of_two(largest)
+                vstore(scale, v_scale + p, factor)
+                at = c * _B + p
+                vstore(exponent, at, vload(exponent, at) + binary_exponent(largest))
+                partials = _times(partials, factor)
+            _store(message, v_message + p, _B, _propagate(transitions, v_matrix, partials))
 
 
 @inline_kernel
@@ -314,45 +309,47 @@ def _turn(block, tree, memory, constant_slope, gradient):
             _add_model_slopes(p, relative, largest, block, tree, memory)
 
 
-@inline_kernel
-def _downward(v, c, block, tree, memory):
-    """From the message down to v: cross-products of the edge above v, and the messages down to both children."""
+@kernel
+def _sweep_down(c, block, tree, memory):
+    """Cross-products of all edges but the top one in category c, and the messages down."""
+    keep_whole()
     n, codes, taxa_at = block.n, block.codes, block.taxa_at
-    transitions, taxa, rescaled = tree.transitions, tree.taxa, tree.rescaled
+    children, transitions, rescaled = tree.children, tree.transitions, tree.rescaled
     message, scale, sums_of = memory.message, memory.scale, memory.sums_of
     inner, nodes = n - _TWO, _TWO * n - _TWO
-    a, b = _U(tree.children[v - n, _ZERO]), _U(tree.children[v - n, _ONE])
-    v_matrix, a_taxon, b_taxon = (c * nodes + v) * _MATRIX, (c * n + a) * _TAXON, (c * n + b) * _TAXON
-    a_message, b_message = (c * inner + a - n) * _FOUR * _B, (c * inner + b - n) * _FOUR * _B
-    v_message, v_scale = (c * inner + v - n) * _FOUR * _B, (c * inner + v - n) * _B
-    # Three places after the last node's: the partials of v, and what comes down to a child that is a taxon. Every store
-    # goes to one array: with a choice of two, numba counts references to both in the loop.
-    own = _U(tree.weights.shape[0]) * inner * _FOUR * _B
-    to_a = own + _FOUR * _B if a < n else a_message
-    to_b = own + _U(8) * _B if b < n else b_message
-    for i in range(VECTORS):
-        p = _U(i) * _V
-        above = _load(message, v_message + p, _B)
+    for back in range(inner):
+        v = nodes - _ONE - back
+        a, b = _U(children[v - n, _ZERO]), _U(children[v - n, _ONE])
+        v_matrix = (c * nodes + v) * _MATRIX
+        a_taxon, b_taxon = memory.taxa + (c * n + a) * _TAXON, memory.taxa + (c * n + b) * _TAXON
+        a_message, b_message = (c * inner + a - n) * _FOUR * _B, (c * inner + b - n) * _FOUR * _B
+        v_message, v_scale = (c * inner + v - n) * _FOUR * _B, (c * inner + v - n) * _B
+        own = memory.places
+        to_a = own + _FOUR * _B if a < n else a_message
+        to_b = own + _U(8) * _B if b < n else b_message
+        for i in range(VECTORS):
+            p = _U(i) * _V
+            above = _load(message, v_message + p, _B)
+            if a < n:
+                from_a = _taxon_message(codes, taxa_at + a * _B + p, message, a_taxon)
+            else:
+                from_a = _load(message, a_message + p, _B)
+            if b < n:
+                from_b = _taxon_message(codes, taxa_at + b * _B + p, message, b_taxon)
+            else:
+                from_b = _load(message, b_message + p, _B)
+            below, down = _product(from_a, from_b), _propagate(transitions, v_matrix, above)
+            if rescaled[v]:
+                factor = vload(scale, v_scale + p)
+                below, down = _times(below, factor), _times(down, factor)
+            _store(message, own + p, _B, below)
+            _store(message, to_a + p, _B, _product(down, from_b))
+            _store(message, to_b + p, _B, _product(down, from_a))
+        _add_inner(message, v_message, own, sums_of, (c * nodes + v) * _SUMS)
         if a < n:
-            from_a = _taxon_message(codes, taxa_at + a * _B + p, taxa, a_taxon)
-        else:
-            from_a = _load(message, a_message + p, _B)
+            _add_taxon(message, to_a, codes, taxa_at + a * _B, sums_of, (c * nodes + a) * _SUMS)
         if b < n:
-            from_b = _taxon_message(codes, taxa_at + b * _B + p, taxa, b_taxon)
-        else:
-            from_b = _load(message, b_message + p, _B)
-        below, down = _product(from_a, from_b), _propagate(transitions, v_matrix, above)
-        if rescaled[v]:
-            factor = vload(scale, v_scale + p)
-            below, down = _times(below, factor), _times(down, factor)
-        _store(message, own + p, _B, below)
-        _store(message, to_a + p, _B, _product(down, from_b))
-        _store(message, to_b + p, _B, _product(down, from_a))
-    _add_inner(message, v_message, own, sums_of, (c * nodes + v) * _SUMS)
-    if a < n:
-        _add_taxon(message, to_a, codes, taxa_at + a * _B, sums_of, (c * nodes + a) * _SUMS)
-    if b < n:
-        _add_taxon(message, to_b, codes, taxa_at + b * _B, sums_of, (c * nodes + b) * _SUMS)
+            _add_taxon(message, to_b, codes, taxa_at + b * _B, sums_of, (c * nodes + b) * _SUMS)
 
 
 @kernel
@@ -378,35 +375,22 @@ def _add_inner(message, above_at, below_at, sums_of, at):
 def _add_taxon(message, above_at, codes, offset, sums_of, at):
     """Cross-products of the edge above a taxon."""
     keep_whole()
+    # Multiplied, not chosen: LLVM makes two instructions of an addition in some of the lanes.
+    one, zero = splat(1.0), splat(0.0)
     sums_0, sums_1 = _load(sums_of, at, _V), _load(sums_of, at + _FOUR * _V, _V)
     sums_2, sums_3 = _load(sums_of, at + _U(8) * _V, _V), _load(sums_of, at + _U(12) * _V, _V)
     for i in range(VECTORS):
         p = _U(i) * _V
         code = vload(codes, offset + p)
         u = _load(message, above_at + p, _B)
-        sums_0 = _add_where(sums_0, code, _BITS[0], u)
-        sums_1 = _add_where(sums_1, code, _BITS[1], u)
-        sums_2 = _add_where(sums_2, code, _BITS[2], u)
-        sums_3 = _add_where(sums_3, code, _BITS[3], u)
+        sums_0 = _add_scaled(sums_0, u, where_bit(code, _BITS[0], one, zero))
+        sums_1 = _add_scaled(sums_1, u, where_bit(code, _BITS[1], one, zero))
+        sums_2 = _add_scaled(sums_2, u, where_bit(code, _BITS[2], one, zero))
+        sums_3 = _add_scaled(sums_3, u, where_bit(code, _BITS[3], one, zero))
     _store(sums_of, at, _V, sums_0)
     _store(sums_of, at + _FOUR * _V, _V, sums_1)
     _store(sums_of, at + _U(8) * _V, _V, sums_2)
     _store(sums_of, at + _U(12) * _V, _V, sums_3)
-
-
-@kernel
-def _sweep_up(c, block, tree, memory):
-    keep_whole()
-    for k in range(block.n - _TWO):
-        _upward(block.n + k, c, block, tree, memory)
-
-
-@kernel
-def _sweep_down(c, block, tree, memory):
-    keep_whole()
-    inner = block.n - _TWO
-    for back in range(inner):
-        _downward(block.n + inner - _ONE - back, c, block, tree, memory)
 
 
 @kernel
@@ -437,7 +421,8 @@ def _add_blocks(first, last, patterns, tree, memory, constant_slope, gradient):
 def _memory(n, categories):
     inner, size = n - 2, categories * BLOCK
     return _Memory(
-        spectra.aligned((inner * categories + 3) * 4 * BLOCK), spectra.aligned(inner * size), spectra.aligned(size), spectra.aligned(size),
+        _U(inner * 4 * size), _U(inner * 4 * size + categories * n * 64),
+        spectra.aligned(inner * 4 * size + categories * n * 64 + 12 * BLOCK), spectra.aligned(inner * size), spectra.aligned(size), spectra.aligned(size),
         spectra.aligned(categories * (2 * n - 2) * 16 * LANES),
         spectra.aligned((7 + categories) * LANES),
     )  # fmt: skip
@@ -469,14 +454,15 @@ def _trees(children, lengths, patterns, rates, which, first, last, request, resu
     nodes = 2 * n - 2
     blocks, constant = patterns.blocks, patterns.weights.shape[0] // BLOCK
     spectrum, edges, memory = spectra.empty_spectrum(4), four_edges.empty_edges(n, categories), _memory(n, categories)
+    first_taxon = (n - 2) * 4 * categories * BLOCK
     pending, rescaled = np.zeros(nodes, np.int64), np.zeros(nodes, np.bool_)
     for t in range(first, last):
         m = which[t]
         spectra.set_spectrum(rates, m, spectrum)
-        four_edges.set_edges(lengths[t], rates.rates[m], n, spectrum, edges)
+        four_edges.set_edges(lengths[t], rates.rates[m], n, spectrum, edges, memory.message, first_taxon)
         spectra.mark_rescaled(children[t], n, TAXA_BETWEEN_RESCALINGS, pending, rescaled)
         tree = _Tree(
-            children[t], edges.transitions, edges.taxa, rescaled, spectrum.frequencies, rates.weights[m], rates.invariant[m]
+            children[t], edges.transitions, rescaled, spectrum.frequencies, rates.weights[m], rates.invariant[m]
         )
         memory.sums[:] = 0.0
         memory.sums_of[:] = 0.0
