@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 SCRIPT = """
 import sys
@@ -40,12 +41,42 @@ print(sum(hits.values()))
 """
 
 
-def test_kernels_give_the_same_digits_compiled_and_loaded(tmp_path):
+LIKELIHOODS = """
+import sys
+import numpy as np
+from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models.rates import Rates
+from vbpi_mix.phylo.models.reversible_likelihood import evaluate, pack
+from vbpi_mix.phylo.trees.topology import random_topologies
+
+rng = np.random.default_rng(2)
+n, found = 30, []
+trees, lengths = random_topologies(n, 3, rng), rng.exponential(0.1, (3, 2 * n - 3))
+for states in (4, 20):
+    frequencies, q = rng.dirichlet(np.full(states, 5.0)), rng.exponential(1.0, (states, states))
+    q = (q + q.T) * frequencies
+    q -= np.diag(q.sum(axis=1))
+    root = np.sqrt(frequencies)
+    values, vectors = np.linalg.eigh(root[:, None] * q / root)
+    columns = (vectors / root[:, None], vectors.T * root, values, frequencies, [0.2, 0.9, 1.9], [0.3, 0.3, 0.3], 0.1)
+    sets = np.uint64(1) << rng.integers(0, states, (n, 90)).astype(np.uint64)
+    packed = pack(SitePatterns(sets, np.ones(90)), n_states=states)
+    arrays = evaluate(trees, lengths, packed, Rates(*(np.array([x]) for x in columns)), np.zeros(3, int))
+    found += [x.ravel() for x in (arrays[0], arrays[1], *arrays[2])]
+np.save(sys.argv[1], np.concatenate(found))
+from vbpi_mix.phylo.models.kernels import any_states, four_states
+hits = [sum(module.evaluate_batch.stats.cache_hits.values()) for module in (four_states, any_states)]
+print(min(hits))
+"""
+
+
+@pytest.mark.parametrize("script", [SCRIPT, LIKELIHOODS], ids=["networks", "likelihoods"])
+def test_kernels_give_the_same_digits_compiled_and_loaded(tmp_path, script):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     found = []
     for name, loaded in (("compiled", "0"), ("loaded", "1")):
-        command = [sys.executable, "-c", SCRIPT, str(tmp_path / f"{name}.npy")]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+        command = [sys.executable, "-c", script, str(tmp_path / f"{name}.npy")]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == loaded
         found.append(np.load(tmp_path / f"{name}.npy"))

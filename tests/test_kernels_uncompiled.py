@@ -19,7 +19,7 @@ import numba
 import numpy as np
 import pytest
 import torch
-from reference import branch_flows, gamma_density, jukes_cantor, pruning, subsplit_networks
+from reference import branch_flows, gamma_density, jukes_cantor, pruning, reversible, subsplit_networks
 
 import vbpi_mix
 from vbpi_mix.estimators import Estimator, draw_components
@@ -33,6 +33,7 @@ from vbpi_mix.phylo.branches.kernels import gamma
 from vbpi_mix.phylo.branches.kernels.gamma_function import gamma_tables
 from vbpi_mix.phylo.data.alphabets import standard
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models import reversible_likelihood
 from vbpi_mix.phylo.models.held import HeldPart
 from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.likelihood import log_likelihoods_and_gradients, pack_patterns
@@ -165,6 +166,38 @@ def exercise_likelihood(patch, folder):
                 step = 1e-6 * np.eye(2 * n_taxa - 3)[edge]
                 above, below = (log_likelihood_twin(trees[t], lengths[t] + s, patterns) for s in (step, -step))
                 assert gradients[t, edge] == pytest.approx((above - below) / 2e-6, rel=1e-5, abs=1e-5)
+
+
+def exercise_reversible_models(patch, folder):
+    """Four states, fewer than a vector has lanes and more; a tree of 20 taxa, so that some of its nodes are rescaled; +ASC,
+    whose constant patterns need every kernel once more, with two taxa that never share a state.
+    """
+    rng = np.random.default_rng(14)
+    for states, n_taxa in ((4, 20), (3, 4), (9, 9)):
+        frequencies, exchangeabilities = rng.dirichlet(np.full(states, 5.0)), rng.exponential(1.0, (states, states))
+        matrix = reversible.reversible_matrix(frequencies, exchangeabilities + exchangeabilities.T)
+        root = np.sqrt(frequencies)
+        values, vectors = np.linalg.eigh(root[:, None] * matrix / root)
+        columns = (vectors / root[:, None], vectors.T * root, values, frequencies, [0.4, 1.6], [0.3, 0.5], 0.2)
+        rates = Rates(*(np.array([column]) for column in columns))
+        sets = rng.integers(1, 1 << states, (n_taxa, 2)).astype(np.uint64)
+        sets[:2] = [[1], [2]]
+        patterns = SitePatterns(sets, np.array([1.0, 2.0]))
+        packed = reversible_likelihood.pack(patterns, ascertainment=True, n_states=states)
+        trees, lengths = random_topologies(n_taxa, 1, rng), rng.exponential(0.2, (1, 2 * n_taxa - 3))
+        which = np.zeros(1, np.int64)
+        found, slopes, of_model = reversible_likelihood.evaluate(trees, lengths, packed, rates, which)
+
+        def value(lengths, rate, n_taxa=n_taxa, sets=sets, trees=trees, rest=(matrix, frequencies)):
+            model = reversible.Model(*rest, np.array([0.4, rate]), np.array([0.3, 0.5]), 0.2)
+            return reversible.log_likelihood(trees[0], lengths, sets, np.array([1.0, 2.0]), model, True)
+
+        assert found[0] == pytest.approx(value(lengths[0], 1.6), abs=1e-9)
+        step = 1e-6 * np.eye(2 * n_taxa - 3)[n_taxa]
+        difference = value(lengths[0] + step, 1.6) - value(lengths[0] - step, 1.6)
+        assert slopes[0, n_taxa] == pytest.approx(difference / 2e-6, rel=1e-5, abs=1e-6)
+        difference = value(lengths[0], 1.6 + 1e-6) - value(lengths[0], 1.6 - 1e-6)
+        assert of_model.rates[0, 1] == pytest.approx(difference / 2e-6, rel=1e-5, abs=1e-6)
 
 
 def exercise_flows(patch, folder):

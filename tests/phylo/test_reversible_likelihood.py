@@ -105,7 +105,7 @@ def test_equals_pruning_in_numpy(states, ascertainment):
 @pytest.mark.parametrize("states", STATES)
 @pytest.mark.parametrize(("invariant", "ascertainment"), [(0.2, False), (0.0, False), (0.1, True)])
 def test_gradients_equal_central_differences(states, invariant, ascertainment):
-    children, lengths, patterns, models, which = problem(5, 12, states, 2, invariant, 3, constant=not ascertainment)
+    children, lengths, patterns, models, which = problem(5, 12, states, 2, invariant, 3, constant=not ascertainment, trees=2)
     packed, rates = pack(patterns, ascertainment, states), rates_of(*models)
     values, length_slopes, slopes = evaluate(children, lengths, packed, rates, which)
     fewer = evaluate(children, lengths, packed, rates, which, parameters=False)
@@ -132,7 +132,7 @@ def test_gradients_equal_central_differences(states, invariant, ascertainment):
             np.testing.assert_allclose(slope[chosen], expected[chosen], rtol=1e-6, atol=1e-6 * np.abs(slope).max())
 
 
-def differences(value, point, k, most=40):
+def differences(value, point, k, most=20):
     """Central differences in every entry of point[k], or in `most` of them; the others are NaN. The step is in the middle
     between rounding and curvature, and the second difference takes most of the curvature away.
     """
@@ -223,12 +223,14 @@ def test_impossible_data_have_log_likelihood_minus_infinity(states):
 
 
 @pytest.mark.parametrize("states", STATES)
-@pytest.mark.parametrize(("invariant", "mean_length"), [(0.2, 1e-6), (0.0, 0.1), (0.2, 0.1), (0.0, 5.0)])
-def test_five_hundred_taxa_do_not_underflow(states, invariant, mean_length):
-    """Categories of very different rates: one underflows long before the other."""
+@pytest.mark.parametrize(
+    ("invariant", "mean_length", "slow"), [(0.2, 1e-6, 1e-3), (0.0, 0.1, 0.0), (0.2, 0.1, 1e-3), (0.0, 5.0, 1e-3)]
+)
+def test_five_hundred_taxa_do_not_underflow(states, invariant, mean_length, slow):
+    """Categories of very different rates: one underflows long before the other, or has no likelihood at all."""
     n_taxa, rng = 500, np.random.default_rng(9)
     model = random_model(states, 2, invariant, rng)
-    model.rates = np.array([1e-3, 2.0])
+    model.rates = np.array([slow, 2.0])
     patterns = patterns_of(random_sets(n_taxa, 9, states, rng), states, rng)
     children, lengths = random_topologies(n_taxa, 1, rng), np.full((1, 2 * n_taxa - 3), mean_length)
     packed, rates, which = pack(patterns, n_states=states), rates_of(model), np.zeros(1, np.int64)
@@ -262,7 +264,7 @@ def test_threads_change_no_digit(states):
 
 def test_ascertainment_refuses_constant_patterns():
     states = np.array([[1, 1, 2, 1], [1, 3, 1, 3], [1, 1, 3, 15]], np.uint8)
-    with pytest.raises(AlignmentError, match="^6 sites in 2 patterns may be constant"):
+    with pytest.raises(AlignmentError, match=r"^6 sites in 2 patterns may be constant"):
         pack(SitePatterns(states[:, [0, 2, 3]], np.array([1.0, 3.0, 5.0])), ascertainment=True)
     pack(SitePatterns(states[:, [2]], np.ones(1)), ascertainment=True)
 

@@ -87,7 +87,7 @@ def log_of_patterns(children, lengths, sets, model):
             sent, removed = {}, np.zeros(taxa.shape[1])
             for v in range(1, 2 * n - 2):
                 partials = taxa[v] if v < n else sent[int(children[v - n][0])] * sent[int(children[v - n][1])]
-                largest = partials.max(axis=1)
+                largest = np.where(partials.any(axis=1), partials.max(axis=1), 1.0)
                 removed += np.log(largest)
                 sent[v] = (partials / largest[:, None]) @ expm(model.matrix * rate * lengths[v - 1]).T
             terms.append(np.log(weight * ((taxa[0] * sent[2 * n - 3]) @ model.frequencies)) + removed)

@@ -44,6 +44,8 @@ _ZERO, _ONE, _TWO = (_U(x) for x in range(3))
 _LOG_TWO = math.log(2.0)
 # Powers of two beyond these are taken as if at the limit.
 _SMALLEST, _LARGEST = -1022, 1023
+# Exponent of the likelihood of impossible data.
+_IMPOSSIBLE = -1e9
 
 
 class PackedPatterns(NamedTuple):
@@ -81,9 +83,9 @@ class _Memory(NamedTuple):
     """What one thread works on (head of this file).
 
     taxa, above: where the second and third part of message begin; taxon: size of one taxon's; places uint64 [n+1, B]: where
-    in a node's part of message the patterns of the block are; likelihood [C, B]: of a category, in the pattern's own scale; below, down [B, width]: the partials of a node, and
-    what comes down to it; sums: of the logarithms, of constant patterns' likelihoods, of the slope of invariant sites;
-    frequencies [width], weights [C]: of their slopes.
+    in a node's part of message the patterns of the block are; likelihood [C, B]: of a category, in the pattern's own
+    scale; below, down [B, width]: the partials of a node, and what comes down to it; sums: of the logarithms, of constant
+    patterns' likelihoods, of the slope of invariant sites; frequencies [width], weights [C]: of their slopes.
     """
 
     n: np.uint64
@@ -192,24 +194,28 @@ def _of_pattern(p, block, tree, patterns, memory):
     inner, categories = n - _TWO, _U(tree.weights.shape[0])
     exponents, messages, sets, frequencies = memory.exponent, memory.message, patterns.sets, tree.frequencies
     root, common = memory.places[p], (block * _B + p) * width
-    shared, largest = 0.0, exponents[p]
+    shared, largest = 0.0, _IMPOSSIBLE
     for i in range(states):
         shared += patterns.common[common + i] * frequencies[i]
-    for c in range(_ONE, categories):
-        largest = max(largest, exponents[c * _B + p])
-    if tree.invariant > 0.0 and shared > 0.0:
-        largest = max(largest, 0.0)
-    shared *= _power_of_two(-largest)
-    total = shared * tree.invariant
     for c in range(categories):
         at, message = c * _B + p, ((c * inner + inner - _ONE) * _B + p) * width
         likelihood = 0.0
         for i in range(states):
             likelihood += sets[root + i] * frequencies[i] * messages[message + i]
+        memory.likelihood[at] = likelihood
+        # A category in which the data are impossible has no say in the scale.
+        if likelihood > 0.0:
+            largest = max(largest, exponents[at])
+    if tree.invariant > 0.0 and shared > 0.0:
+        largest = max(largest, 0.0)
+    shared *= _power_of_two(-largest)
+    total = shared * tree.invariant
+    for c in range(categories):
+        at = c * _B + p
         factor = _power_of_two(exponents[at] - largest)
         exponents[at] = factor
-        memory.likelihood[at] = likelihood * factor
-        total += likelihood * factor * tree.weights[c]
+        memory.likelihood[at] *= factor
+        total += memory.likelihood[at] * tree.weights[c]
     return total, largest, shared
 
 

@@ -6,7 +6,8 @@ v // 8. A tree has nodes 0 ... 2n-3; node 0 and what fills the last group up hav
 
     lengths      float64 [groups, LANES]
     transitions  float64 [C, nodes, 4, 4]          row j, column i: P[i, j]
-    taxa         float64 [C, n, 4, 16]             in an array of the caller: of the edge above each taxon: P times each set of states, by state above
+    taxa         float64 [C, n, 4, 16]             of the edge above each taxon: P times each set of states, by state
+                                                   above; in an array of the caller
     cross        float64 [C, groups, 4, 4, LANES]  row j, column i: sum over patterns of u_i l_j, over frequencies[i]
 """
 

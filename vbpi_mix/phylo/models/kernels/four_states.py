@@ -57,6 +57,8 @@ _ZERO, _ONE, _TWO, _THREE, _FOUR = (_U(x) for x in range(5))
 _MATRIX, _TAXON, _SUMS = _U(16), _U(64), _U(16) * _V
 _BITS = tuple(np.uint8(1 << k) for k in range(4))
 _ANY = np.uint8(15)
+# Exponent of the likelihood of impossible data.
+_IMPOSSIBLE = -1e9
 # Rows of lanes in `sums`.
 _VALUE, _CONSTANT, _INVARIANT, _FREQUENCIES, _WEIGHTS = _ZERO, _V, _TWO * _V, _THREE * _V, _U(7) * _V
 
@@ -192,19 +194,19 @@ def _sweep_up(c, block, tree, memory):
     for v in range(n, nodes):
         a, b = _U(children[v - n, _ZERO]), _U(children[v - n, _ONE])
         v_matrix = (c * nodes + v) * _MATRIX
-        a_taxon, b_taxon = memory.taxa + (c * n + a) * _TAXON, memory.taxa + (c * n + b) * _TAXON
-        a_message, b_message = (c * inner + a - n) * _FOUR * _B, (c * inner + b - n) * _FOUR * _B
+        a_at = memory.taxa + (c * n + a) * _TAXON if a < n else (c * inner + a - n) * _FOUR * _B
+        b_at = memory.taxa + (c * n + b) * _TAXON if b < n else (c * inner + b - n) * _FOUR * _B
         v_message, v_scale = (c * inner + v - n) * _FOUR * _B, (c * inner + v - n) * _B
         for i in range(VECTORS):
             p = _U(i) * _V
             if a < n:
-                from_a = _taxon_message(codes, taxa_at + a * _B + p, message, a_taxon)
+                from_a = _taxon_message(codes, taxa_at + a * _B + p, message, a_at)
             else:
-                from_a = _load(message, a_message + p, _B)
+                from_a = _load(message, a_at + p, _B)
             if b < n:
-                from_b = _taxon_message(codes, taxa_at + b * _B + p, message, b_taxon)
+                from_b = _taxon_message(codes, taxa_at + b * _B + p, message, b_at)
             else:
-                from_b = _load(message, b_message + p, _B)
+                from_b = _load(message, b_at + p, _B)
             partials = _product(from_a, from_b)
             if rescaled[v]:
                 largest = vmax(vmax(partials[0], partials[1]), vmax(partials[2], partials[3]))
@@ -249,18 +251,25 @@ def _of_pattern(p, block, tree, memory):
     root = _product(_indicator(vload(block.codes, block.taxa_at + p), splat(1.0), zero), _column(frequencies, _ZERO))
     common = vload(block.common, block.at + p)
     shared = _total(_product(_indicator(common, splat(1.0), zero), _column(frequencies, _ZERO)))
-    largest = vload(exponents, p)
-    for c in range(_ONE, _U(weights.shape[0])):
-        largest = vmax(largest, vload(exponents, c * _B + p))
+    largest = splat(_IMPOSSIBLE)
+    for c in range(_U(weights.shape[0])):
+        at = c * _B + p
+        message = _load(messages, (c * inner + inner - _ONE) * _FOUR * _B + p, _B)
+        likelihood = _total(_product(root, message))
+        vstore(likelihoods, at, likelihood)
+        # A category in which the data are impossible has no say in the scale.
+        possible = divide_or_zero(likelihood, likelihood)
+        exponent = vload(exponents, at) * possible + splat(_IMPOSSIBLE) * (splat(1.0) - possible)
+        vstore(exponents, at, exponent)
+        largest = vmax(largest, exponent)
     if tree.invariant > 0.0:
         largest = where_bit(common, _ANY, vmax(largest, zero), largest)
     shared = shared * power_of_two(zero - largest)
     total = shared * splat(tree.invariant)
     for c in range(_U(weights.shape[0])):
         at = c * _B + p
-        message = _load(messages, (c * inner + inner - _ONE) * _FOUR * _B + p, _B)
         factor = power_of_two(vload(exponents, at) - largest)
-        likelihood = _total(_product(root, message)) * factor
+        likelihood = vload(likelihoods, at) * factor
         vstore(exponents, at, factor)
         vstore(likelihoods, at, likelihood)
         total = total + likelihood * splat(weights[c])
@@ -321,23 +330,23 @@ def _sweep_down(c, block, tree, memory):
         v = nodes - _ONE - back
         a, b = _U(children[v - n, _ZERO]), _U(children[v - n, _ONE])
         v_matrix = (c * nodes + v) * _MATRIX
-        a_taxon, b_taxon = memory.taxa + (c * n + a) * _TAXON, memory.taxa + (c * n + b) * _TAXON
-        a_message, b_message = (c * inner + a - n) * _FOUR * _B, (c * inner + b - n) * _FOUR * _B
+        a_at = memory.taxa + (c * n + a) * _TAXON if a < n else (c * inner + a - n) * _FOUR * _B
+        b_at = memory.taxa + (c * n + b) * _TAXON if b < n else (c * inner + b - n) * _FOUR * _B
         v_message, v_scale = (c * inner + v - n) * _FOUR * _B, (c * inner + v - n) * _B
         own = memory.places
-        to_a = own + _FOUR * _B if a < n else a_message
-        to_b = own + _U(8) * _B if b < n else b_message
+        to_a = own + _FOUR * _B if a < n else a_at
+        to_b = own + _U(8) * _B if b < n else b_at
         for i in range(VECTORS):
             p = _U(i) * _V
             above = _load(message, v_message + p, _B)
             if a < n:
-                from_a = _taxon_message(codes, taxa_at + a * _B + p, message, a_taxon)
+                from_a = _taxon_message(codes, taxa_at + a * _B + p, message, a_at)
             else:
-                from_a = _load(message, a_message + p, _B)
+                from_a = _load(message, a_at + p, _B)
             if b < n:
-                from_b = _taxon_message(codes, taxa_at + b * _B + p, message, b_taxon)
+                from_b = _taxon_message(codes, taxa_at + b * _B + p, message, b_at)
             else:
-                from_b = _load(message, b_message + p, _B)
+                from_b = _load(message, b_at + p, _B)
             below, down = _product(from_a, from_b), _propagate(transitions, v_matrix, above)
             if rescaled[v]:
                 factor = vload(scale, v_scale + p)
@@ -422,7 +431,8 @@ def _memory(n, categories):
     inner, size = n - 2, categories * BLOCK
     return _Memory(
         _U(inner * 4 * size), _U(inner * 4 * size + categories * n * 64),
-        spectra.aligned(inner * 4 * size + categories * n * 64 + 12 * BLOCK), spectra.aligned(inner * size), spectra.aligned(size), spectra.aligned(size),
+        spectra.aligned(inner * 4 * size + categories * n * 64 + 12 * BLOCK),
+        spectra.aligned(inner * size), spectra.aligned(size), spectra.aligned(size),
         spectra.aligned(categories * (2 * n - 2) * 16 * LANES),
         spectra.aligned((7 + categories) * LANES),
     )  # fmt: skip
