@@ -212,7 +212,7 @@ def _of_pattern(p, block, tree, patterns, memory):
     total = shared * tree.invariant
     for c in range(categories):
         at = c * _B + p
-        factor = _power_of_two(exponents[at] - largest)
+        factor = _power_of_two(min(exponents[at] - largest, 0.0))
         exponents[at] = factor
         memory.likelihood[at] *= factor
         total += memory.likelihood[at] * tree.weights[c]

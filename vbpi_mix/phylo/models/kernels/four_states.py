@@ -39,6 +39,7 @@ from vbpi_mix.kernels.simd import (
     vload,
     vlog,
     vmax,
+    vmin,
     vstore,
     vsum,
     where_bit,
@@ -259,16 +260,14 @@ def _of_pattern(p, block, tree, memory):
         vstore(likelihoods, at, likelihood)
         # A category in which the data are impossible has no say in the scale.
         possible = divide_or_zero(likelihood, likelihood)
-        exponent = vload(exponents, at) * possible + splat(_IMPOSSIBLE) * (splat(1.0) - possible)
-        vstore(exponents, at, exponent)
-        largest = vmax(largest, exponent)
+        largest = vmax(largest, vload(exponents, at) * possible + splat(_IMPOSSIBLE) * (splat(1.0) - possible))
     if tree.invariant > 0.0:
         largest = where_bit(common, _ANY, vmax(largest, zero), largest)
     shared = shared * power_of_two(zero - largest)
     total = shared * splat(tree.invariant)
     for c in range(_U(weights.shape[0])):
         at = c * _B + p
-        factor = power_of_two(vload(exponents, at) - largest)
+        factor = power_of_two(vmin(vload(exponents, at) - largest, zero))
         likelihood = vload(likelihoods, at) * factor
         vstore(exponents, at, factor)
         vstore(likelihoods, at, likelihood)
