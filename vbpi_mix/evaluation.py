@@ -19,6 +19,7 @@ from vbpi_mix.estimators import (
     published_estimate,
 )
 from vbpi_mix.estimators.interfaces import Target, VariationalMixture
+from vbpi_mix.pareto import effective_sample_size
 
 # Particles drawn at once, of all components together: enough to keep every thread busy, little memory.
 PARTICLES_AT_ONCE = 2_000
@@ -88,7 +89,7 @@ def evaluate(
         published.append(float(published_estimate(log_w)))
         pooled.append(float(pooled_estimate(log_w)))
         bounds.append(float(log_w.mean()))
-        sizes.append(effective_sample_size(log_w))
+        sizes.append(effective_sample_size(log_w.numpy().ravel()))
         if progress is not None:
             progress(repeat + 1, repeats)
     elbo, sd = _moments(bounds)
@@ -117,12 +118,6 @@ def draw_log_weights(
             draws = mixture.sample(draw, min(at_once, samples - first), generator)
             parts.append(log_importance_weights(target.log_likelihood(draws), target.log_prior(draws), draws.log_q))
     return torch.cat(parts, dim=1)
-
-
-def effective_sample_size(log_w: Tensor) -> float:
-    """(sum w)^2 / sum w^2 over all weights."""
-    flat = log_w.flatten()
-    return float(torch.exp(2 * torch.logsumexp(flat, 0) - torch.logsumexp(2 * flat, 0)))
 
 
 def _moments(values: list[float]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -134,6 +135,16 @@ def test_runs_that_climb_do_not_agree(target, monkeypatch):
         assert result.rising
         assert not result.agreed
         assert result.seconds >= 0.3
+
+
+def test_little_new_mass_ends_a_short_run_only_if_its_weights_are_known():
+    """Chains that have not left where they were find nothing new, whatever else there is."""
+    unknown = sampler.Convergence(asdsf=0.1, agreement=0.98, weight_error=0.1, new_mass=0.001)
+    options = sampler.McmcOptions(until="coverage")
+    assert not sampler._agrees(unknown, options, 20_000)
+    assert sampler._agrees(unknown, options, 50_000)
+    assert sampler._agrees(replace(unknown, weight_error=0.05), options, 20_000)
+    assert not sampler._agrees(replace(unknown, new_mass=0.003), options, 50_000)
 
 
 def test_weights_that_are_not_known_do_not_agree(target):

@@ -1,5 +1,7 @@
 """Gamma approximations: modes and curvatures by differences, marginal likelihoods by quadrature."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -101,6 +103,21 @@ def test_a_topology_that_is_refined_by_no_draw_keeps_its_estimate(four):
     better = approximation.refine(topologies, found, target, np.random.default_rng(1), 500)
     assert better.log_marginal[1] == pytest.approx(-60.0, abs=1e-9)
     assert better.log_marginal[2] == -np.inf
+
+
+def test_one_draw_is_not_taken_for_mass():
+    """Of a hundred weights alike and one a million times as large, for one topology; others keep their means."""
+    rng = np.random.default_rng(1)
+    draws = 100
+    which = np.concatenate([np.tile(np.arange(3), draws), [1]])
+    log_w = np.concatenate([np.tile([-200.0, -300.0, -100.0], draws) + rng.uniform(-1, 1, 3 * draws), [math.log(1e6) - 300.0]])
+    found = approximation._log_means(log_w, which, 4)
+    plain = [math.log(np.exp(log_w[which == t] - log_w[t]).mean()) + log_w[t] for t in (0, 2)]
+    np.testing.assert_allclose(found[[0, 2]], plain, rtol=1e-14)
+    usual = math.log(np.exp(log_w[:-1][which[:-1] == 1] + 300.0).mean()) - 300.0
+    # A weight of sqrt(101) among 101 adds a tenth or so; uncut it adds nine thousand times the mean.
+    assert usual < found[1] < usual + 0.15
+    assert found[3] == -np.inf
 
 
 @pytest.mark.parametrize("sites", [8, 20])

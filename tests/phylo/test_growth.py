@@ -1,5 +1,7 @@
 """A support that grows, on posteriors whose topologies can all be weighed."""
 
+import math
+
 import numpy as np
 import pytest
 from reference import subsplit_networks
@@ -7,6 +9,7 @@ from small_posteriors import numbers_of, shares, small_data
 
 from vbpi_mix.phylo import growth
 from vbpi_mix.phylo.approximation import GammaApproximations, approximate, refine
+from vbpi_mix.phylo.fit import _missing
 from vbpi_mix.phylo.sampling.widen import nni_neighbours
 from vbpi_mix.phylo.sbn.coverage import in_support
 from vbpi_mix.phylo.sbn.support import build_support
@@ -123,3 +126,12 @@ def test_values_are_those_of_the_edge_with_the_same_split():
                 assert (mode[g, e], shape[g, e]) == (growth.NEW_MODE, growth.NEW_SHAPE)
                 unknown += 1
         assert unknown == 1  # an interchange changes one split
+
+
+@pytest.mark.parametrize(
+    ("of_neighbours", "new_mass", "said"),
+    [(1e-5, 2e-3, 2e-3), (5e-3, 2e-3, 5e-3), (1e-5, math.nan, 1e-5), (1e-5, None, 1e-5), (None, 2e-3, None)],
+)
+def test_as_much_is_missing_as_the_sampler_would_still_have_found(of_neighbours, new_mass, said):
+    made = {} if new_mass is None else {"made": {"new_mass": new_mass}}
+    assert _missing(of_neighbours, made) == said

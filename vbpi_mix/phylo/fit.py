@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -84,8 +85,9 @@ def fit(
     )  # fmt: skip
     setup_seconds = time.perf_counter() - begin
     tell(Note(_describe(problem, data, f"start ({asked.model.init}) found in {setup_seconds:.1f} s")))
-    if start is not None and start.missing is not None:
-        tell(Note(f"{start.added:,} topologies added to the sample's; about {start.missing:.1g} of the posterior is missing"))
+    missing = _missing(None if start is None else start.missing, data.source)
+    if start is not None and missing is not None:
+        tell(Note(f"{start.added:,} topologies added to the sample's; about {missing:.1g} of the posterior is missing"))
     if warning:
         tell(Note(warning, warning=True))
     temporary = tempfile.mkdtemp(prefix="vbpi-mix-") if out is None else None
@@ -93,7 +95,6 @@ def fit(
     with RunDirectory.create(place, force) as directory:
         if "made" in data.source:
             write_trprobs(data.sample, directory.path / "tree_sample.trprobs", describe_source(data.source["made"]))
-        missing = None if start is None else start.missing
         directory.update_summary({"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing})
         whole = _whole_config(alignment, data, asked, training)
         directory.commit(whole)
@@ -185,6 +186,18 @@ def _held_out(sample: TreeSample, config: FitConfig) -> tuple[float | None, str 
         return None, "the tree sample is a single tree: the fit can find no other topology"
     found = held_out_coverage(sample, widen_topologies=0 if config.widen == "nni" else None)
     return found.share, found.warning()
+
+
+def _missing(of_neighbours: float | None, source: dict[str, Any]) -> float | None:
+    """About the share of the posterior that the support lacks, None where nobody looked for it.
+
+    What neighbours have and, at least, what the sampler says that going on a little would have brought: the sample may lack
+    trees that are next to none of those it has. source: of Data.
+    """
+    new = source.get("made", {}).get("new_mass")
+    if of_neighbours is None or new is None or math.isnan(new):
+        return of_neighbours
+    return max(of_neighbours, float(new))
 
 
 def _widened(data: Data, config: FitConfig) -> TreeSample:

@@ -21,8 +21,8 @@ from vbpi_mix.phylo.trees.credible import credible_set
 from vbpi_mix.phylo.trees.topology import clade_bitsets, unique_topologies
 
 # The most probable topologies that hold this share of the posterior are looked around, at most so many in a round.
-EXPANDED_MASS = 0.98
-EXPANDED_AT_MOST = 100
+EXPANDED_MASS = 0.995
+EXPANDED_AT_MOST = 200
 # Neighbours with less of the posterior than this are not added.
 LEAST_PROBABILITY = 1e-6
 # Nor does what has less than this count as missing: however many they are, they matter to nothing.

@@ -67,7 +67,7 @@ class WarmStart:
 
     support; features float64 [n_features, C], of the base density; topologies int32 [U, n-2, 2], and their shares of the
     posterior, weights float64 [U]; logits float64 [A, n_params]. added: how many topologies the sample lacked; missing:
-    about the share of the posterior that the support lacks, None where it was not looked for.
+    about the share of the posterior on neighbours that the support lacks, None where they were not looked for.
     """
 
     support: SubsplitSupport

@@ -33,6 +33,9 @@ PURPOSES = ("weights", "coverage")
 _FIRST_CHECK = 400
 _CHECK_GROWTH = 1.4
 _WANTED_ACCEPTANCE = 0.4
+# In the first generations little new mass may only mean that no chain has left where it was: for coverage they end only if
+# no weight is off by more than this.
+_EARLY, _EARLY_WEIGHT_ERROR = 50_000, 0.07
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,11 @@ class McmcOptions:
     seconds: wall-clock budget, None for none. generations: of each chain; given, exactly these are made
     (rounded up to whole rounds) and nothing else ends the runs. Else they end when their log posterior does not rise
     and, `until` "weights", the ASDSF and the weight error are at most `asdsf` and `weight_error` and the agreement is at
-    least `agreement` (an asdsf of None never ends them); `until` "coverage", the new mass is at most `new_mass`, whatever
-    the weights. What these are: convergence.py. runs: independent runs. temperatures: chains of each; chain k has the
-    likelihood to the power 1 / (1 + heating k). regraft_share: of the generations that try a regraft. steps: generations
-    between exchanges, at which trees are kept. keep: trees kept of each run, at most.
+    least `agreement` (an asdsf of None never ends them); `until` "coverage", the new mass is at most `new_mass`, and the
+    weight error 0.07 in the first 50,000 generations, whatever the weights after. What these are: convergence.py. runs:
+    independent runs. temperatures: chains of each; chain k has the likelihood to the power 1 / (1 + heating k).
+    regraft_share: of the generations that try a regraft. steps: generations between exchanges, at which trees are kept.
+    keep: trees kept of each run, at most.
     """
 
     seconds: float | None = 60.0
@@ -192,7 +196,7 @@ def _sample(
         if ended or rounds >= check_at:
             known = _assess(kept, target)
             check_at = int(check_at * _CHECK_GROWTH) + 1
-        agreed = _agrees(known, options)
+        agreed = _agrees(known, options, chains.generations)
         if ended or (agreed and options.generations is None):
             break
         share = _share_done(chains.generations, seconds, options)
@@ -258,11 +262,12 @@ def _log_posterior(kept: Kept, target: Posterior) -> np.ndarray:
     return log_posterior
 
 
-def _agrees(known: Convergence, options: McmcOptions) -> bool:
+def _agrees(known: Convergence, options: McmcOptions, generations: int) -> bool:
     if known.rising:
         return False
     if options.until == "coverage":
-        return known.new_mass <= options.new_mass
+        known_well = generations >= _EARLY or known.weight_error <= _EARLY_WEIGHT_ERROR
+        return known_well and known.new_mass <= options.new_mass
     if options.asdsf is None:
         return False
     weights = known.asdsf <= options.asdsf and known.weight_error <= options.weight_error

@@ -6,6 +6,7 @@ rows of a batch come from memory, and rounding a weight is no error, as the dens
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vbpi_mix.gradients import RowGradient
+from vbpi_mix.kernels.simd import LANES
 from vbpi_mix.memory import Pool
 from vbpi_mix.phylo.branches.flows.contract import FlowGradient, FlowPass, take_over
 from vbpi_mix.phylo.branches.kernels import profiles as kernels
@@ -37,22 +39,35 @@ class KernelPass:
 
 
 class KernelFlow(ABC):
-    """flows.contract.BranchFlow with `weights` [n_features, size] (float32 or float64) and `biases` float64 [L, ...].
+    """flows.contract.BranchFlow with `weights` [n_features, blocks * stride] (float32 or float64) and `biases` float64.
 
-    Rows are padded to whole vectors, with zeros that stay zero.
+    A row of weights is blocks of as many units; blocks are padded to whole vectors, the stride, with zeros that stay zero.
+    Everything starts zero but what `_start` fills.
     """
 
     kernels: ModuleType
 
-    def __init__(self, name: str, weights: Tensor, biases: Tensor) -> None:
+    def __init__(
+        self, name: str, n_features: int, blocks: int, units: int, layers: int | None, dtype: torch.dtype | None
+    ) -> None:
+        """layers: with a bias for each unit of each; None: a bias for each unit. dtype: of the weights, float32 if not given."""
         self.name = name
-        self.weights = weights.requires_grad_()
-        self.biases = biases.requires_grad_()
+        self._units, self._stride = units, -(-units // LANES) * LANES
+        self._size = blocks * self._stride
+        self.weights = _aligned((n_features, self._size), dtype or torch.float32).requires_grad_()
+        biases = (units,) if layers is None else (layers, self._stride)
+        self.biases = _aligned(biases, torch.float64).requires_grad_()
         self.shared = (self.biases,)
-        self._size = weights.shape[1]
         self._memory = Pool()
         # Indexed by feature or profile: -1 throughout, and left so by the kernels that write on it.
-        self._place = np.full(weights.shape[0], -1)
+        self._place = np.full(n_features, -1)
+
+    def _start(self, block: int, rows: np.ndarray, fans: int, generator: torch.Generator) -> None:
+        """Xavier-uniform values (Glorot and Bengio 2010) for a block of these rows; fans: inputs and outputs together."""
+        bound = math.sqrt(6.0 / fans)
+        uniform = torch.rand(rows.size, self._units, generator=generator, dtype=torch.float64)
+        values = uniform.mul_(2.0).sub_(1.0).mul_(bound).to(self.weights.dtype)
+        self._views()["weights"].detach()[torch.from_numpy(rows), block] = values
 
     @property
     def n_parameters(self) -> int:
@@ -67,9 +82,10 @@ class KernelFlow(ABC):
     def _new_gradient(self, run: Any, draws: np.ndarray, log_det: np.ndarray) -> Any:
         """The kernels' arrays for the gradient of a pass."""
 
-    @abstractmethod
     def _views(self) -> dict[str, Tensor]:
-        """Weights and biases without padding, as views of the parameters' own memory."""
+        """Weights [n_features, blocks, units] and biases without padding, as views of the parameters' own memory."""
+        blocks = self.weights.view(self.weights.shape[0], -1, self._stride)
+        return {"weights": blocks[:, :, : self._units], "biases": self.biases[..., : self._units]}
 
     def forward(self, rows: np.ndarray, draws: np.ndarray) -> KernelPass:
         """As the contract says."""
@@ -123,7 +139,7 @@ class KernelFlow(ABC):
         return kernels.Groups(keys[:count], starts[: count + 1], members)
 
 
-def aligned_tensor(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def _aligned(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Zeros that begin on a cache line; float32 or float64."""
     numpy_type = {torch.float32: np.float32, torch.float64: np.float64}[dtype]
     zeros = Pool().take(shape, numpy_type)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
-from torch import Tensor
 
-from vbpi_mix.kernels.simd import LANES
-from vbpi_mix.phylo.branches.flows.kernel_flow import KernelFlow, aligned_tensor
+from vbpi_mix.phylo.branches.flows.kernel_flow import KernelFlow
 from vbpi_mix.phylo.branches.kernels import planar
 
 
@@ -28,17 +24,8 @@ class Planar(KernelFlow):
         layers: int,
     ) -> None:
         """As registry.FlowSpec says."""
-        dtype = dtype or torch.float32
-        self._stride = -(-layers // LANES) * LANES
-        weights = aligned_tensor((pendant.size, 2 * self._stride), dtype)
-        super().__init__("planar", weights, torch.zeros(layers, dtype=torch.float64))
-        bound = math.sqrt(6.0 / (n_splits + 1))
-        uniform = torch.rand(n_splits, layers, generator=generator, dtype=torch.float64)
-        self._views()["weights"].detach()[:n_splits, 0] = uniform.mul_(2.0).sub_(1.0).mul_(bound).to(dtype)
-
-    def _views(self) -> dict[str, Tensor]:
-        halves = self.weights.view(self.weights.shape[0], 2, self._stride)
-        return {"weights": halves[:, :, : self.biases.shape[0]], "biases": self.biases}
+        super().__init__("planar", pendant.size, 2, layers, None, dtype)
+        self._start(0, np.arange(n_splits), n_splits + 1, generator)
 
     def _new_pass(self, profile_of: np.ndarray, sums: np.ndarray) -> planar.PlanarPass:
         trees, edges = profile_of.shape

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
-from torch import Tensor
 
-from vbpi_mix.kernels.simd import LANES
-from vbpi_mix.phylo.branches.flows.kernel_flow import KernelFlow, aligned_tensor
+from vbpi_mix.phylo.branches.flows.kernel_flow import KernelFlow
 from vbpi_mix.phylo.branches.kernels import realnvp
 
 
@@ -33,24 +29,12 @@ class RealNVP(KernelFlow):
         hidden: int,
     ) -> None:
         """As registry.FlowSpec says."""
-        dtype = dtype or torch.float32
-        self._hidden = hidden
-        self._stride = -(-hidden // LANES) * LANES
         pairs, odd = divmod(layers, 2)
-        weights = aligned_tensor((pendant.size, (3 * pairs + 2 * odd) * self._stride), dtype)
-        super().__init__("realnvp", weights, aligned_tensor((layers, self._stride), torch.float64))
-        bound = math.sqrt(6.0 / (n_splits + hidden))
-        blocks = self._views()["weights"].detach()
+        super().__init__("realnvp", pendant.size, 3 * pairs + 2 * odd, hidden, layers, dtype)
         for kind in (realnvp.PENDANT, realnvp.INTERNAL):
             rows = np.flatnonzero(pendant[:n_splits] == (kind == realnvp.PENDANT))
             for layer in range(kind, layers, 2):
-                uniform = torch.rand(rows.size, hidden, generator=generator, dtype=torch.float64)
-                block = realnvp.block_offset(kind, layer, 1)
-                blocks[torch.from_numpy(rows), block] = uniform.mul_(2.0).sub_(1.0).mul_(bound).to(dtype)
-
-    def _views(self) -> dict[str, Tensor]:
-        blocks = self.weights.view(self.weights.shape[0], -1, self._stride)
-        return {"weights": blocks[:, :, : self._hidden], "biases": self.biases[:, : self._hidden]}
+                self._start(realnvp.block_offset(kind, layer, 1), rows, n_splits + hidden, generator)
 
     def _new_pass(self, profile_of: np.ndarray, sums: np.ndarray) -> realnvp.CouplingPass:
         trees, edges = profile_of.shape
