@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import click
@@ -11,14 +11,21 @@ import click
 from vbpi_mix.options import Option, options_of
 
 
-def config_options(owner: type, special: Mapping[str, Mapping[str, Any]] | None = None) -> Callable[[Any], Any]:
+def config_options(
+    owner: type,
+    special: Mapping[str, Mapping[str, Any]] | None = None,
+    leave_out: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> Callable[[Any], Any]:
     """A decorator that adds an option for each field of a configuration, and of those in it, that has a help text.
 
-    special: by name of a field, what click needs to know besides.
+    special: by name of a field, what click needs to know besides. leave_out: names of fields without an option. only: names of
+    the fields that have one, if not all.
     """
 
     def add(command: Any) -> Any:
-        for name, default, each in reversed(list(_fields(owner))):
+        chosen = [each for each in _fields(owner) if each[0] not in leave_out and (only is None or each[0] in only)]
+        for name, default, each in reversed(chosen):
             command = _click_option(name, default, each, (special or {}).get(name, {}))(command)
         return command
 
@@ -45,4 +52,6 @@ def _click_option(name: str, default: Any, each: Option, special: Mapping[str, A
         **({"metavar": each.metavar} if each.metavar else {}),
         **special,
     }
+    if each.kind is bool:
+        return click.option(flag, name, is_flag=True, help=each.help)
     return click.option(flag, name, **facts)

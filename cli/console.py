@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from vbpi_mix.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vbpi_mix.phylo.report.parameters import ParameterSummary
 
 
 def describe_elbo(elbo: float, standard_error: float) -> str:
@@ -31,3 +35,14 @@ def check_only_resume(allowed: Collection[str]) -> None:
         name = parameter.name or ""
         if name not in allowed and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
             raise ConfigError(f"{parameter.opts[0]} cannot be given with --resume: the run has fixed it")
+
+
+def parameter_table(parameters: Sequence[ParameterSummary]) -> list[str]:
+    """A line for each parameter: mean, standard deviation and 95% interval."""
+    names = [f"{each.name} of {each.partition}" if each.partition else each.name for each in parameters]
+    width = max(map(len, [*names, "parameter"]))
+    lines = [f"{'parameter':<{width}}  {'mean':>10}  {'sd':>10}  {'95% interval':>23}"]
+    for name, each in zip(names, parameters, strict=True):
+        numbers = f"{each.mean:>10.5g}  {each.sd:>10.3g}  {each.lower:>10.4g} to {each.upper:<10.4g}"
+        lines.append(f"{name:<{width}}  {numbers.rstrip()}")
+    return lines

@@ -10,22 +10,19 @@ import click
 
 from vbpi_mix.phylo.config import FitConfig, resumable_choices
 from vbpi_mix_cli.config_options import config_options
-from vbpi_mix_cli.options import burn_in, joined
+from vbpi_mix_cli.fit_options import SPECIAL
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.run import Run
 
 MAY_CHANGE_ON_RESUME = ("resume", "quiet", *resumable_choices())
-SPECIAL = {
-    "trees_from": {"metavar": "auto|mcmc|mrbayes|iqtree|FILES"},
-    "burn_in": {"type": str, "metavar": "N", "callback": burn_in},
-    "constraint": {"multiple": True, "default": (), "callback": joined},
-}
 EPILOG = """\b
 Examples:
   vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
   vbpi-mix fit primates.fasta --trees primates.run1.t --burn-in 0.25 --seconds 60
-  vbpi-mix fit primates.nex --constraint '(Homo_sapiens,Pan,Gorilla)' --prior-lengths gammadir:1,0.1,1,1
+  vbpi-mix fit apes.nex --constraint '(Homo_sapiens,Pan,Gorilla)' --prior-lengths gammadir:1,0.1,1,1
+  vbpi-mix fit primates.nex --model GTR+G4
+  vbpi-mix fit cynmix.nex --partitions scheme.nex --link alpha
   vbpi-mix fit --resume DS1.vbpi
 """
 
@@ -98,7 +95,9 @@ def _report(run: Run, quiet: bool) -> None:
 
 
 def _describe_answer(run: Run, facts: dict[str, Any]) -> list[str]:
-    """Evidence, the trees, and the verdict with its reasons."""
+    """Evidence, the trees, the parameters of the model, and the verdict with its reasons."""
+    from vbpi_mix_cli.console import parameter_table
+
     evidence = next(each for each in facts["marginal_log_likelihood"] if each["form"] == "weighted")
     k, size = facts["pareto_k"], facts["effective_sample_size"]
     tail = "" if k is None else f", Pareto k {k:.2f}"
@@ -118,5 +117,7 @@ def _describe_answer(run: Run, facts: dict[str, Any]) -> list[str]:
     ]
     given = "that of the weighted draws" if answer.source == "weighted" else "the fit's own, not weighted"
     lines.append(f"verdict: {facts['verdict']}; the answer given is {given}")
+    if len(answer.parameters) > 1:
+        lines += ["", *parameter_table(answer.parameters), ""]
     wrapped = (textwrap.wrap(reason, 100, initial_indent="- ", subsequent_indent="  ") for reason in facts["reasons"])
     return [*lines, *(line for reason in wrapped for line in reason)]

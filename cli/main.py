@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("vbpi_mix_cli.evaluate", "Estimate the marginal log-likelihood of a run by importance sampling."),
     "loglik": ("vbpi_mix_cli.loglik", "Log-likelihood of a tree with branch lengths."),
     "simulate": ("vbpi_mix_cli.simulate", "Simulate an alignment on a tree."),
+    "models": ("vbpi_mix_cli.models", "Evidence of several substitution models, as a table."),
     "compare": ("vbpi_mix_cli.compare", "Compare a run with tree samples: KL and split frequencies."),
     "data": ("vbpi_mix_cli.data", "List, fetch and check benchmark alignments and image data sets."),
     "support": ("vbpi_mix_cli.support", "Make a tree sample from an alignment alone."),

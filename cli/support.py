@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vbpi_mix_cli.options import joined
+from vbpi_mix.phylo.config import FitConfig
+from vbpi_mix_cli.config_options import config_options
+from vbpi_mix_cli.fit_options import SPECIAL, TARGET
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.data.alignment import Alignment
@@ -48,16 +50,7 @@ whatever the machine's speed and the number of threads."""
     show_default=True,
     help="Chains agree when the average standard deviation of their split frequencies is at most this.",
 )
-@click.option("--prior-lengths", default="exp:10", show_default=True, metavar="DENSITY", help="As for `fit`.")
-@click.option("--constraint", multiple=True, default=(), callback=joined, metavar="GROUP", help="As for `fit`.")
-@click.option("--fix-topology", metavar="TREE", help="As for `fit`.")
-@click.option(
-    "--until",
-    type=click.Choice(["weights", "coverage"]),
-    default="weights",
-    show_default=True,
-    help="mcmc ends when the weights of topologies agree or, as for `fit`, when it finds nothing new of weight.",
-)
+@config_options(FitConfig, SPECIAL, only=TARGET)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace the file.")
@@ -70,9 +63,6 @@ def command(
     quiet: bool,
     offline: bool,
     threads: int | None,
-    prior_lengths: str,
-    constraint: str,
-    fix_topology: str | None,
     **options: Any,
 ) -> None:
     """Make a tree sample from ALIGNMENT (a file, or a benchmark such as DS1) and write it as a .trprobs file.
@@ -80,23 +70,28 @@ def command(
     A fit can only find what this sample holds: see `vbpi-mix fit --trees FILE`.
     """
     from vbpi_mix.files import check_free
-    from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.benchmarks import find_benchmark
-    from vbpi_mix.phylo.data.site_patterns import compress
-    from vbpi_mix.phylo.prior_choices import priors_of
-    from vbpi_mix.phylo.problem import posterior_of
+    from vbpi_mix.phylo.inputs import program_parts, read_fitted
+    from vbpi_mix.phylo.problem import rough_parameters
     from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
     from vbpi_mix.training.provenance import available_cores
-    from vbpi_mix_cli.progress import SamplerProgress
+    from vbpi_mix_cli.fit_progress import FitProgress
 
     path = find_benchmark(alignment, offline=offline) or Path(alignment)
     place = out or Path(path.name.removesuffix(".gz")).with_suffix(".trprobs")
     check_free([place], force)
-    read = read_alignment(path)
-    posterior = posterior_of(compress(read), priors_of(read.taxa, prior_lengths, constraint, fix_topology))
-    with SamplerProgress(quiet) as progress:
+    of_target = {name: options.pop(name) for name in TARGET}
+    config = FitConfig.of(**of_target)
+    with FitProgress(quiet) as progress:
+        read, fitted = read_fitted(path, config, progress)
+        theta = rough_parameters(fitted.posterior, fitted.parts, options["seed"])
         sample, facts = obtain_tree_sample(
-            read, posterior=posterior, threads=threads or available_cores(), progress=progress, **options
+            read,
+            posterior=fitted.posterior.at(theta),
+            parts=program_parts(fitted, config.model),
+            threads=threads or available_cores(),
+            progress=progress,
+            **options,
         )
     remark = describe_source(facts)
     write_trprobs(sample, place, remark)

@@ -16,11 +16,15 @@ GROUND = {
     "vbpi_mix.plotting",
 }  # fmt: skip
 # Modules that are part of a room though they do not stand in its folder.
-FACE_OF_PHYLO = ("config", "prior_choices", "problem", "importance", "answers", "results", "run", "fit", "compare", "simulation")
+FACE_OF_PHYLO = (
+    "config", "prior_choices", "parts", "inputs", "problem", "importance", "answers", "results", "run", "fit", "compare",
+    "model_choice", "simulation",
+)  # fmt: skip
 ROOM_OF = {
     "vbpi_mix.phylo.mixture": "phylo/mixture",
     "vbpi_mix.phylo.kernels": "phylo/mixture",
-    **{f"vbpi_mix.phylo.{name}": "phylo/start" for name in ("start", "approximation", "growth")},
+    "vbpi_mix.phylo.parameters": "phylo/mixture",
+    **{f"vbpi_mix.phylo.{name}": "phylo/start" for name in ("start", "approximation", "growth", "parameter_start")},
     **{f"vbpi_mix.phylo.{name}": "phylo/fit" for name in FACE_OF_PHYLO},
 }
 # room: the rooms that it may import. A room that is not named in a row is out of its reach.
@@ -38,7 +42,7 @@ NEIGHBOURS = {
     "phylo/mixture": {"kernels", "phylo/branches", "phylo/sbn"},
     "phylo/start": {"phylo/trees", "phylo/models", "phylo/sbn", "phylo/branches", "phylo/sampling", "phylo/mixture"},
     "phylo/assess": {"phylo/trees", "phylo/sbn", "phylo/sampling", "phylo/mixture"},
-    "phylo/report": {"estimators", "phylo/trees", "phylo/sbn", "phylo/mixture", "phylo/assess"},
+    "phylo/report": {"estimators", "phylo/trees", "phylo/models", "phylo/sbn", "phylo/mixture", "phylo/assess"},
     "phylo/fit": {
         "estimators", "evaluation", "training", "phylo/trees", "phylo/data", "phylo/models", "phylo/sbn",
         "phylo/branches", "phylo/sampling", "phylo/mixture", "phylo/start", "phylo/assess", "phylo/report",

@@ -26,6 +26,7 @@ _PUBLIC = {
     "TrainingConfig": "vbpi_mix.training.config",
     "TreeSample": "vbpi_mix.phylo.trees.sample",
     "compare": "vbpi_mix.phylo.compare",
+    "compare_models": "vbpi_mix.phylo.model_choice",
     "fit": "vbpi_mix.phylo.fit",
     "load": "vbpi_mix.phylo.run",
     "read_alignment": "vbpi_mix.phylo.data.alignment",
@@ -43,6 +44,7 @@ __all__ = [
     "TreeSample",
     "__version__",
     "compare",
+    "compare_models",
     "errors",
     "estimators",
     "fit",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from vbpi_mix.phylo.config import FitConfig, ModelConfig
     from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
     from vbpi_mix.phylo.fit import fit
+    from vbpi_mix.phylo.model_choice import compare_models
     from vbpi_mix.phylo.run import Run, load
     from vbpi_mix.phylo.simulation import simulate
     from vbpi_mix.phylo.trees.sample import TreeSample, read_tree_sample

@@ -9,6 +9,7 @@ import gzip
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHORT = {
     "fit": ("--iterations", "3", "--threads", "1", "--force"),
     "fit --resume": ("--iterations", "203", "--threads", "1"),
+    "models": ("--iterations", "3", "--threads", "1", "--answer-draws", "100", "--force"),
     "eval": ("--importance-samples", "20", "--repeats", "2", "--threads", "1"),
     "compare": ("--draws", "100", "--force"),
     "support": ("--generations", "200", "--threads", "1", "--force"),
@@ -91,10 +93,17 @@ def test_an_example_is_understood(words):
     assert context.command is command
 
 
+def in_words(text):
+    """Three taxa, which are a group, by the names that examples have."""
+    for number, name in enumerate(("Homo_sapiens", "Pan", "Gorilla"), start=2):
+        text = text.replace(f"t0{number}", name)
+    return text
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """A folder with stand-ins for the files and runs that examples name."""
-    from vbpi_mix.phylo.data.alignment import read_alignment, write_fasta
+    from vbpi_mix.phylo.data.alignment import read_alignment, write_fasta, write_nexus
     from vbpi_mix.phylo.trees.files import read_tree_file
     from vbpi_mix.phylo.trees.nexus import trprobs
 
@@ -105,11 +114,21 @@ def files(tmp_path_factory):
     text = trprobs(read_tree_file(newick, alignment.taxa).children, np.ones(1), alignment.taxa, "one tree")
     shutil.copytree(ROOT / "examples", folder / "examples")
     shutil.copy(nexus, folder / "DS1.nex")
-    for name in ("primates.fasta", "anything.fasta"):
-        write_fasta(alignment, folder / name)
+    write_fasta(alignment, folder / "anything.fasta")
     shutil.copy(newick, folder / "tree.nwk")
-    for name in ("primates.run1.t", "primates.run2.t"):
+    write_fasta(alignment, folder / "primates.fasta")
+    apes = replace(alignment, taxa=tuple(in_words(name) for name in alignment.taxa))
+    write_nexus(apes, folder / "apes.nex")
+    (folder / "apes.run1.t").write_text(in_words(trees))
+    for name in ("primates.nex", "cynmix.nex"):
+        shutil.copy(nexus, folder / name)
+    proteins = np.random.default_rng(1).choice(list("ARNDCQEGHILKMFPSTWYV"), (8, 30))
+    rows = zip(alignment.taxa, proteins, strict=True)
+    (folder / "prot21.fa").write_text("".join(f">{name}\n{''.join(row)}\n" for name, row in rows))
+    for name in ("primates.run1.t", "primates.run2.t", "cynmix.run1.t", "prot21.run1.t"):
         (folder / name).write_text(trees)
+    charsets = "charset a = 1-300; charset b = 301-600; charpartition both = HKY+G4: a, HKY+G4: b;"
+    (folder / "scheme.nex").write_text(f"#NEXUS\nbegin sets;\n{charsets}\nend;\n")
     for name in ("golden.trprobs", "run1.trprobs", "run2.trprobs"):
         (folder / name).write_text(text)
     for name, content in (("ufboot/rep_1.gz", trees), ("golden/rep_1.trprobs.gz", text)):

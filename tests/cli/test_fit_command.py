@@ -45,8 +45,9 @@ def test_fit_writes_a_run_that_other_programs_read(run, six):
     assert math.isfinite(summary["elbo"])
     assert set(summary["versions"]) >= {"python", "torch", "numpy", "numba", "vbpi_mix"}
     config = yaml.safe_load((place / "config.yaml").read_text())
+    assert config["parts"] == [{"name": "all", "characters": "dna", "sites": 120, "model": "JC69"}]
     assert config["model"] == {
-        "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp", "lengths": "gamma",
+        "model": None, "prior": "", "link": "", "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp", "lengths": "gamma",
         "flow": "none", "flow_layers": None, "flow_hidden": None, "init": "warm",
         "pair_rate": 0.2,
     }  # fmt: skip

@@ -32,4 +32,4 @@ def test_every_burn_in_is_read_by_it():
         for option in cli.get_command(None, name).params:
             if option.name == "burn_in":
                 read[name] = option.callback
-    assert read == {"fit": burn_in, "compare": burn_in}
+    assert read == {"fit": burn_in, "models": burn_in, "compare": burn_in}

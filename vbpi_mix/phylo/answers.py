@@ -33,7 +33,7 @@ class Answers:
     @cached_property
     def own(self) -> Answer:
         """The fit's own."""
-        return own_answer(self._problem.trees, posterior_trees(self._problem.trees, self._generator()))
+        return self._own(self._generator())
 
     @cached_property
     def importance(self) -> ImportancePass:
@@ -52,13 +52,15 @@ class Answers:
     def write(self) -> None:
         """Make the pass, and write the answer and what was found into the run's folder."""
         generator = self._generator()
-        self.own = own_answer(self._problem.trees, posterior_trees(self._problem.trees, generator))
+        self.own = self._own(generator)
         bound = bound_entries(self._problem, generator)
         self._directory.drop_from_summary(("answer", "answer_draws"))
         started = time.perf_counter()
         found = self.importance
-        write_answer(found.answer if found.verdict.weighted else self.own, self._problem.taxa, self._directory)
-        entries = {**bound, **found.entries(), "answer_seconds": time.perf_counter() - started}
+        answer = found.answer if found.verdict.weighted else self.own
+        write_answer(answer, self._problem.taxa, self._directory)
+        parameters = {"parameters": [each.as_dict() for each in answer.parameters]}
+        entries = {**bound, **found.entries(), **parameters, "answer_seconds": time.perf_counter() - started}
         before = self._directory.read_summary().get("marginal_log_likelihood", [])
         self._directory.update_summary(combined_forms(entries, before))
 
@@ -68,7 +70,11 @@ class Answers:
         if asked is not None:
             return asked
         trained = summary.get("iterations", 0) * (self._model.sampled or 1) * self._model.particles
-        return count_draws(len(self._problem.taxa), self._problem.patterns.weights.size, trained)
+        return count_draws(len(self._problem.taxa), self._problem.n_patterns, trained)
+
+    def _own(self, generator: torch.Generator) -> Answer:
+        trees = posterior_trees(self._problem.trees, generator)
+        return own_answer(self._problem.trees, trees, self._problem.posterior.characters)
 
     def _generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self._seed)

@@ -70,14 +70,14 @@ def approximate(
     mode, shape: [T, E], guesses to start from.
     """
     if mode is None or shape is None:
-        mode = _climb(children, posterior)
-        shape = _precisions(children, mode, posterior, rng)
+        mode = climb(children, posterior)
+        shape = precisions(children, mode, posterior, rng)
     mode = mode.copy()
     for _ in range(NEWTON_STEPS):
         slope = posterior.log_joint_slopes(children, mode)
         mode += np.clip(slope / shape, -FIRST_STEP, FIRST_STEP)
     # In log-lengths the curvature of a gamma at its mode is its shape.
-    shape = _precisions(children, mode, posterior, rng)
+    shape = precisions(children, mode, posterior, rng)
     log_w = _log_weights(children, mode, shape, posterior, rng, DRAWS)
     which = np.tile(np.arange(shape.shape[0]), DRAWS)
     return GammaApproximations(mode, shape, _log_means(log_w.ravel(), which, shape.shape[0]))
@@ -150,7 +150,7 @@ def _draw_log_weights(
     return posterior.log_joint(children, np.log(unit / shape) + mode) - log_q
 
 
-def _climb(children: np.ndarray, posterior: Posterior) -> np.ndarray:
+def climb(children: np.ndarray, posterior: Posterior) -> np.ndarray:
     """Near the modes [T, E] of the log-lengths."""
     edges = 2 * children.shape[1] + 1
     x = np.full((children.shape[0], edges), START)
@@ -164,7 +164,7 @@ def _climb(children: np.ndarray, posterior: Posterior) -> np.ndarray:
     return x
 
 
-def _precisions(children: np.ndarray, x: np.ndarray, posterior: Posterior, rng: np.random.Generator) -> np.ndarray:
+def precisions(children: np.ndarray, x: np.ndarray, posterior: Posterior, rng: np.random.Generator) -> np.ndarray:
     """Minus the second derivatives [T, E] along each log-length, at least LEAST_SHAPE, or less where the prior has less.
 
     Means of v * (slope difference along v) over random signs v (Bekas, Kokiopoulou and Saad 2007), which needs no

@@ -22,7 +22,10 @@ BRANCH_MODELS = ("psp", "split")
 STARTS = ("warm", "em", "average", "flat")
 WIDENINGS = ("none", "nni")
 LENGTHS = ("gamma", "lognormal")
+# Parameters of models that parts of the data can share.
+SHAREABLE = ("rates", "kappa", "frequencies", "alpha", "pinvar", "multipliers")
 SUPPORTS = ("growing", "fixed")
+TYPES = ("dna", "protein", "standard", "binary", "mixed")
 
 # Of networks, branch features and flow (docs/development/log.md says how these were found). A flow's output is a sum over
 # hundreds of weights, which all move at once.
@@ -39,6 +42,8 @@ COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
 # Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
 # its split, which is drawn more often (docs/flows.md).
 PAIR_RATE = 0.2
+# Of the densities of model parameters, which start as standard normals.
+PARAMETER_RATE = 0.002
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,17 @@ class LearningRates:
     pairs: float
 
 
-def learning_rates(schedule: str, flow: str, init: str, lengths: str) -> LearningRates:
-    """Those of a schedule, a start and a base density; the published schedule has one rate for all."""
+def learning_rates(
+    schedule: str, flow: str, init: str, lengths: str, parameters: bool = False
+) -> LearningRates:
+    """Those of a schedule, a start and a base density; the published schedule has one rate for all. parameters: whether the
+    substitution model has any."""
     if schedule == "paper":
         return LearningRates(None, {}, 1.0)
     rates = WARM_RATES[lengths] if init == "warm" else COLD_RATES
     multipliers = {"branches": rates["branches"] / rates["sbn"]}
+    if parameters:
+        multipliers["model"] = PARAMETER_RATE / rates["sbn"]
     if flow != "none":
         multipliers |= dict.fromkeys(("flow", "flow biases"), rates["flow"] / rates["sbn"])
     return LearningRates(rates["sbn"], multipliers, PAIR_RATE)
@@ -75,6 +85,19 @@ class ModelConfig:
     What is None is not chosen yet; `resolve` fills it in. A flow that has no layers or hidden units keeps None for them.
     """
 
+    substitution: str | None = option(
+        None, str, letter="model", unset="JC69; proteins: LG; discrete characters: MK",
+        help="Substitution model in IQ-TREE's syntax, such as HKY, GTR+I+G4, LG+G4 or 'HKY{3}+F{0.3,0.2,0.2,0.3}'. Numbers in "
+        "braces are held, what has none is learned.",
+    )  # fmt: skip
+    prior: str = option(
+        "", metavar="NAME=DENSITY",
+        help="Prior of a model parameter, such as alpha=exp:1 or frequencies=dirichlet:1,1,1,1; may be repeated.",
+    )  # fmt: skip
+    link: str = option(
+        "", metavar="NAMES",
+        help="What all parts of the data share, separated by commas: rates, kappa, frequencies, alpha, pinvar, multipliers.",
+    )  # fmt: skip
     components: int = option(4, letter="A", least=1, help="Components of the mixture.")
     sampled: int | None = option(
         None, int, letter="S", least=1, help="Components sampled in an iteration.", unset="2; all under a2a"
@@ -99,6 +122,28 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_options(self)
+        self.priors()
+        self.shared()
+
+    def priors(self) -> dict[str, str]:
+        """Priors of model parameters by name, as text. ConfigError if an entry is not NAME=DENSITY, or is there twice."""
+        found: dict[str, str] = {}
+        for entry in filter(None, (each.strip() for each in self.prior.split(";"))):
+            name, sign, density = (part.strip() for part in entry.partition("="))
+            if not (name and sign and density):
+                raise ConfigError(f"prior {entry!r}: give NAME=DENSITY, such as alpha=exp:1")
+            if name in found:
+                raise ConfigError(f"prior {name}: given twice; give it once")
+            found[name] = density
+        return found
+
+    def shared(self) -> tuple[str, ...]:
+        """Names of parameters that all parts share. ConfigError for a name that is none."""
+        names = tuple(filter(None, (each.strip() for each in self.link.split(","))))
+        for name in names:
+            if name not in SHAREABLE:
+                raise ConfigError(f"link {name}: parts can share {', '.join(SHAREABLE)}")
+        return names
 
     def resolve(self, schedule: str = "default") -> ModelConfig:
         """The same with every value explicit. ConfigError if two do not fit."""
@@ -140,7 +185,7 @@ class ModelConfig:
             entry = each.letter or name
             if entry in values:
                 # A run that has begun has chosen, but for what does not apply to it.
-                applies = name not in ("flow_layers", "flow_hidden", "init")
+                applies = name not in ("substitution", "flow_layers", "flow_hidden", "init")
                 wanted = dataclasses.replace(each, optional=False) if applies else each
                 wanted.check(f"{where}: model: {entry} of its config.yaml", values[entry], RunDirectoryError)
                 given[name] = values[entry]
@@ -175,6 +220,15 @@ class FitConfig:
         None, str, metavar="TREE",
         help="A tree, or a file with one, whose topology is not to be learned; its polytomies are.",
     )  # fmt: skip
+    type: str | None = option(
+        None, str, choices=TYPES, help="What the characters are.", unset="found from the alignment"
+    )
+    partitions: str | None = option(
+        None, str, metavar="FILE",
+        help="Parts of the data with models of their own: a NEXUS file with charsets and a charpartition, or lines such as "
+        "'GTR+G, gene1 = 1-500'.",
+    )  # fmt: skip
+    partitions_partial: bool = option(False, help="Leave out the sites that the partition file does not name.")
     widen: str = option(
         "none", choices=WIDENINGS, help="nni: also hold the NNI neighbours of the most frequent topologies."
     )
@@ -218,6 +272,9 @@ class FitConfig:
         ConfigError for a name that is not a choice.
         """
         base = cls() if base is None else base
+        if isinstance(choices.get("model"), str):
+            # As on the command line: the substitution model.
+            choices["substitution"] = choices.pop("model")
         own, of_model = set(options_of(cls)) | {"model"}, set(options_of(ModelConfig))
         unknown = sorted(set(choices) - own - of_model)
         if unknown:
@@ -240,10 +297,12 @@ class FitConfig:
         """How much work the start does, of what is usual: less in a fit that is given only seconds."""
         return 1.0 if self.seconds is None else min(1.0, max(LEAST_EFFORT, self.seconds / FULL_START_SECONDS))
 
-    def training(self) -> TrainingConfig:
-        """How to train, every value explicit."""
+    def training(self, parameters: bool = False) -> TrainingConfig:
+        """How to train, every value explicit. parameters: whether the substitution model has any."""
         model = self.model.resolve(self.schedule)
-        rates = learning_rates(self.schedule, model.flow, model.init or "warm", model.lengths or "gamma")
+        rates = learning_rates(
+            self.schedule, model.flow, model.init or "warm", model.lengths or "gamma", parameters
+        )
         # A start that is nearly the posterior needs a tenth of the iterations that one of log-normals does.
         short = model.init == "warm" and model.lengths == "gamma"
         plateaus: dict[str, Any] = SHORT_PLATEAUS if short else {}

@@ -6,40 +6,22 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
-from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
-from vbpi_mix.phylo.data.benchmarks import find_benchmark
-from vbpi_mix.phylo.data.site_patterns import compress
-from vbpi_mix.phylo.prior_choices import Priors, priors_of
-from vbpi_mix.phylo.problem import PhyloProblem, build_problem, posterior_of
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.inputs import Data, Progress, Trees, find_alignment, read_data
+from vbpi_mix.phylo.problem import PhyloProblem, build_problem
 from vbpi_mix.phylo.run import Run
-from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample, write_trprobs
+from vbpi_mix.phylo.sampling.sources import describe_source, write_trprobs
 from vbpi_mix.phylo.sampling.widen import widen_sample
-from vbpi_mix.phylo.trees.sample import TreeSample, expand_paths, find_tree_samples, read_tree_sample
+from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.provenance import use_threads
 from vbpi_mix.training.reports import Note
 from vbpi_mix.training.run_directory import RunDirectory
-
-Progress = Callable[[Any], None]
-Trees = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | TreeSample | None
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """What is fitted, and under which priors. source: the part of config.yaml that says where the trees came from: their
-    files, or what made them."""
-
-    alignment: Alignment
-    sample: TreeSample
-    source: dict[str, Any]
-    priors: Priors
 
 
 def fit(
@@ -71,17 +53,20 @@ def fit(
     (2, 'iterations')
     """
     asked = FitConfig.of(config, **choices).resolve()
-    training = asked.training()
+    asked.training()
     tell = progress or _say_nothing
     if out is not None:
         RunDirectory.check_free(out, force)
-    use_threads(training.threads or 1, torch_threads=1)
-    data = _read(alignment, trees, asked, training.threads or 1, tell)
-    share, warning = (None, None) if data.priors.topologies.fixed else _held_out(data.sample, asked)
+    threads = asked.training().threads or 1
+    use_threads(threads, torch_threads=1)
+    data = read_data(alignment, trees, asked, threads, tell)
+    training = asked.training(data.fitted.posterior.n_parameters > 0)
+    prior = data.fitted.posterior.topology_prior
+    share, warning = (None, None) if prior.fixed else _held_out(data.sample, asked)
     begin = time.perf_counter()
     problem, start = build_problem(
-        data.alignment, _widened(data, asked), asked.model, asked.seed, growing=asked.support == "growing",
-        effort=asked.start_effort, priors=data.priors,
+        data.fitted, _widened(data, asked), asked.model, asked.seed, growing=asked.support == "growing",
+        effort=asked.start_effort,
     )  # fmt: skip
     setup_seconds = time.perf_counter() - begin
     tell(Note(_describe(problem, data, f"start ({asked.model.init}) found in {setup_seconds:.1f} s")))
@@ -103,14 +88,6 @@ def fit(
     return run
 
 
-def find_alignment(name: str | os.PathLike[str]) -> Path:
-    """The file of that name, or else the benchmark data set of that name where there is one."""
-    path = Path(name)
-    if path.exists() or len(path.parts) > 1:
-        return path
-    return find_benchmark(str(name)) or path
-
-
 def run_name(alignment: str | os.PathLike[str]) -> str:
     """What the run of an alignment is called by default: DS1.vbpi for DS1.nex.gz."""
     name = find_alignment(alignment).name
@@ -119,65 +96,6 @@ def run_name(alignment: str | os.PathLike[str]) -> str:
 
 def _say_nothing(event: Any) -> None:
     pass
-
-
-def _read(
-    given: str | os.PathLike[str] | Alignment, trees: Trees, config: FitConfig, threads: int, tell: Progress
-) -> Data:
-    """The alignment, and its tree sample: given, found beside it, or made."""
-    path = None if isinstance(given, Alignment) else find_alignment(given)
-    if path is not None and path != Path(str(given)):
-        tell(Note(f"no file {given} here: using the benchmark data set, {path}"))
-    alignment = given if isinstance(given, Alignment) else read_alignment(path or Path())
-    priors = priors_of(alignment.taxa, config.prior_lengths, config.constraint, config.fix_topology)
-    if priors.describe():
-        tell(Note(f"priors: {priors.describe()}"))
-    if isinstance(trees, TreeSample):
-        return Data(alignment, _allowed(trees, priors, tell), {"files": list(trees.sources)}, priors)
-    # Where the topology is fixed, no file is looked for that is not named.
-    files = _tree_files(None if priors.topologies.fixed else path, trees, config.trees_from, tell)
-    if files:
-        sample = read_tree_sample(files, alignment.taxa, burn_in=config.burn_in, hpd=config.hpd)
-        return Data(alignment, _allowed(sample, priors, tell), {"files": list(sample.sources)}, priors)
-    where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
-    if not priors.topologies.fixed:
-        tell(Note(f"{where}: making one ({config.trees_from}), as none is named"))
-    sample, facts = obtain_tree_sample(
-        alignment,
-        config.trees_from,
-        posterior=posterior_of(compress(alignment), priors),
-        seconds=config.trees_seconds,
-        until="coverage",
-        seed=config.seed,
-        threads=threads,
-        progress=tell,
-    )
-    tell(Note(f"tree sample made: {describe_source(facts)}"))
-    return Data(alignment, sample, {"made": facts}, priors)
-
-
-def _allowed(sample: TreeSample, priors: Priors, tell: Progress) -> TreeSample:
-    """The trees that have the splits that all must have. TreeError if none has."""
-    kept, dropped = priors.topologies.restrict(sample)
-    if dropped:
-        tell(Note(f"{dropped:,} of {sample.tree_topology.size:,} trees dropped, which break a constraint", warning=True))
-    return kept
-
-
-def _tree_files(alignment: Path | None, trees: Trees, maker: str, tell: Progress) -> list[Any]:
-    """The files named, or those found beside the alignment where none are and nothing certain is to make them."""
-    assert not isinstance(trees, TreeSample)
-    listed = [trees] if isinstance(trees, str | os.PathLike) else list(trees or [])
-    named = [*(str(name) for name in listed), *([] if maker in SOURCES else [maker])]
-    if named:
-        return list(expand_paths(named))
-    if maker != "auto" or alignment is None:
-        return []
-    files = list(find_tree_samples(alignment))
-    if files:
-        shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-        tell(Note(f"tree sample found beside the alignment: {shown}"))
-    return files
 
 
 def _held_out(sample: TreeSample, config: FitConfig) -> tuple[float | None, str | None]:
@@ -201,16 +119,15 @@ def _missing(of_neighbours: float | None, source: dict[str, Any]) -> float | Non
 
 
 def _widened(data: Data, config: FitConfig) -> TreeSample:
-    return widen_sample(data.sample, prior=data.priors.topologies) if config.widen == "nni" else data.sample
+    return widen_sample(data.sample, prior=data.fitted.posterior.topology_prior) if config.widen == "nni" else data.sample
 
 
 def _describe(problem: PhyloProblem, data: Data, start: str) -> str:
     taxa, sites = data.alignment.states.shape
     excluded = f" ({data.alignment.excluded.size} excluded)" if data.alignment.excluded.size else ""
     return (
-        f"{taxa} taxa, {sites} sites{excluded}, {problem.patterns.weights.size} patterns; "
-        f"{data.sample.tree_weights.size:,} trees, {data.sample.weights.size:,} topologies, "
-        f"{problem.support.n_params:,} support elements; {start}"
+        f"{taxa} taxa, {sites} sites{excluded}, {problem.n_patterns} patterns; {data.sample.tree_weights.size:,} trees, "
+        f"{data.sample.weights.size:,} topologies, {problem.support.n_params:,} support elements; {start}"
     )
 
 
@@ -225,8 +142,14 @@ def _whole_config(
         "alignment": {"file": file, "taxa": taxa, "sites": sites},
         "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
         "priors": {
-            "lengths": data.priors.lengths.text, "constraint": config.constraint, "fix_topology": config.fix_topology
+            "lengths": data.fitted.posterior.branch_prior.text,
+            "constraint": config.constraint,
+            "fix_topology": config.fix_topology,
         },
+        "parts": [
+            {"name": part.name, "characters": part.patterns.alphabet.name, "sites": part.sites, "model": part.model}
+            for part in data.fitted.parts
+        ],
         "model": config.model.to_dict(),
         "training": training.to_dict(),
         "answer": {"draws": config.answer_draws},

@@ -14,6 +14,7 @@ import torch
 from vbpi_mix.estimators import Estimator, draw_components, log_importance_weights
 from vbpi_mix.pareto import normalised_perplexity
 from vbpi_mix.phylo.assess.verdict import Facts, Verdict, judge
+from vbpi_mix.phylo.models.characters import CharacterModel
 from vbpi_mix.phylo.problem import PhyloProblem
 from vbpi_mix.phylo.report.answer import Answer, weighted_answer
 from vbpi_mix.phylo.report.weighted import Estimate, WeightedTrees, Weighting, draw_weighted_trees, evidence, weighting
@@ -36,10 +37,11 @@ def count_draws(taxa: int, patterns: int, trained: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class ImportancePass:
-    """Weighted draws of a fit and the verdict on them."""
+    """Weighted draws of a fit and the verdict on them. characters: the model whose parameters the draws carry."""
 
     trees: WeightedTrees
     verdict: Verdict
+    characters: CharacterModel | None = None
 
     @cached_property
     def weighting(self) -> Weighting:
@@ -59,7 +61,7 @@ class ImportancePass:
     @cached_property
     def answer(self) -> Answer:
         """The weighted one, whether it can be relied on or not."""
-        return weighted_answer(self.trees, self.weighting)
+        return weighted_answer(self.trees, self.weighting, self.characters)
 
     def entries(self) -> dict[str, Any]:
         """Entries of summary.json; what is not a number is null."""
@@ -91,7 +93,7 @@ def importance_pass(
         sample_agreed=made.get("agreed"),
         sample_rising=made.get("rising"),
     )
-    return ImportancePass(trees, judge(facts))
+    return ImportancePass(trees, judge(facts), problem.posterior.characters)
 
 
 def _draw(problem: PhyloProblem, count: int, seed: int) -> WeightedTrees:

@@ -25,6 +25,7 @@ from vbpi_mix.gradients import RowGradient
 from vbpi_mix.phylo.branches.base import BaseDensity, BasePass, EdgeBatch, make_base
 from vbpi_mix.phylo.branches.flows.contract import BranchFlow, FlowGradient, FlowPass, take_over
 from vbpi_mix.phylo.kernels import particles as kernels
+from vbpi_mix.phylo.parameters import ParameterDensity, ParameterPass
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
@@ -58,7 +59,8 @@ class ComponentSelection(Protocol):
 class Step:
     """A call of `sample` with all that its gradient needs: T trees, and each stage's own pass.
 
-    own int64 [T], the place among the evaluated of the component that drew each tree; flow is None where there is none.
+    own int64 [T], the place among the evaluated of the component that drew each tree; flow and parameters are None where
+    there are none.
     """
 
     own: np.ndarray
@@ -66,15 +68,24 @@ class Step:
     topologies: kernels.TopologyPass
     base: BasePass
     flow: FlowPass | None
+    parameters: ParameterPass | None = None
+
+    @property
+    def edge_splits(self) -> np.ndarray:
+        """The split of each edge, int32 [T, E]."""
+        return np.asarray(self.topologies.rows[:, :, 0])
 
 
 @dataclass(frozen=True, eq=False)
 class StepGradient:
-    """Of logits float64 [A, n_params]; of features, flattened to [A * n_features, C]; of the flow."""
+    """Of logits float64 [A, n_params]; of features, flattened to [A * n_features, C]; of the flow; of the densities of
+    model parameters.
+    """
 
     logits: Tensor
     features: RowGradient
     flow: FlowGradient | None
+    parameters: Mapping[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +93,9 @@ class PhyloDraws:
     """S x K particles, tree t = s K + k.
 
     topologies: the T = S K encoded topologies. log_lengths: [S, K, E], natural logarithms of branch lengths in expected
-    substitutions per site. log_q: [S, K, R], the density of topology and log-lengths under each evaluated component.
-    log_q_score: [S, K], log q_s(tau) of the component that drew it.
+    substitutions per site. log_q: [S, K, R], the density of topology, log-lengths and theta under each evaluated component.
+    log_q_score: [S, K], log q_s(tau) of the component that drew it. theta: [S, K, D], the model's parameters on their
+    unconstrained scale; None for a model without any.
     """
 
     topologies: EncodedTopologies
@@ -91,11 +103,12 @@ class PhyloDraws:
     log_q: Tensor
     log_q_score: Tensor
     step: Step
+    theta: Tensor | None = None
 
 
 class PhyloMixture:
     """A components with parameters `logits` float64 [A, n_params] and `features` float64 [A, n_features, C], C columns as
-    the base density has them, and the `flow` that they share, or None.
+    the base density has them, the `flow` that they share, or None, and the densities of the model's `parameters`, or None.
     """
 
     def __init__(
@@ -110,6 +123,7 @@ class PhyloMixture:
         flow: BranchFlow | None = None,
         base: BaseDensity | None = None,
         pair_rate: float = 1.0,
+        parameters: ParameterDensity | None = None,
     ) -> None:
         """Start from flat SBNs, or from given logits [A, n_params], or [n_params] for all components.
 
@@ -132,6 +146,7 @@ class PhyloMixture:
             with torch.no_grad():
                 self.features.mul_(SHARE_OF_NOISE).add_(torch.from_numpy(features[:rows]))
         self.flow = flow
+        self.parameters = parameters
         self._pair_rate = pair_rate
 
     @property
@@ -149,16 +164,22 @@ class PhyloMixture:
         trees = sampled * particles
         uniforms = torch.rand(trees, n_taxa - 1, generator=generator, dtype=torch.float64).numpy()
         noise = self.base.noise(trees, 2 * n_taxa - 3, generator)
-        step, topologies = self._step(draw, particles, uniforms, noise)
-        outputs = _outputs(step, self.base.shift, (sampled, particles))
+        of_parameters = None if self.parameters is None else self.parameters.noise(trees, generator)
+        step, topologies = self._step(draw, particles, uniforms, noise, of_parameters)
+        outputs = self._outputs(step, (sampled, particles))
         if torch.is_grad_enabled():
             outputs = _Graph.apply(self, step, outputs, *self._parameters())
-        return PhyloDraws(topologies, outputs[2], outputs[0], outputs[1], step)
+        return PhyloDraws(topologies, outputs[2], outputs[0], outputs[1], step, outputs[3] if self.parameters else None)
 
     def _step(
-        self, draw: ComponentSelection, particles: int, uniforms: np.ndarray, noise: np.ndarray
+        self,
+        draw: ComponentSelection,
+        particles: int,
+        uniforms: np.ndarray,
+        noise: np.ndarray,
+        of_parameters: np.ndarray | None,
     ) -> tuple[Step, EncodedTopologies]:
-        """Topologies, base draws and flow, one after the other."""
+        """Topologies, base draws, flow and model parameters, one after the other."""
         support, trees = self.support, uniforms.shape[0]
         own, evaluated = np.repeat(draw.own.numpy(), particles), draw.evaluated.numpy()
         log_probabilities, probabilities = sbn.normalise(self.logits.detach().numpy(), support)
@@ -185,13 +206,16 @@ class PhyloMixture:
         batch = EdgeBatch(encoded.rows, evaluated, own, threads)
         base = self.base.sample(self.features.detach().numpy(), batch, noise)
         flow = None if self.flow is None else self.flow.forward(encoded.rows, base.draws)
-        return Step(own, networks, topologies, base, flow), encoded
+        parameters = None
+        if self.parameters is not None and of_parameters is not None:
+            parameters = self.parameters.sample(topologies.component, evaluated, of_parameters)
+        return Step(own, networks, topologies, base, flow, parameters), encoded
 
     def pull_back(
         self, draws: PhyloDraws, log_q: Tensor, log_q_score: Tensor, points: np.ndarray
     ) -> dict[Tensor, Tensor | RowGradient]:
         """The gradients of all parameters from those of log_q [S, K, R], log_q_score [S, K] and the log-lengths, float64
-        [T, E]: what differentiating through `sample` finds, in memory of their own.
+        [T, E], and after them theta [T, D]: what differentiating through `sample` finds, in memory of their own.
         """
         trees = points.shape[0]
         found = self._gradient(draws.step, log_q.numpy().reshape(trees, -1), log_q_score.numpy().reshape(trees), points)
@@ -199,11 +223,16 @@ class PhyloMixture:
         if self.flow is not None and found.flow is not None:
             gradients[self.flow.weights] = found.flow.weights
             gradients.update(zip(self.flow.shared, found.flow.shared, strict=True))
+        gradients.update(found.parameters)
         return gradients
 
     def _gradient(self, step: Step, log_q: np.ndarray, score: np.ndarray, points: np.ndarray) -> StepGradient:
-        """The gradients of a step from those of log_q [T, R], of the score [T] and of the log-lengths [T, E]."""
-        of_flow = None
+        """The gradients of a step from those of log_q [T, R], of the score [T], and of log-lengths and theta [T, E + D]."""
+        of_flow, of_parameters = None, {}
+        if self.parameters is not None and step.parameters is not None:
+            edges = step.edge_splits.shape[1]
+            points, theta = points[:, :edges], points[:, edges:]
+            of_parameters = self.parameters.pull_back(step.parameters, step.edge_splits, theta, points, log_q)
         if self.flow is not None and step.flow is not None:
             of_flow = self.flow.backward(step.flow, points, -log_q.sum(axis=1))
             points = of_flow.draws
@@ -214,7 +243,7 @@ class PhyloMixture:
         several = log_q.shape[1] > 1 and log_q.size >= PARALLEL_PARTICLES
         run = kernels.gradients_in_parallel if several and numba.get_num_threads() > 1 else kernels.gradients
         run(step.networks, step.topologies, of_topology, logits.numpy())
-        return StepGradient(logits, features, of_flow)
+        return StepGradient(logits, features, of_flow, of_parameters)
 
     def log_topology_probability(self, topologies: EncodedTopologies) -> np.ndarray:
         """log q_a(tau) float64 [T, A]; -inf outside the support."""
@@ -223,7 +252,8 @@ class PhyloMixture:
     def _parameters(self) -> tuple[Tensor, ...]:
         """All, in the order of StepGradient."""
         of_flow = () if self.flow is None else (self.flow.weights, *self.flow.shared)
-        return (self.logits, self.features, *of_flow)
+        of_parameters = () if self.parameters is None else self.parameters.learned()
+        return (self.logits, self.features, *of_flow, *of_parameters)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group for the SBNs, one for the branch features, two for the flow."""
@@ -248,6 +278,8 @@ class PhyloMixture:
                 },
                 {"name": "flow biases", "params": list(self.flow.shared)},
             ]
+        if self.parameters is not None:
+            groups.append({"name": "model", "params": list(self.parameters.learned())})
         return groups
 
     def state_dict(self) -> Mapping[str, Any]:
@@ -255,6 +287,8 @@ class PhyloMixture:
         state: dict[str, Any] = {"logits": self.logits.detach(), "features": self.features.detach()}
         if self.flow is not None:
             state["flow"] = self.flow.state_dict()
+        if self.parameters is not None:
+            state["model_parameters"] = self.parameters.state_dict()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -265,20 +299,26 @@ class PhyloMixture:
         take_over(own, state, "", "of another support or number of components")
         if self.flow is not None:
             self.flow.load_state_dict(state["flow"])
+        if self.parameters is not None:
+            self.parameters.load_state_dict(state["model_parameters"])
 
-
-def _outputs(step: Step, shift: float, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """log_q [S, K, R], score [S, K], log_lengths [S, K, E] of a step; shape is (S, K)."""
-    of_topology, values = step.topologies.log_q, step.base.draws
-    log_q = step.base.log_q + of_topology
-    if step.flow is not None:
-        log_q, values = log_q - step.flow.log_det[:, None], step.flow.values
-    score = of_topology[np.arange(step.own.size), step.own]
-    return (
-        torch.from_numpy(log_q).view(*shape, -1),
-        torch.from_numpy(score).view(shape),
-        torch.from_numpy(values + shift).view(*shape, -1),
-    )
+    def _outputs(self, step: Step, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """log_q [S, K, R], score [S, K], log_lengths [S, K, E] and theta [S, K, D] of a step; shape is (S, K)."""
+        of_topology, values = step.topologies.log_q, step.base.draws
+        log_q = step.base.log_q + of_topology
+        if step.flow is not None:
+            log_q, values = log_q - step.flow.log_det[:, None], step.flow.values
+        theta = np.empty((step.own.size, 0))
+        if self.parameters is not None and step.parameters is not None:
+            log_q, theta = log_q + step.parameters.log_q, step.parameters.theta
+            values = values + self.parameters.shift(step.parameters, step.edge_splits)
+        score = of_topology[np.arange(step.own.size), step.own]
+        return (
+            torch.from_numpy(log_q).view(*shape, -1),
+            torch.from_numpy(score).view(shape),
+            torch.from_numpy(values + self.base.shift).view(*shape, -1),
+            torch.from_numpy(theta).view(*shape, theta.shape[1]),
+        )
 
 
 class _Graph(torch.autograd.Function):
@@ -296,10 +336,12 @@ class _Graph(torch.autograd.Function):
         mixture: PhyloMixture = ctx.mixture
         step: Step = ctx.step
         trees = step.own.size
-        log_q, score, points = (gradient.contiguous().numpy() for gradient in upstream)
-        found = mixture._gradient(step, log_q.reshape(trees, -1), score.reshape(trees), points.reshape(trees, -1))
+        log_q, score, points, theta = (gradient.contiguous().numpy() for gradient in upstream)
+        joined = np.concatenate([points.reshape(trees, -1), theta.reshape(trees, -1)], axis=1)
+        found = mixture._gradient(step, log_q.reshape(trees, -1), score.reshape(trees), joined)
         features = found.features.dense(mixture.features)
+        of_parameters = tuple(found.parameters.values())
         if found.flow is None or mixture.flow is None:
-            return None, None, None, found.logits, features
+            return None, None, None, found.logits, features, *of_parameters
         weights = found.flow.weights.dense(mixture.flow.weights)
-        return None, None, None, found.logits, features, weights, *found.flow.shared
+        return None, None, None, found.logits, features, weights, *found.flow.shared, *of_parameters

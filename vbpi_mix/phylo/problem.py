@@ -6,8 +6,9 @@ exported and compared wherever it is moved.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,19 +19,32 @@ from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.branches.flows import make_flow
 from vbpi_mix.phylo.branches.flows.contract import BranchFlow
 from vbpi_mix.phylo.config import ModelConfig
-from vbpi_mix.phylo.data.alignment import Alignment
-from vbpi_mix.phylo.data.alphabets import alphabet_of_name
-from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.prior_choices import Priors, priors_state, restore_priors
+from vbpi_mix.phylo.parameters import ParameterDensity, ParameterStart
+from vbpi_mix.phylo.parts import DataPart, parts_state, posterior_of, restore_parts
+from vbpi_mix.phylo.prior_choices import priors_state, restore_priors
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
 from vbpi_mix.phylo.start import WarmStart, warm_start
+from vbpi_mix.phylo.trees.neighbour_joining import neighbour_joining, pairwise_differences
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.mixture_problem import MixtureProblem
 
+if TYPE_CHECKING:
+    from vbpi_mix.phylo.parameter_start import ParameterMode
+
 KIND = "phylo"
+
+
+@dataclass(frozen=True, eq=False)
+class FittedData:
+    """What a mixture is fitted to. theta: parameters of the model that are roughly right, [D], None for a model without any."""
+
+    taxa: tuple[str, ...]
+    parts: tuple[DataPart, ...]
+    posterior: Posterior
+    theta: np.ndarray | None = None
 
 
 class PhyloProblem(MixtureProblem):
@@ -39,56 +53,54 @@ class PhyloProblem(MixtureProblem):
     def __init__(
         self,
         taxa: tuple[str, ...],
-        patterns: SitePatterns,
+        parts: Sequence[DataPart],
         posterior: Posterior,
         mixture: PhyloMixture,
         model: ModelConfig,
     ) -> None:
-        """posterior: of these patterns. model: resolved choices, of which estimator, S and K are taken here."""
+        """posterior: of these parts. model: resolved choices, of which estimator, S and K are taken here."""
         assert model.sampled is not None
         super().__init__(
             KIND, posterior, mixture, estimator=Estimator.parse(model.estimator),
             sampled=model.sampled, particles=model.particles, direct=True,
         )  # fmt: skip
         self.taxa = taxa
-        self.patterns = patterns
+        self.parts = tuple(parts)
         self.posterior = posterior
         self.support = mixture.support
         self.trees = mixture
 
+    @property
+    def n_patterns(self) -> int:
+        """Site patterns of all parts."""
+        return sum(part.patterns.weights.size for part in self.parts)
+
     def state_dict(self) -> Mapping[str, Any]:
-        """Parameters, taxa, site patterns, priors and support."""
+        """Parameters, taxa, the parts of the data and support."""
         return {
             **super().state_dict(),
             "taxa": list(self.taxa),
-            "states": _as_tensor(self.patterns.states),
-            "weights": torch.from_numpy(self.patterns.weights),
-            "alphabet": [self.patterns.alphabet.name, self.patterns.alphabet.symbols],
+            "parts": parts_state(self.parts),
             "priors": priors_state(self.posterior),
             "support": support_state(self.support),
         }
 
 
-def posterior_of(patterns: SitePatterns, priors: Priors) -> Posterior:
-    """The posterior that a fit approximates, when it begins and when it is loaded: the one place that says which."""
-    return Posterior(patterns, branch_prior=priors.lengths, topology_prior=priors.topologies)
-
-
 def build_problem(
-    alignment: Alignment, sample: TreeSample, model: ModelConfig, seed: int, growing: bool = True, effort: float = 1.0,
-    priors: Priors | None = None,
+    data: FittedData, sample: TreeSample, model: ModelConfig, seed: int, growing: bool = True, effort: float = 1.0
 ) -> tuple[PhyloProblem, WarmStart | None]:
     """Support, start and mixture as the resolved choices of a model say; and the warm start, if it is one.
 
     growing: whether a warm start adds topologies that the sample lacks. effort: how much work it does, of what is usual.
-    priors: the default ones if not given.
     """
-    patterns, base = compress(alignment), make_base(model.lengths or "gamma")
-    posterior = posterior_of(patterns, priors or Priors.default(len(alignment.taxa)))
+    base, posterior = make_base(model.lengths or "gamma"), data.posterior
+    mode = parameter_mode(posterior, sample, seed, data.theta)
+    # Trees and lengths are approximated with the model's parameters held, which then are learned with them.
+    held = posterior.at(None if mode is None else mode.theta)
     support, start, logits, features = None, None, None, None
     if model.init == "warm":
         start = warm_start(
-            sample, posterior, base, model.components, np.random.default_rng(seed),
+            sample, held, base, model.components, np.random.default_rng(seed),
             split_only=model.branch == "split", growing=growing, effort=effort,
         )  # fmt: skip
         support, logits, features = start.support, start.logits, start.features
@@ -109,19 +121,68 @@ def build_problem(
         flow=_flow(model, support, generator),
         base=base,
         pair_rate=model.pair_rate,
+        parameters=_densities(posterior, support, model, generator, mode),
     )
-    return PhyloProblem(alignment.taxa, patterns, posterior, mixture, model), start
+    return PhyloProblem(data.taxa, data.parts, posterior, mixture, model), start
+
+
+def parameter_mode(
+    posterior: Posterior, sample: TreeSample, seed: int, theta: np.ndarray | None = None
+) -> ParameterMode | None:
+    """The best parameters of a model, from theta [D] on, on the most frequent topologies of a sample; None if it has none."""
+    if posterior.n_parameters == 0:
+        return None
+    from vbpi_mix.phylo.models.joint import JointPosterior
+    from vbpi_mix.phylo.parameter_start import TOPOLOGIES, find_mode
+
+    assert isinstance(posterior, JointPosterior)
+
+    best = np.argsort(-sample.weights, kind="stable")[:TOPOLOGIES]
+    return find_mode(posterior, sample.children[best], np.random.default_rng(seed), theta)
+
+
+def rough_parameters(posterior: Posterior, parts: Sequence[DataPart], seed: int) -> np.ndarray | None:
+    """Parameters of a model that will do to look for trees, [D]: the best on a tree by neighbour joining; None without any."""
+    if posterior.n_parameters == 0:
+        return None
+    from vbpi_mix.phylo.models.joint import JointPosterior
+    from vbpi_mix.phylo.parameter_start import find_mode
+
+    assert isinstance(posterior, JointPosterior)
+    if posterior.topology_prior.free:
+        tree = neighbour_joining(pairwise_differences([(part.patterns.states, part.patterns.weights) for part in parts]))
+    else:
+        (tree,) = posterior.topology_prior.draw(1, np.random.default_rng(seed))
+    return find_mode(posterior, tree[None], np.random.default_rng(seed)).theta
+
+
+def _densities(
+    posterior: Posterior,
+    support: SubsplitSupport,
+    model: ModelConfig,
+    generator: torch.Generator,
+    mode: ParameterMode | None = None,
+) -> ParameterDensity | None:
+    """Of the model's parameters, around their mode where it is known; None if there are none."""
+    if posterior.n_parameters == 0:
+        return None
+    from vbpi_mix.phylo.models.joint import JointPosterior
+    from vbpi_mix.phylo.parameter_start import parameter_start
+
+    assert isinstance(posterior, JointPosterior)
+    start: ParameterStart | None = None
+    if mode is not None:
+        start = parameter_start(posterior, mode, support)
+    return ParameterDensity(posterior.characters.blocks, support.n_splits, model.components, generator, start)
 
 
 def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProblem:
     """The problem of a checkpoint's state. KeyError, TypeError or AttributeError if a part of it is missing; CheckpointError
     if it is of another model."""
     taxa = tuple(state["taxa"])
-    # Runs from before there were others are of nucleotides.
-    alphabet = alphabet_of_name(*state.get("alphabet", ("dna", "")))
-    states = state["states"].numpy().view(alphabet.dtype)
-    patterns = SitePatterns(states, state["weights"].numpy(), alphabet)
+    parts = restore_parts(state)
     support = restore_support(state["support"])
+    posterior = posterior_of(parts, model, restore_priors(state.get("priors"), len(taxa)))
     assert model.pair_rate is not None
     mixture = PhyloMixture(
         support,
@@ -131,10 +192,10 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
         flow=_flow(model, support, torch.Generator()),
         base=make_base(model.lengths or "lognormal"),
         pair_rate=model.pair_rate,
+        parameters=_densities(posterior, support, model, torch.Generator()),
     )
     mixture.load_state_dict(state)
-    posterior = posterior_of(patterns, restore_priors(state.get("priors"), len(taxa)))
-    return PhyloProblem(taxa, patterns, posterior, mixture, model)
+    return PhyloProblem(taxa, parts, posterior, mixture, model)
 
 
 def _flow(model: ModelConfig, support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:

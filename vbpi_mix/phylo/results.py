@@ -32,6 +32,7 @@ EVALUATED = (
     "normalised_perplexity",
     "pareto_k",
     "answer_draws",
+    "parameters",
     "verdict",
     "answer",
     "reasons",

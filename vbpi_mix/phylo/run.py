@@ -23,6 +23,7 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.problem import KIND, PhyloProblem, restore_problem
 from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.consensus import Consensus
+from vbpi_mix.phylo.report.parameters import ParameterSummary
 from vbpi_mix.phylo.results import (
     EVALUATED,
     SampledTree,
@@ -175,6 +176,18 @@ class Run:
         [1.0]
         """
         return topology_values(self.answer(weighted), self.taxa)
+
+    def parameters(self, weighted: bool = True) -> tuple[ParameterSummary, ...]:
+        """Tree length and the parameters of the substitution model: posterior mean, sd and 95% interval of each.
+
+        weighted: from weighted draws if the verdict allows; False: of the fit itself.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", model="HKY", iterations=20, threads=1)
+        >>> [each.name for each in run.parameters()]
+        ['TL', 'kappa', 'pi(A)', 'pi(C)', 'pi(G)', 'pi(T)']
+        """
+        return self.answer(weighted).parameters
 
     def answer(self, weighted: bool = True) -> Answer:
         """Splits, branch lengths and topologies as arrays, with Monte Carlo errors.

@@ -20,7 +20,14 @@ from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.matrices import protein_matrices
 from vbpi_mix.phylo.models.mrbayes_lines import mrbayes_lines
 from vbpi_mix.phylo.models.observed import constant_share, may_be_constant, state_frequencies
-from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, DENSITIES, columns_of, log_density_at, make_parameter
+from vbpi_mix.phylo.models.parameters import (
+    DEFAULT_PRIORS,
+    DENSITIES,
+    Parameter,
+    columns_of,
+    log_density_at,
+    make_parameter,
+)
 from vbpi_mix.phylo.models.rates import Rates, RateSlopes
 from vbpi_mix.phylo.models.reversible import spectrum
 from vbpi_mix.phylo.models.strings import ALPHA_BOUNDS, ModelSpec, model_text, parse_model
@@ -38,6 +45,14 @@ class _Values(NamedTuple):
     frequencies: np.ndarray
     alpha: np.ndarray
     invariant: np.ndarray
+
+
+class Block(NamedTuple):
+    """A free parameter: its name, where it lies in theta, and its kind."""
+
+    name: str
+    where: slice
+    parameter: Parameter
 
 
 class PartModel:
@@ -66,6 +81,11 @@ class PartModel:
         self._labels = _labels(spec, patterns)
         self.names = tuple(name for free in spec.free for name in self._names(free))
         self._constant_share = constant_share(patterns)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """What is free, in the order of theta."""
+        return tuple(Block(name, self._columns[name], each) for name, each in self._free.items())
 
     @property
     def iqtree(self) -> str:

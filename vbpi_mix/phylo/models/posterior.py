@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ from vbpi_mix.phylo.models.kernels import priors as kernels
 from vbpi_mix.phylo.models.priors import ExponentialLengths, LengthPrior
 from vbpi_mix.phylo.models.substitution import Likelihoods, SubstitutionModel, substitution_model
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
+
+if TYPE_CHECKING:
+    from vbpi_mix.phylo.models.characters import CharacterModel
+    from vbpi_mix.phylo.models.held import HeldPart
 
 
 class TreeDraws(Protocol):
@@ -80,6 +84,25 @@ class Posterior:
         self.patterns = self.model.pack(patterns)
         self.topology_prior = topology_prior or TopologyPrior(self.n_taxa)
         self.constant = self.topology_prior.log_probability + self.branch_prior.log_constant(2 * self.n_taxa - 3)
+
+    @property
+    def n_parameters(self) -> int:
+        """D, of the model's parameters that are drawn with the trees; 0 here (joint.JointPosterior has them)."""
+        return 0
+
+    @property
+    def characters(self) -> CharacterModel | None:
+        """The model with the parameters that are drawn; None without any."""
+        return None
+
+    @property
+    def held_parts(self) -> tuple[HeldPart, ...]:
+        """The parts of the data with their parameters held, for the sampler; none under JC69, which has kernels of its own."""
+        return self.model.held_parts
+
+    def at(self, theta: np.ndarray | None) -> Posterior:
+        """The posterior of trees and lengths, given the parameters [D]."""
+        return self
 
     def parameters(self) -> Mapping[str, Tensor]:
         """The model's parameters by name."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vbpi_mix.phylo.data.site_patterns import SitePatterns
+    from vbpi_mix.phylo.models.held import HeldPart
 
 # Where each model is; imported when it is asked for, so that a command line can list the names cheaply.
 SUBSTITUTION_MODELS = {"JC69": "vbpi_mix.phylo.models.jukes_cantor:JukesCantor"}
@@ -73,6 +74,11 @@ class SubstitutionModel(ABC):
     @abstractmethod
     def transition_matrices(self, lengths: np.ndarray | float) -> np.ndarray:
         """P [..., n_states, n_states] of lengths [...]: rows are the state before, columns the state after."""
+
+    @property
+    def held_parts(self) -> tuple[HeldPart, ...]:
+        """What the built-in sampler needs of a model that has no kernels of its own; nothing of one that has."""
+        return ()
 
     def draw_states(self, sites: int, rng: np.random.Generator) -> np.ndarray:
         """States uint8 [sites] from the equilibrium."""

@@ -14,7 +14,9 @@ from functools import cached_property
 import numpy as np
 
 from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.models.characters import CharacterModel
 from vbpi_mix.phylo.report.consensus import MAJORITY, Consensus, majority_rule
+from vbpi_mix.phylo.report.parameters import ParameterSummary, reported_values, summarise
 from vbpi_mix.phylo.report.summaries import PosteriorTrees, topology_probabilities
 from vbpi_mix.phylo.report.weighted import (
     SplitEstimates,
@@ -36,6 +38,7 @@ _ROUNDING = 1e-12
 class Answer:
     """source: "weighted" or "fit". draws: from how many trees. split_bits: uint64 [M, W], pendant splits too, sorted by size,
     with their `splits`. children: int32 [U, n-2, 2], distinct and canonical, the most probable first, with `topologies`.
+    parameters: tree length, and what the substitution model learned.
     """
 
     source: str
@@ -44,6 +47,7 @@ class Answer:
     splits: SplitEstimates
     children: np.ndarray
     topologies: TopologyEstimates
+    parameters: tuple[ParameterSummary, ...]
 
     @property
     def n_taxa(self) -> int:
@@ -107,8 +111,8 @@ class Answer:
         return trprobs(self.children[:listed], self.topologies.probabilities[:listed], taxa, comment)
 
 
-def weighted_answer(trees: WeightedTrees, by: Weighting) -> Answer:
-    """Of weighted draws."""
+def weighted_answer(trees: WeightedTrees, by: Weighting, characters: CharacterModel | None = None) -> Answer:
+    """Of weighted draws. characters: the model whose parameters they carry."""
     splits, topologies = split_estimates(trees, by), topology_estimates(trees, by)
     order = np.argsort(-topologies.probabilities, kind="stable")
     order = order[topologies.probabilities[order] > 0]
@@ -123,11 +127,13 @@ def weighted_answer(trees: WeightedTrees, by: Weighting) -> Answer:
         capped,
         trees.children[order],
         TopologyEstimates(topologies.probabilities[order], topologies.errors[order]),
+        summarise(*reported_values(trees.lengths, trees.theta, characters), by.shares),
     )
 
 
-def own_answer(mixture: PhyloMixture, trees: PosteriorTrees) -> Answer:
-    """The fit's own: exact frequencies of splits, and of the topologies met in draws; mean branch lengths of the draws."""
+def own_answer(mixture: PhyloMixture, trees: PosteriorTrees, characters: CharacterModel | None = None) -> Answer:
+    """The fit's own: exact frequencies of splits, and of the topologies met in draws; mean branch lengths of the draws, and the
+    parameters of the model that they carry."""
     children, probabilities = topology_probabilities(mixture, trees.children)
     return Answer(
         "fit",
@@ -136,6 +142,7 @@ def own_answer(mixture: PhyloMixture, trees: PosteriorTrees) -> Answer:
         _own_splits(mixture, trees),
         children,
         TopologyEstimates(probabilities, np.zeros(probabilities.size)),
+        summarise(*reported_values(trees.lengths, trees.theta, characters)),
     )
 
 

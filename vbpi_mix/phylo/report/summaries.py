@@ -20,12 +20,14 @@ class PosteriorTrees:
     """N trees drawn from a mixture, components equally often.
 
     children int32 [N, n-2, 2] in the numbering of `splits` int32 [N, 2n-2], the split above each node; lengths
-    float64 [N, E], expected substitutions per site.
+    float64 [N, E], expected substitutions per site. theta: float64 [N, D], the model's parameters on their unconstrained
+    scale, None for a model without any.
     """
 
     children: np.ndarray
     splits: np.ndarray
     lengths: np.ndarray
+    theta: np.ndarray | None = None
 
 
 def draw_trees(
@@ -33,6 +35,7 @@ def draw_trees(
 ) -> PosteriorTrees:
     """At least `count` trees; `draw` must name every component (an A2A draw)."""
     children, splits, lengths = [], [], []
+    theta: list[np.ndarray] = []
     per_component = -(-count // mixture.n_components)
     at_once = max(1, TREES_AT_ONCE // mixture.n_components)
     with torch.no_grad():
@@ -41,7 +44,10 @@ def draw_trees(
             children.append(draws.topologies.children)
             splits.append(draws.topologies.splits)
             lengths.append(np.exp(draws.log_lengths.numpy().reshape(len(draws.topologies), -1)))
-    return PosteriorTrees(np.concatenate(children), np.concatenate(splits), np.concatenate(lengths))
+            if draws.theta is not None:
+                theta.append(draws.theta.numpy().reshape(len(draws.topologies), -1))
+    joined = np.concatenate(theta) if theta else None
+    return PosteriorTrees(np.concatenate(children), np.concatenate(splits), np.concatenate(lengths), joined)
 
 
 def topology_probabilities(mixture: PhyloMixture, children: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

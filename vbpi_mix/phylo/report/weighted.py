@@ -52,7 +52,8 @@ class WeightedTrees:
 
     children: int32 [U, n-2, 2], canonical. log_q: float64 [U], log probability of a topology under the mixture.
     splits: int32 [U, E]. topology, component: int [N]. lengths: float64 [N, E], expected substitutions per site.
-    log_weights: float64 [N], not smoothed. split_bits: uint64 [M, W], of the support's splits.
+    log_weights: float64 [N], not smoothed. split_bits: uint64 [M, W], of the support's splits. theta: float64 [N, D], the
+    model's parameters on their unconstrained scale, None for a model without any.
     """
 
     children: np.ndarray
@@ -63,6 +64,7 @@ class WeightedTrees:
     lengths: np.ndarray
     log_weights: np.ndarray
     split_bits: np.ndarray
+    theta: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.log_weights.size
@@ -178,6 +180,7 @@ def draw_weighted_trees(
     log_weights: log p(Y, tau, b) - log q(tau, b) of draws, [S, K].
     """
     children, lengths, weights, components = [], [], [], []
+    theta: list[np.ndarray] = []
     per_component = -(-count // mixture.n_components)
     at_once = max(1, DRAWS_AT_ONCE // mixture.n_components)
     with torch.no_grad():
@@ -193,6 +196,8 @@ def draw_weighted_trees(
             lengths.append(in_order)
             weights.append(log_w.numpy().ravel())
             components.append(np.repeat(draw.sampled.numpy(), particles))
+            if draws.theta is not None:
+                theta.append(draws.theta.numpy().reshape(len(canonical), -1))
     distinct, topology = unique_topologies(np.concatenate(children))
     encoded = mixture.support.encode(distinct)
     log_q = mixture.log_topology_probability(encoded)
@@ -205,6 +210,7 @@ def draw_weighted_trees(
         lengths=np.concatenate(lengths),
         log_weights=np.concatenate(weights),
         split_bits=mixture.support.split_bits,
+        theta=np.concatenate(theta) if theta else None,
     )
 
 

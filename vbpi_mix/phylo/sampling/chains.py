@@ -55,7 +55,7 @@ class Chains:
     def _allot(self, target: Posterior, count: int) -> None:
         """Patterns as the kernels of the target's model take them, and memory for `count` chains."""
         # JC69 has kernels of its own; every other model comes as parts with their parameters held.
-        parts = getattr(target, "held_parts", ())
+        parts = target.held_parts
         self.patterns: Any
         self.trees: Tree | HeldTree
         self.work: Work | HeldWork

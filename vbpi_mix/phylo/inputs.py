@@ -1,0 +1,131 @@
+"""What a fit is given, read or made: the alignment with its parts, models and priors, and the tree sample."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vbpi_mix.phylo.config import FitConfig, ModelConfig
+from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
+from vbpi_mix.phylo.data.benchmarks import find_benchmark
+from vbpi_mix.phylo.data.partitions import read_partitions
+from vbpi_mix.phylo.parts import DataPart, data_parts, posterior_of
+from vbpi_mix.phylo.prior_choices import priors_of
+from vbpi_mix.phylo.problem import FittedData, rough_parameters
+from vbpi_mix.phylo.sampling.program_parts import ProgramPart, ProgramParts
+from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample
+from vbpi_mix.phylo.trees.sample import TreeSample, expand_paths, find_tree_samples, read_tree_sample
+from vbpi_mix.training.reports import Note
+
+Progress = Callable[[Any], None]
+Given = str | os.PathLike[str] | Alignment
+Trees = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | TreeSample | None
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """What is fitted. source: the part of config.yaml that says where the trees came from: their files, or what made
+    them. fitted: the parts with their posterior."""
+
+    alignment: Alignment
+    sample: TreeSample
+    source: dict[str, Any]
+    fitted: FittedData
+
+
+def find_alignment(name: str | os.PathLike[str]) -> Path:
+    """The file of that name, or else the benchmark data set of that name where there is one."""
+    path = Path(name)
+    if path.exists() or len(path.parts) > 1:
+        return path
+    return find_benchmark(str(name)) or path
+
+
+def read_fitted(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignment, FittedData]:
+    """An alignment with its parts, models and priors, as the choices say."""
+    path = None if isinstance(given, Alignment) else find_alignment(given)
+    if path is not None and path != Path(str(given)):
+        tell(Note(f"no file {given} here: using the benchmark data set, {path}"))
+    alignment = given if isinstance(given, Alignment) else read_alignment(path or Path(), config.type)
+    priors = priors_of(alignment.taxa, config.prior_lengths, config.constraint, config.fix_topology)
+    if priors.describe():
+        tell(Note(f"priors: {priors.describe()}"))
+    parts = _parts(alignment, config, tell)
+    return alignment, FittedData(alignment.taxa, parts, posterior_of(parts, config.model, priors))
+
+
+def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell: Progress) -> Data:
+    """The alignment, and its tree sample: given, found beside it, or made."""
+    alignment, fitted = read_fitted(given, config, tell)
+    if isinstance(trees, TreeSample):
+        return Data(alignment, _allowed(trees, fitted, tell), {"files": list(trees.sources)}, fitted)
+    path = None if isinstance(given, Alignment) else find_alignment(given)
+    fixed = fitted.posterior.topology_prior.fixed
+    # Where the topology is fixed, no file is looked for that is not named.
+    files = _tree_files(None if fixed else path, trees, config.trees_from, tell)
+    if files:
+        sample = read_tree_sample(files, alignment.taxa, burn_in=config.burn_in, hpd=config.hpd)
+        return Data(alignment, _allowed(sample, fitted, tell), {"files": list(sample.sources)}, fitted)
+    where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
+    if not fixed:
+        tell(Note(f"{where}: making one ({config.trees_from}), as none is named"))
+    theta = rough_parameters(fitted.posterior, fitted.parts, config.seed)
+    sample, facts = obtain_tree_sample(
+        alignment,
+        config.trees_from,
+        posterior=fitted.posterior.at(theta),
+        parts=program_parts(fitted, config.model),
+        seconds=config.trees_seconds,
+        until="coverage",
+        seed=config.seed,
+        threads=threads,
+        progress=tell,
+    )
+    tell(Note(f"tree sample made: {describe_source(facts)}"))
+    return Data(alignment, sample, {"made": facts}, replace(fitted, theta=theta))
+
+
+def program_parts(fitted: FittedData, model: ModelConfig) -> ProgramParts | None:
+    """The parts and their models, for other programs; None under JC69."""
+    characters = getattr(fitted.posterior.model, "characters", None)
+    if characters is None:
+        return None
+    parts = zip(fitted.parts, characters.parts, strict=True)
+    given = tuple(ProgramPart(data.places, part.model) for data, part in parts if data.places is not None)
+    linked = model.shared()
+    return ProgramParts(given, tuple(name for name in linked if name != "multipliers"), "multipliers" not in linked)
+
+
+def _allowed(sample: TreeSample, fitted: FittedData, tell: Progress) -> TreeSample:
+    """The trees that have the splits that all must have. TreeError if none has."""
+    kept, dropped = fitted.posterior.topology_prior.restrict(sample)
+    if dropped:
+        tell(Note(f"{dropped:,} of {sample.tree_topology.size:,} trees dropped, which break a constraint", warning=True))
+    return kept
+
+
+def _parts(alignment: Alignment, config: FitConfig, tell: Progress) -> tuple[DataPart, ...]:
+    """The parts of an alignment with their models, as the choices say."""
+    partitions = None
+    if config.partitions is not None:
+        partitions = read_partitions(Path(config.partitions), alignment, config.partitions_partial)
+    return data_parts(alignment, config.model.substitution, partitions, lambda text: tell(Note(text)))
+
+
+def _tree_files(alignment: Path | None, trees: Trees, maker: str, tell: Progress) -> list[Any]:
+    """The files named, or those found beside the alignment where none are and nothing certain is to make them."""
+    assert not isinstance(trees, TreeSample)
+    listed = [trees] if isinstance(trees, str | os.PathLike) else list(trees or [])
+    named = [*(str(name) for name in listed), *([] if maker in SOURCES else [maker])]
+    if named:
+        return list(expand_paths(named))
+    if maker != "auto" or alignment is None:
+        return []
+    files = list(find_tree_samples(alignment))
+    if files:
+        shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+        tell(Note(f"tree sample found beside the alignment: {shown}"))
+    return files

@@ -1,0 +1,213 @@
+"""The model of all characters of an alignment: its parts, each with its own substitution model, and how they share.
+
+theta is one vector of D real numbers: the free parameters of the parts, one after the other (those that are linked once),
+then log-ratios of the shares of the parts' rate multipliers. Branch lengths are linked: a part's lengths are the tree's
+times its multiplier, and the mean multiplier over all sites is one.
+
+Shapes: T trees, M parameter vectors, G parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models import reversible_likelihood
+from vbpi_mix.phylo.models.part import PartModel
+from vbpi_mix.phylo.models.rates import Rates
+from vbpi_mix.phylo.models.substitution import Likelihoods
+
+
+@dataclass(frozen=True, eq=False)
+class CharacterPart:
+    """Characters that evolve alike: their name (that of a partition), patterns and model."""
+
+    name: str
+    patterns: SitePatterns
+    model: PartModel
+
+    @property
+    def sites(self) -> float:
+        """How many there are."""
+        return float(self.patterns.weights.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterName:
+    """Of a reported value: its name as MrBayes has it, and the part it is of, None if of all."""
+
+    name: str
+    part: str | None
+
+
+class CharacterModel:
+    """Parts whose trees and branch lengths are the same. linked: names of parameters that all parts with them share.
+
+    multipliers: whether rates of parts differ and are learned (with several parts). concentration: of their Dirichlet prior.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[CharacterPart],
+        linked: Sequence[str] = (),
+        multipliers: bool = True,
+        concentration: float = 1.0,
+    ) -> None:
+        self.parts = tuple(parts)
+        self.linked = tuple(linked)
+        self._several = multipliers and len(self.parts) > 1
+        self._concentration = concentration
+        self._packed = [
+            reversible_likelihood.pack(part.patterns, part.model.spec.ascertainment) for part in self.parts
+        ]
+        self._index, self.blocks = self._lay_out()
+        self.size = sum(self.blocks)
+
+    def _lay_out(self) -> tuple[list[np.ndarray], tuple[int, ...]]:
+        """Where each part's parameters are in theta, and the sizes of blocks that belong together."""
+        shared: dict[tuple[object, ...], np.ndarray] = {}
+        index, sizes, used = [], [], 0
+        for part in self.parts:
+            places, first = np.empty(part.model.size, dtype=np.int64), used
+            for block in part.model.blocks:
+                key = (block.name, block.parameter.size, part.patterns.alphabet.name)
+                if block.name in self.linked and key in shared:
+                    places[block.where] = shared[key]
+                    continue
+                own = np.arange(used, used + block.parameter.size)
+                places[block.where], used = own, used + block.parameter.size
+                shared[key] = own
+            index.append(places)
+            if used > first:
+                sizes.append(used - first)
+        if self._several:
+            sizes.append(len(self.parts) - 1)
+        return index, tuple(sizes)
+
+    @cached_property
+    def n_patterns(self) -> int:
+        """Of all parts."""
+        return sum(part.patterns.weights.size for part in self.parts)
+
+    @cached_property
+    def _site_shares(self) -> np.ndarray:
+        sites = np.array([part.sites for part in self.parts])
+        return np.asarray(sites / sites.sum())
+
+    def multipliers(self, theta: np.ndarray) -> np.ndarray:
+        """[M, G], with a mean of one over sites."""
+        if not self._several:
+            return np.ones((theta.shape[0], len(self.parts)))
+        return np.asarray(self._shares(theta) / self._site_shares)
+
+    def _shares(self, theta: np.ndarray) -> np.ndarray:
+        ratios = theta[:, self.size - len(self.parts) + 1 :]
+        logs = np.concatenate([ratios, np.zeros((theta.shape[0], 1))], axis=1)
+        logs -= np.logaddexp.reduce(logs, axis=1)[:, None]
+        return np.asarray(np.exp(logs))
+
+    def rates(self, theta: np.ndarray) -> list[Rates]:
+        """Of each part, multipliers included."""
+        multipliers = self.multipliers(theta)
+        made = []
+        for g, (part, places) in enumerate(zip(self.parts, self._index, strict=True)):
+            rates = part.model.rates(theta[:, places])
+            made.append(rates._replace(rates=rates.rates * multipliers[:, g : g + 1]))
+        return made
+
+    def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, theta: np.ndarray) -> np.ndarray:
+        """[T], of trees int32 [T, n-2, 2] with lengths [T, E], each under its own theta [T, D], or all under theta [1, D]."""
+        which = _numbers(children.shape[0], theta.shape[0])
+        total = np.zeros(children.shape[0])
+        for packed, rates in zip(self._packed, self.rates(theta), strict=True):
+            total += reversible_likelihood.log_likelihoods(children, lengths, packed, rates, which)
+        return total
+
+    def evaluate(
+        self, children: np.ndarray, lengths: np.ndarray, theta: np.ndarray, parameters: bool = True
+    ) -> Likelihoods:
+        """The same with derivatives in the lengths and, as "theta" [T, D], in theta [T, D]."""
+        trees = children.shape[0]
+        which, wanted = _numbers(trees, theta.shape[0]), parameters and self.size > 0
+        values, slopes, of_theta = np.zeros(trees), np.zeros(lengths.shape), np.zeros((trees, self.size))
+        multipliers, of_multipliers = self.multipliers(theta), np.zeros((trees, len(self.parts)))
+        for g, (part, packed, places) in enumerate(zip(self.parts, self._packed, self._index, strict=True)):
+            own = theta[:, places]
+            unscaled = part.model.rates(own)
+            scaled = unscaled._replace(rates=unscaled.rates * multipliers[:, g : g + 1])
+            found = reversible_likelihood.evaluate(children, lengths, packed, scaled, which, wanted)
+            values += found[0]
+            slopes += found[1]
+            if not wanted or found[2] is None:
+                continue
+            of_multipliers[:, g] = (found[2].rates * unscaled.rates[which]).sum(axis=1)
+            back = found[2]._replace(rates=found[2].rates * multipliers[which, g : g + 1])
+            # Places of one part are distinct: only those of different parts are shared.
+            of_theta[:, places] += part.model.pull_back(own[which], back)
+        if not wanted:
+            return Likelihoods(values, slopes)
+        if self._several:
+            shares = self._shares(theta)[which]
+            of_shares = of_multipliers * multipliers[which]
+            inner = of_shares - shares * of_shares.sum(axis=1, keepdims=True)
+            of_theta[:, self.size - len(self.parts) + 1 :] += inner[:, :-1]
+        return Likelihoods(values, slopes, {"theta": of_theta})
+
+    def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log density [M] in theta [M, D], and its slopes [M, D]. What parts share counts once."""
+        value, slopes = np.zeros(theta.shape[0]), np.zeros(theta.shape)
+        counted = np.zeros(self.size, dtype=bool)
+        for part, places in zip(self.parts, self._index, strict=True):
+            for block in part.model.blocks:
+                where = places[block.where]
+                if counted[where].any():
+                    continue
+                counted[where] = True
+                found = block.parameter.log_prior(theta[:, where])
+                value += found[0]
+                slopes[:, where] += found[1]
+        if self._several:
+            shares, count = self._shares(theta), len(self.parts)
+            a = self._concentration
+            lgamma = torch.lgamma(torch.tensor([a * count, a], dtype=torch.float64)).tolist()
+            value += lgamma[0] - count * lgamma[1] + a * np.log(shares).sum(axis=1)
+            slopes[:, self.size - count + 1 :] += a * (1.0 - count * shares[:, :-1])
+        return value, slopes
+
+    def start(self) -> np.ndarray:
+        """Where a search for theta begins, [D]."""
+        theta = np.zeros(self.size)
+        for part, places in zip(self.parts, self._index, strict=True):
+            theta[places] = part.model.start()
+        if self._several:
+            shares = self._site_shares
+            theta[self.size - len(self.parts) + 1 :] = np.log(shares[:-1] / shares[-1])
+        return theta
+
+    @cached_property
+    def names(self) -> tuple[ParameterName, ...]:
+        """Of `values`; the part is None where there is only one, or all share it."""
+        found = []
+        for part in self.parts:
+            shown = part.name if len(self.parts) > 1 else None
+            found += [ParameterName(name, shown) for name in part.model.names]
+        if self._several:
+            found += [ParameterName(f"m{{{g + 1}}}", part.name) for g, part in enumerate(self.parts)]
+        return tuple(found)
+
+    def values(self, theta: np.ndarray) -> np.ndarray:
+        """On the scale that is reported, float64 [M, len(names)]."""
+        columns = [part.model.values(theta[:, places]) for part, places in zip(self.parts, self._index, strict=True)]
+        if self._several:
+            columns.append(self.multipliers(theta))
+        return np.concatenate(columns, axis=1)
+
+
+def _numbers(trees: int, vectors: int) -> np.ndarray:
+    """Which parameter vector each tree has: its own, or the only one."""
+    return np.arange(trees) if vectors == trees else np.zeros(trees, dtype=np.int64)
