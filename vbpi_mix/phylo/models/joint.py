@@ -75,6 +75,10 @@ class HeldModel(SubstitutionModel):
         """Log-likelihoods and derivatives in the lengths."""
         return packed.evaluate(children, lengths, self.theta, parameters=False)
 
+    def work_of(self, packed: CharacterModel) -> float:
+        """Of all parts."""
+        return packed.work
+
     def frequencies(self) -> np.ndarray:
         """Of the only part."""
         (only,) = self.characters.rates(self.theta)

@@ -41,6 +41,10 @@ class JukesCantor(SubstitutionModel):
         """Log-likelihoods and derivatives in one pass."""
         return Likelihoods(*log_likelihoods_and_gradients(children, lengths, packed))
 
+    def work_of(self, packed: PackedPatterns) -> float:
+        """The number of patterns, padding left out."""
+        return float(np.count_nonzero(packed.weights))
+
     def frequencies(self) -> np.ndarray:
         """A quarter each."""
         return np.full(4, 0.25)

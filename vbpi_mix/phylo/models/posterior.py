@@ -86,6 +86,11 @@ class Posterior:
         self.constant = self.topology_prior.log_probability + self.branch_prior.log_constant(2 * self.n_taxa - 3)
 
     @property
+    def work(self) -> float:
+        """Of one likelihood with its gradient, about, in taxa times patterns of JC69."""
+        return self.n_taxa * self.model.work_of(self.patterns)
+
+    @property
     def n_parameters(self) -> int:
         """D, of the model's parameters that are drawn with the trees; 0 here (joint.JointPosterior has them)."""
         return 0

@@ -68,6 +68,10 @@ class SubstitutionModel(ABC):
         """Log-likelihoods and all their derivatives, in arrays of the caller's own."""
 
     @abstractmethod
+    def work_of(self, packed: Any) -> float:
+        """Of one taxon, about: the number of patterns under JC69, and as many times that as another model takes longer."""
+
+    @abstractmethod
     def frequencies(self) -> np.ndarray:
         """Of the states in equilibrium, [n_states]."""
 
