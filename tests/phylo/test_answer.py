@@ -222,7 +222,7 @@ def test_weights_that_are_all_zero_are_reported(fitted):
     ],
 )
 def test_how_many_draws(taxa, patterns, trained, draws):
-    assert count_draws(taxa, patterns, trained) == pytest.approx(draws, rel=0.05)
+    assert count_draws(taxa * patterns, trained) == pytest.approx(draws, rel=0.05)
 
 
 def test_a_comparison_has_both_figures(fitted, posterior, tmp_path):

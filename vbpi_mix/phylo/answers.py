@@ -70,7 +70,7 @@ class Answers:
         if asked is not None:
             return asked
         trained = summary.get("iterations", 0) * (self._model.sampled or 1) * self._model.particles
-        return count_draws(len(self._problem.taxa), self._problem.n_patterns, trained)
+        return count_draws(self._problem.posterior.work, trained)
 
     def _own(self, generator: torch.Generator) -> Answer:
         trees = posterior_trees(self._problem.trees, generator)

@@ -25,13 +25,14 @@ CELLS_OF_MOST = 26_000
 FORM = "weighted"
 
 
-def count_draws(taxa: int, patterns: int, trained: int) -> int:
+def count_draws(work: float, trained: int) -> int:
     """How many draws end a fit that made `trained` draws in training; the same for the same run, whatever the clock says.
+    work: of a draw (Posterior.work).
 
     As many as cost what 100,000 cost on DS1, and no more than training had: a draw costs a third of one that is trained on,
     so that the pass, of a fit that had to find its start too, takes about a fifth of the time at most. At least 10,000.
     """
-    affordable = MOST_DRAWS * CELLS_OF_MOST // (taxa * patterns)
+    affordable = int(MOST_DRAWS * CELLS_OF_MOST // work)
     return max(LEAST_DRAWS, min(MOST_DRAWS, affordable, trained))
 
 

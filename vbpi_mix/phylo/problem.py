@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from vbpi_mix.phylo.parameter_start import ParameterMode
 
 KIND = "phylo"
+# A likelihood may take so much work (Posterior.work) for a start with the usual numbers of topologies and draws; a costlier
+# one has fewer. GTR+G4 on DS1 takes 270,000.
+WORK_OF_FULL_START = 400_000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,7 @@ def build_problem(
     # Trees and lengths are approximated with the model's parameters held, which then are learned with them.
     held = posterior.at(None if mode is None else mode.theta)
     support, start, logits, features = None, None, None, None
+    effort *= min(1.0, WORK_OF_FULL_START / held.work)
     if model.init == "warm":
         start = warm_start(
             sample, held, base, model.components, np.random.default_rng(seed),

@@ -219,6 +219,10 @@ class ReversibleModel(SubstitutionModel):
         parts = (*spectrum(self.exchangeabilities(), frequencies), frequencies, np.ones(1), np.ones(1), np.zeros(()))
         return Rates(*(part[None] for part in parts))
 
+    def work_of(self, packed: Packed) -> float:
+        """The number of patterns."""
+        return float(packed.weights.size)
+
     def transition_matrices(self, lengths: np.ndarray | float) -> np.ndarray:
         """P [..., S, S]."""
         vectors, inverse, values = spectrum(self.exchangeabilities(), self.frequencies())
