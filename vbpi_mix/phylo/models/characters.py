@@ -22,7 +22,6 @@ from vbpi_mix.phylo.models.part import PartModel
 from vbpi_mix.phylo.models.rates import Rates
 from vbpi_mix.phylo.models.substitution import Likelihoods
 
-
 # GTR+G4 takes about ten times as long as JC69, and a protein with gamma rates another 25 times.
 STATES_OF_WORK = 6.0
 
