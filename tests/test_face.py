@@ -158,6 +158,8 @@ def test_every_option_reaches_the_configuration(run_command):
         "lengths": "lognormal", "support": "fixed",
         "flow_hidden": 7, "init": "em", "schedule": "paper", "iterations": 9, "seconds": 8.0, "learning_rate": 0.1,
         "answer_draws": 900, "seed": 4, "threads": 1, "prior_lengths": "exp:3", "constraint": "(a,b)", "fix_topology": "t.nwk",
+        "substitution": "HKY+G4", "prior": "alpha=exp:2", "link": "alpha", "type": "dna", "partitions": "scheme.nex",
+        "partitions_partial": True,
     }  # fmt: skip
     from vbpi_mix.options import options_of
 
@@ -165,7 +167,7 @@ def test_every_option_reaches_the_configuration(run_command):
     assert set(other) == {name for name, each in known.items() if each.help}
     for name, value in other.items():
         flag = f"--{known[name].letter or name.replace('_', '-')}"
-        given = run_command("fit", ROOT / "examples" / "eight.nex", flag, value)
+        given = run_command("fit", ROOT / "examples" / "eight.nex", flag, *([] if value is True else [value]))
         assert given == vbpi_mix.FitConfig.of(**{name: value}), flag
 
 

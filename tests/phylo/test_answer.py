@@ -203,7 +203,8 @@ def test_weights_that_are_all_zero_are_reported(fitted):
         return torch.full(draws.log_lengths.shape[:2], -math.inf, dtype=torch.float64)
 
     target = SimpleNamespace(log_likelihood=nothing, log_prior=fitted.target.log_prior)
-    found = importance_pass(SimpleNamespace(trees=fitted.mixture, target=target), 1000, 1, {}, {})
+    problem = SimpleNamespace(trees=fitted.mixture, target=target, posterior=fitted.target)
+    found = importance_pass(problem, 1000, 1, {}, {})
     assert not found.usable
     entries = found.entries()
     assert entries["marginal_log_likelihood"] == [{"form": "weighted", "mean": None, "error": None, "draws": 1000}]
