@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from calibration import FALSE_ALARM, uniformity
-from model_calibration import LARGEST_K, SETTINGS, compute, coverage, draw_data, p_values
+from model_calibration import SETTINGS, compute, coverage, draw_data, p_values, reliable
 
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.models.given import tree_log_likelihood
 
 DATA_SETS = 100
-# Of so many fits that each see the data set that chance gave them, a few have weights that cannot be relied on, and say so.
-MOST_UNRELIABLE = 10
+# Fits so short, of data that may say next to nothing of a parameter: some have weights that cannot be relied on, and say so.
+LEAST_RELIABLE = 65
 
 
 @pytest.mark.slow
@@ -23,7 +23,7 @@ def test_models_learned_with_the_trees_are_calibrated(setting):
     found = p_values(outcomes)
     assert {"TL: rank", "TL: 95% interval", "splits"} <= set(found)
     assert not {name: p for name, p in found.items() if p < FALSE_ALARM / len(found)}
-    assert sum(each.pareto_k > LARGEST_K for each in outcomes) <= MOST_UNRELIABLE
+    assert len(reliable(outcomes)) >= LEAST_RELIABLE
 
 
 def test_coverage_by_hand():
