@@ -48,6 +48,7 @@ def command(
             f"marginal log-likelihood ({estimate.form}): {estimate.mean:.2f}, sd {estimate.sd:.2f} over "
             f"{repeats} x {importance_samples} samples"
         )
+    click.echo(f"this is of {loaded.describe_target()}")
     drawn = found.log_weights.numel()
     click.echo(f"effective sample size {found.effective_sample_size:.0f} of {drawn:,}{_describe_tail(facts['pareto_k'])}")
     click.echo(f"{describe_elbo(found.elbo, found.elbo_standard_error)}, {facts['seconds']:.1f} s")

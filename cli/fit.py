@@ -112,6 +112,7 @@ def _describe_answer(run: Run, facts: dict[str, Any]) -> list[str]:
     )
     lines = [
         f"{found}; {evidence['draws']:,} weighted draws, worth {size or 0:,.0f} independent ones{tail}",
+        f"this is of {run.describe_target()}",
         f"most probable topology {best}, {answer.children.shape[0]:,} met; the consensus has {answer.resolved} of "
         f"{answer.n_taxa - 3} splits",
     ]

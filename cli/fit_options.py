@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from vbpi_mix_cli.options import burn_in, joined
+from vbpi_mix_cli.options import burn_in, joined, only_one
 
 SPECIAL = {
     "trees_from": {"metavar": "auto|mcmc|mrbayes|iqtree|FILES"},
     "burn_in": {"type": str, "metavar": "N", "callback": burn_in},
     "constraint": {"multiple": True, "default": (), "callback": joined},
+    "substitution": {"multiple": True, "default": (), "callback": only_one},
     "prior": {"multiple": True, "default": (), "callback": joined},
 }
 # Fields of a fit that say what is sampled: data, model and priors.

@@ -21,3 +21,13 @@ def burn_in(context: click.Context, parameter: click.Parameter, value: str) -> f
 def joined(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str:
     """Callback of an option that may be repeated: its values as one text."""
     return ";".join(values)
+
+
+def only_one(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Callback of --model: its value, None if it was not given. ConfigError for several, which would otherwise be the last."""
+    if len(values) > 1:
+        raise ConfigError(
+            f"{parameter.opts[0]} {' and '.join(values)}: give one; models for parts of the data stand in a partition file, "
+            "'HKY+G4, gene1 = 1-500' (--partitions)"
+        )
+    return values[0] if values else None

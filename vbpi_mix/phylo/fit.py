@@ -131,6 +131,12 @@ def _describe(problem: PhyloProblem, data: Data, start: str) -> str:
     )
 
 
+def _parameter_priors(data: Data) -> list[dict[str, str]]:
+    """Of what each part learns, by name."""
+    characters = data.fitted.posterior.characters
+    return [{} for _ in data.fitted.parts] if characters is None else [part.model.priors for part in characters.parts]
+
+
 def _whole_config(
     alignment: str | os.PathLike[str] | Alignment, data: Data, config: FitConfig, training: TrainingConfig
 ) -> dict[str, Any]:
@@ -147,8 +153,11 @@ def _whole_config(
             "fix_topology": config.fix_topology,
         },
         "parts": [
-            {"name": part.name, "characters": part.patterns.alphabet.name, "sites": part.sites, "model": part.model}
-            for part in data.fitted.parts
+            {
+                "name": part.name, "characters": part.patterns.alphabet.name, "sites": part.sites, "model": part.model,
+                **({"priors": own} if own else {}),
+            }
+            for part, own in zip(data.fitted.parts, _parameter_priors(data), strict=True)
         ],
         "model": config.model.to_dict(),
         "training": training.to_dict(),

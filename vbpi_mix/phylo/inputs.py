@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.config import FitConfig, ModelConfig
 from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
 from vbpi_mix.phylo.data.benchmarks import find_benchmark
@@ -46,15 +47,20 @@ def find_alignment(name: str | os.PathLike[str]) -> Path:
 
 def read_fitted(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignment, FittedData]:
     """An alignment with its parts, models and priors, as the choices say."""
+    alignment, parts = read_parts(given, config, tell)
+    priors = priors_of(alignment.taxa, config.prior_lengths, config.constraint, config.fix_topology)
+    if priors.describe():
+        tell(Note(f"priors: {priors.describe()}"))
+    return alignment, FittedData(alignment.taxa, parts, posterior_of(parts, config.model, priors))
+
+
+def read_parts(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignment, tuple[DataPart, ...]]:
+    """An alignment, and its parts with their models."""
     path = None if isinstance(given, Alignment) else find_alignment(given)
     if path is not None and path != Path(str(given)):
         tell(Note(f"no file {given} here: using the benchmark data set, {path}"))
     alignment = given if isinstance(given, Alignment) else read_alignment(path or Path(), config.type)
-    priors = priors_of(alignment.taxa, config.prior_lengths, config.constraint, config.fix_topology)
-    if priors.describe():
-        tell(Note(f"priors: {priors.describe()}"))
-    parts = _parts(alignment, config, tell)
-    return alignment, FittedData(alignment.taxa, parts, posterior_of(parts, config.model, priors))
+    return alignment, _parts(alignment, config, tell)
 
 
 def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell: Progress) -> Data:
@@ -110,6 +116,8 @@ def _allowed(sample: TreeSample, fitted: FittedData, tell: Progress) -> TreeSamp
 def _parts(alignment: Alignment, config: FitConfig, tell: Progress) -> tuple[DataPart, ...]:
     """The parts of an alignment with their models, as the choices say."""
     partitions = None
+    if config.partitions_partial and config.partitions is None:
+        raise ConfigError("partitions-partial: there is no partition file that could leave sites out; name it by --partitions")
     if config.partitions is not None:
         partitions = read_partitions(Path(config.partitions), alignment, config.partitions_partial)
     return data_parts(alignment, config.model.substitution, partitions, lambda text: tell(Note(text)))

@@ -12,7 +12,9 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.fit import fit
-from vbpi_mix.phylo.inputs import Trees, read_data, read_fitted
+from vbpi_mix.phylo.inputs import Trees, read_data, read_fitted, read_parts
+from vbpi_mix.phylo.models.strings import parse_model
+from vbpi_mix.phylo.parts import applicable
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.provenance import use_threads
 from vbpi_mix.training.reports import Note
@@ -49,8 +51,8 @@ def compare_models(
     """Fit an alignment under each of several models, the best first in the answer.
 
     All fits have the same topologies to start from: those of `trees`, or of a sample made under the last model, which should
-    be the richest. config and choices: as `fit` takes them, the same for all. ConfigError for fewer than two models, or one
-    that is there twice.
+    be the richest. config and choices: as `fit` takes them, the same for all; priors and links are for those models that have
+    use for them. ConfigError for fewer than two models, one that is there twice, or a prior that none has use for.
 
     >>> import vbpi_mix
     >>> found = vbpi_mix.compare_models("examples/eight.nex", ["JC69", "HKY"], "examples/eight.nwk", iterations=20, threads=1)
@@ -59,12 +61,9 @@ def compare_models(
     """
     if len(models) < 2:
         raise ConfigError("models to compare: name at least two, such as JC,HKY,GTR+G4")
-    twice = [model for k, model in enumerate(models) if model in models[:k]]
-    if twice:
-        raise ConfigError(f"model {twice[0]}: named twice")
     asked = FitConfig.of(config, **choices)
     tell = progress or (lambda event: None)
-    configs = [FitConfig.of(asked, substitution=model) for model in models]
+    configs = _configs(alignment, models, asked)
     # Every model is read before the first is fitted.
     for each in configs:
         read_fitted(alignment, each, lambda event: None)
@@ -76,6 +75,28 @@ def compare_models(
     best = max(known, default=0.0)
     ranked = [_against(each, best) for each in found]
     return tuple(sorted(ranked, key=lambda each: -float("inf") if each.log_evidence is None else each.log_evidence, reverse=True))
+
+
+def _configs(
+    alignment: str | os.PathLike[str] | Alignment, models: Sequence[str], asked: FitConfig
+) -> list[FitConfig]:
+    """A configuration for each model, with the priors and links that it has use for; each of them must be of use to one."""
+    configs: dict[tuple[str, ...], FitConfig] = {}
+    for model in models:
+        config = FitConfig.of(asked, substitution=model)
+        _, parts = read_parts(alignment, config, lambda event: None)
+        same = tuple(parse_model(part.model, part.patterns.alphabet).text for part in parts)
+        if same in configs:
+            raise ConfigError(f"model {model}: it is the same as {configs[same].model.substitution}; name each once")
+        configs[same] = replace(config, model=applicable(config.model, parts))
+    made = list(configs.values())
+    for name in asked.model.priors():
+        if not any(name in each.model.priors() for each in made):
+            raise ConfigError(f"prior {name}: none of the models learns {name}; leave it out")
+    for name in asked.model.shared():
+        if not any(name in each.model.shared() for each in made):
+            raise ConfigError(f"link {name}: under none of the models do two parts have {name} to share; leave it out")
+    return made
 
 
 def _evidence(

@@ -6,8 +6,11 @@ keeps of it is enough to make its model again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,14 +22,17 @@ from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.alphabets import DNA, alphabet_of_name
 from vbpi_mix.phylo.data.partitions import Part, default_parts
 from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
+from vbpi_mix.phylo.models.parameters import DENSITIES
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.models.strings import alphabet_of_model, parse_model
+from vbpi_mix.phylo.models.strings import WORDS, alphabet_of_model, parse_model
 from vbpi_mix.phylo.models.substitution import DEFAULT_MODEL
-from vbpi_mix.phylo.prior_choices import Priors
+from vbpi_mix.phylo.prior_choices import Priors, describe_topologies
 
 # Of characters for which no model is named.
 DEFAULT_MODELS = {"dna": DEFAULT_MODEL, "protein": "LG", "standard": "MK"}
-
+# Sites that do not vary, in a message.
+MOST_LISTED = 200
+RICHER_MODELS = {"dna": "GTR+G4", "protein": "LG+G4", "standard": "MK+G4"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,28 +57,70 @@ def data_parts(
     tell: Callable[[str], None] | None = None,
 ) -> tuple[DataPart, ...]:
     """The parts of an alignment with a model each: that of the partition file, else `model` where it is for such characters,
-    else the default, which `tell` is told of where it is not JC69.
+    else the default, which `tell` is told of.
 
-    ConfigError if no part can have `model`.
+    ConfigError if no part can have `model`, or a part not the one that is written for it.
     """
+    if model is not None:
+        _check_single(model)
     wanted = None if model is None else alphabet_of_model(model)
-    made, used = [], False
-    for part in default_parts(alignment) if partitions is None else partitions:
+    made, used, assumed = [], False, set()
+    found = default_parts(alignment) if partitions is None else partitions
+    for part in found:
         patterns = compress(alignment, part.sites)
         chosen = part.model
         if chosen is None and model is not None and wanted in (None, part.alphabet.name):
             chosen, used = model, True
         if chosen is None:
             chosen = DEFAULT_MODELS[part.alphabet.name]
-            if tell is not None and chosen != DEFAULT_MODEL:
-                tell(f"{part.name}: {part.alphabet.name} characters, under {chosen} as no other model is named (--model)")
-        parse_model(chosen, part.alphabet)
+            assumed.add(part.alphabet.name)
+        with _naming(part.name, len(found)):
+            spec = parse_model(chosen, part.alphabet)
+            if spec.ascertainment:
+                _check_varying(spec.text, alignment, part.sites)
         made.append(DataPart(part.name, patterns, chosen, part.sites))
     if model is not None and not used:
         parse_model(model, made[0].patterns.alphabet)
         if all(part.model is not None for part in partitions or ()):
-            raise ConfigError(f"model {model}: every part has a model of its own in the partition file; leave --model out")
+            raise ConfigError(
+                f"model {model}: every part has a model of its own in the partition file; leave --model out, or the models there"
+            )
+    say = tell or (lambda text: None)
+    for kind in sorted(assumed):
+        say(
+            f"{WORDS[kind]} under {DEFAULT_MODELS[kind]}, as no other model is named: --model {RICHER_MODELS[kind]} is another "
+            "(docs/models.md lists all)"
+        )
     return tuple(made)
+
+
+def _check_varying(model: str, alignment: Alignment, sites: np.ndarray) -> None:
+    """ConfigError, which says what to exclude, if some of the sites may be the same at all taxa."""
+    constant = sites[np.bitwise_and.reduce(alignment.states[:, sites], axis=0) != 0] + 1
+    if constant.size:
+        listed = " ".join(map(str, constant[:MOST_LISTED])) + (" ..." if constant.size > MOST_LISTED else "")
+        raise ConfigError(
+            f"model {model}: {constant.size} of {sites.size} characters do not vary, and +ASC is for those that do; leave +ASC "
+            f"out, or exclude them, in NEXUS by an assumptions block with 'exset * constant = {listed};'"
+        )
+
+
+def _check_single(model: str) -> None:
+    """ConfigError for several models in one text."""
+    if ";" in model or re.search(r",(?![^{]*\})", model):
+        raise ConfigError(
+            f"model {model}: give one; models for parts of the data stand in a partition file, 'HKY+G4, gene1 = 1-500' "
+            "(--partitions), and `vbpi-mix models` compares several"
+        )
+
+
+@contextmanager
+def _naming(part: str, count: int) -> Iterator[None]:
+    """Errors name the part that they are of, where there are several."""
+    try:
+        yield
+    except ConfigError as error:
+        raise (ConfigError(f"part {part!r}: {error}") if count > 1 else error) from None
 
 
 def is_default(parts: Sequence[DataPart]) -> bool:
@@ -85,22 +133,24 @@ def is_default(parts: Sequence[DataPart]) -> bool:
 def posterior_of(parts: Sequence[DataPart], model: ModelConfig, chosen: Priors) -> Posterior:
     """The posterior that a fit approximates, when it begins and when it is loaded. chosen: priors of lengths and topologies."""
     priors: dict[str, Any] = {"branch_prior": chosen.lengths, "topology_prior": chosen.topologies}
+    given, linked = model.priors(), model.shared()
+    free = {name for part in parts for name in _free(part)}
+    for name in given:
+        _check_prior(name, given[name], free)
+    for name in linked:
+        if name not in shareable(parts):
+            raise ConfigError(f"link {name}: no two parts have {name} to share; leave it out")
     if is_default(parts):
         return Posterior(parts[0].patterns, **priors)
     from vbpi_mix.phylo.models.characters import CharacterModel, CharacterPart
     from vbpi_mix.phylo.models.joint import HeldModel, JointPosterior
     from vbpi_mix.phylo.models.part import make_part
 
-    given, used = model.priors(), set()
     made = []
     for part in parts:
-        own = make_part(part.model, part.patterns, {name: given[name] for name in given if name in _free(part)})
-        used |= _free(part)
+        with _naming(part.name, len(parts)):
+            own = make_part(part.model, part.patterns, {name: given[name] for name in given if name in _free(part)})
         made.append(CharacterPart(part.name, part.patterns, own))
-    unused = [name for name in given if name not in used]
-    if unused:
-        raise ConfigError(f"prior {unused[0]}: no part has such a free parameter; free are {', '.join(sorted(used)) or 'none'}")
-    linked = model.shared()
     characters = CharacterModel(made, linked, multipliers="multipliers" not in linked)
     if characters.size == 0:
         held = HeldModel(characters, np.zeros(0))
@@ -110,6 +160,52 @@ def posterior_of(parts: Sequence[DataPart], model: ModelConfig, chosen: Priors) 
 
 def _free(part: DataPart) -> set[str]:
     return set(parse_model(part.model, part.patterns.alphabet).free)
+
+
+def _check_prior(name: str, density: str, free: Collection[str]) -> None:
+    """ConfigError for a prior of what is no parameter, or of none that is learned."""
+    if name not in DENSITIES:
+        raise ConfigError(
+            f"prior {name}={density}: parameters are {', '.join(DENSITIES)}; the prior of branch lengths is --prior-lengths"
+        )
+    if name not in free:
+        raise ConfigError(f"prior {name}={density}: nothing learns {name}; learned are {', '.join(sorted(free)) or 'none'}")
+
+
+def shareable(parts: Sequence[DataPart]) -> frozenset[str]:
+    """Names of what parts have in common to share: a parameter of the same size for the same characters."""
+    count: Counter[tuple[object, ...]] = Counter()
+    for part in parts:
+        spec = parse_model(part.model, part.patterns.alphabet)
+        count.update((name, spec.alphabet, spec.n_states, spec.classes if name == "rates" else None) for name in spec.free)
+    several = {"multipliers"} if len(parts) > 1 else set()
+    return frozenset({str(key[0]) for key, times in count.items() if times > 1} | several)
+
+
+def applicable(model: ModelConfig, parts: Sequence[DataPart]) -> ModelConfig:
+    """The same choices without priors of parameters that these parts do not learn, and links that they cannot have."""
+    free = {name for part in parts for name in _free(part)}
+    priors = ";".join(f"{name}={density}" for name, density in model.priors().items() if name in free)
+    shared = ",".join(name for name in model.shared() if name in shareable(parts))
+    return replace(model, prior=priors, link=shared)
+
+
+def describe_models(parts: Sequence[DataPart]) -> str:
+    """The models of parts in a line, those of many parts with their number."""
+    count = Counter(parse_model(part.model, part.patterns.alphabet).text for part in parts)
+    if len(parts) == 1:
+        return next(iter(count))
+    return f"{len(parts)} parts ({', '.join(f'{times} {model}' if times > 1 else model for model, times in count.items())})"
+
+
+def describe_target(parts: Sequence[DataPart], posterior: Posterior, model: ModelConfig) -> str:
+    """What the evidence refers to, in a line: models of the parts, what they share, and priors of parameters that are not the
+    default, of lengths and of topologies.
+    """
+    shared = [f"sharing {', '.join(model.shared())}"] if model.shared() else []
+    own = [f"priors {', '.join(f'{name}={density}' for name, density in model.priors().items())}"] if model.priors() else []
+    lengths = f"branch lengths {posterior.branch_prior.text}"
+    return "; ".join([describe_models(parts), *shared, *own, lengths, describe_topologies(posterior.topology_prior)])
 
 
 def parts_state(parts: Sequence[DataPart]) -> list[dict[str, Any]]:

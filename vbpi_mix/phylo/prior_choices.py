@@ -26,13 +26,19 @@ class Priors:
 
     def describe(self) -> str:
         """What is not the default, in words; empty if nothing is."""
-        known = self.topologies
         words = [] if self.lengths.text == DEFAULT_LENGTHS else [f"branch lengths {self.lengths.text}"]
-        if known.fixed:
-            words.append("the topology is fixed")
-        elif not known.free:
-            words.append(f"every topology has {len(known.splits)} given split{'s' if len(known.splits) > 1 else ''}")
+        if not self.topologies.free:
+            words.append(describe_topologies(self.topologies))
         return ", ".join(words)
+
+
+def describe_topologies(prior: TopologyPrior) -> str:
+    """What a prior of topologies says, in words."""
+    if prior.fixed:
+        return "the topology is fixed"
+    if prior.free:
+        return "all topologies alike"
+    return f"every topology has {len(prior.splits)} given split{'s' if len(prior.splits) > 1 else ''}"
 
 
 def priors_of(

@@ -20,6 +20,7 @@ from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.importance import ImportancePass
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import KIND, PhyloProblem, restore_problem
 from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.consensus import Consensus
@@ -97,6 +98,16 @@ class Run:
         """The posterior that it approximates."""
         target: Posterior = self.problem.target  # type: ignore[assignment]
         return target
+
+    def describe_target(self) -> str:
+        """What log p(Y) refers to, in a line: the model, and the priors of its parameters, of branch lengths and of topologies.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> run.describe_target()
+        'JC; branch lengths exp:10; all topologies alike'
+        """
+        return describe_target(self.problem.parts, self.target, self.model)
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -78,7 +78,9 @@ class CharacterModel:
         for part in self.parts:
             places, first = np.empty(part.model.size, dtype=np.int64), used
             for block in part.model.blocks:
-                key = (block.name, block.parameter.size, part.patterns.alphabet.name)
+                spec = part.model.spec
+                classes = spec.classes if block.name == "rates" else None
+                key = (block.name, spec.alphabet, spec.n_states, classes)
                 if block.name in self.linked and key in shared:
                     places[block.where] = shared[key]
                     continue
