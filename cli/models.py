@@ -51,7 +51,7 @@ def command(
         found = compare_models(alignment, _split(models), trees, config=config, progress=progress)
     if out is not None:
         write_whole(out, json.dumps([dataclasses.asdict(each) for each in found], indent=2) + "\n")
-    click.echo("\n".join(_table(found)))
+    click.echo("\n".join(table(found)))
 
 
 def _split(models: str) -> list[str]:
@@ -66,7 +66,7 @@ def _split(models: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _table(found: Sequence[ModelEvidence]) -> list[str]:
+def table(found: Sequence[ModelEvidence]) -> list[str]:
     """A line for each model, the best first."""
     width = max(len("model"), *(len(each.model) for each in found))
     lines = [f"{'model':<{width}}  free  {'log p(Y)':>12}  error  {'log BF':>8}  {'k':>5}  verdict"]

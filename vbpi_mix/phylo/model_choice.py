@@ -71,10 +71,17 @@ def compare_models(
     use_threads(threads, torch_threads=1)
     sample = read_data(alignment, trees, configs[-1], threads, tell).sample
     found = [_evidence(alignment, sample, each, tell) for each in configs]
+    return ranked(found)
+
+
+def ranked(found: Sequence[ModelEvidence]) -> tuple[ModelEvidence, ...]:
+    """The best first, with Bayes factors to it; those whose evidence is unknown come last, without."""
     known = [each.log_evidence for each in found if each.log_evidence is not None]
     best = max(known, default=0.0)
-    ranked = [_against(each, best) for each in found]
-    return tuple(sorted(ranked, key=lambda each: -float("inf") if each.log_evidence is None else each.log_evidence, reverse=True))
+    against = [_against(each, best) for each in found]
+    return tuple(
+        sorted(against, key=lambda each: -float("inf") if each.log_evidence is None else each.log_evidence, reverse=True)
+    )
 
 
 def _configs(

@@ -18,8 +18,9 @@ import torch
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models import reversible_likelihood
+from vbpi_mix.phylo.models.parameters import Parameter
 from vbpi_mix.phylo.models.part import PartModel
-from vbpi_mix.phylo.models.rates import Rates
+from vbpi_mix.phylo.models.rates import Rates, RateSlopes
 from vbpi_mix.phylo.models.substitution import Likelihoods
 
 # GTR+G4 takes about ten times as long as JC69, and a protein with gamma rates another 25 times.
@@ -48,6 +49,20 @@ class ParameterName:
     part: str | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Alike:
+    """Parts that have the same model and priors: their numbers [G], where in theta their parameters are [G, d], and the model."""
+
+    numbers: np.ndarray
+    places: np.ndarray
+    model: PartModel
+
+    def gather(self, theta: np.ndarray) -> np.ndarray:
+        """Their parameters as rows, [G M, d], part after part, of theta [M, D]."""
+        parts, size = self.places.shape
+        return np.ascontiguousarray(theta[:, self.places].transpose(1, 0, 2)).reshape(parts * theta.shape[0], size)
+
+
 class CharacterModel:
     """Parts whose trees and branch lengths are the same. linked: names of parameters that all parts with them share.
 
@@ -70,6 +85,8 @@ class CharacterModel:
         ]
         self._index, self.blocks = self._lay_out()
         self.size = sum(self.blocks)
+        self._alike = self._group_parts()
+        self._prior_groups = self._group_priors()
 
     def _lay_out(self) -> tuple[list[np.ndarray], tuple[int, ...]]:
         """Where each part's parameters are in theta, and the sizes of blocks that belong together."""
@@ -93,6 +110,31 @@ class CharacterModel:
         if self._several:
             sizes.append(len(self.parts) - 1)
         return index, tuple(sizes)
+
+    def _group_parts(self) -> list[_Alike]:
+        """Parts of which one model makes the rates of all at once."""
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for g, part in enumerate(self.parts):
+            # Frequencies that are counted are each part's own.
+            own = g if part.model.spec.frequencies == "empirical" else None
+            groups.setdefault((part.model.spec, tuple(part.model.priors.items()), own), []).append(g)
+        return [
+            _Alike(np.array(numbers), np.stack([self._index[g] for g in numbers]), self.parts[numbers[0]].model)
+            for numbers in groups.values()
+        ]
+
+    def _group_priors(self) -> list[tuple[Parameter, np.ndarray]]:
+        """Each kind of parameter with its prior, and where in theta those of the kind are, [B, d]. What parts share is there
+        once."""
+        groups: dict[Parameter, list[np.ndarray]] = {}
+        counted = np.zeros(self.size, dtype=bool)
+        for part, places in zip(self.parts, self._index, strict=True):
+            for block in part.model.blocks:
+                where = places[block.where]
+                if not counted[where].any():
+                    counted[where] = True
+                    groups.setdefault(block.parameter, []).append(where)
+        return [(parameter, np.stack(places)) for parameter, places in groups.items()]
 
     @cached_property
     def n_patterns(self) -> int:
@@ -127,11 +169,19 @@ class CharacterModel:
     def rates(self, theta: np.ndarray) -> list[Rates]:
         """Of each part, multipliers included."""
         multipliers = self.multipliers(theta)
-        made = []
-        for g, (part, places) in enumerate(zip(self.parts, self._index, strict=True)):
-            rates = part.model.rates(theta[:, places])
-            made.append(rates._replace(rates=rates.rates * multipliers[:, g : g + 1]))
-        return made
+        return [
+            rates._replace(rates=rates.rates * multipliers[:, g : g + 1]) for g, rates in enumerate(self._unscaled(theta))
+        ]
+
+    def _unscaled(self, theta: np.ndarray) -> list[Rates]:
+        """Of each part, at a multiplier of one; parts that are alike in one go."""
+        made: dict[int, Rates] = {}
+        for alike in self._alike:
+            together = alike.model.rates(alike.gather(theta))
+            for k, g in enumerate(alike.numbers.tolist()):
+                own = slice(k * theta.shape[0], (k + 1) * theta.shape[0])
+                made[g] = Rates(*(array[own] for array in together))
+        return [made[g] for g in range(len(self.parts))]
 
     def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """[T], of trees int32 [T, n-2, 2] with lengths [T, E], each under its own theta [T, D], or all under theta [1, D]."""
@@ -149,9 +199,8 @@ class CharacterModel:
         which, wanted = _numbers(trees, theta.shape[0]), parameters and self.size > 0
         values, slopes, of_theta = np.zeros(trees), np.zeros(lengths.shape), np.zeros((trees, self.size))
         multipliers, of_multipliers = self.multipliers(theta), np.zeros((trees, len(self.parts)))
-        for g, (part, packed, places) in enumerate(zip(self.parts, self._packed, self._index, strict=True)):
-            own = theta[:, places]
-            unscaled = part.model.rates(own)
+        back: dict[int, RateSlopes] = {}
+        for g, (packed, unscaled) in enumerate(zip(self._packed, self._unscaled(theta), strict=True)):
             scaled = unscaled._replace(rates=unscaled.rates * multipliers[:, g : g + 1])
             found = reversible_likelihood.evaluate(children, lengths, packed, scaled, which, wanted)
             values += found[0]
@@ -159,11 +208,16 @@ class CharacterModel:
             if not wanted or found[2] is None:
                 continue
             of_multipliers[:, g] = (found[2].rates * unscaled.rates[which]).sum(axis=1)
-            back = found[2]._replace(rates=found[2].rates * multipliers[which, g : g + 1])
-            # Places of one part are distinct: only those of different parts are shared.
-            of_theta[:, places] += part.model.pull_back(own[which], back)
+            back[g] = found[2]._replace(rates=found[2].rates * multipliers[which, g : g + 1])
         if not wanted:
             return Likelihoods(values, slopes)
+        for alike in self._alike:
+            together = RateSlopes(*(np.concatenate(arrays) for arrays in zip(*(back[g] for g in alike.numbers), strict=True)))
+            pulled = alike.model.pull_back(alike.gather(theta[which]), together)
+            pulled = pulled.reshape(alike.places.shape[0], trees, alike.places.shape[1])
+            # Places of one part are distinct: only those of different parts are shared.
+            for places, own in zip(alike.places, pulled, strict=True):
+                of_theta[:, places] += own
         if self._several:
             shares = self._shares(theta)[which]
             of_shares = of_multipliers * multipliers[which]
@@ -174,16 +228,10 @@ class CharacterModel:
     def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log density [M] in theta [M, D], and its slopes [M, D]. What parts share counts once."""
         value, slopes = np.zeros(theta.shape[0]), np.zeros(theta.shape)
-        counted = np.zeros(self.size, dtype=bool)
-        for part, places in zip(self.parts, self._index, strict=True):
-            for block in part.model.blocks:
-                where = places[block.where]
-                if counted[where].any():
-                    continue
-                counted[where] = True
-                found = block.parameter.log_prior(theta[:, where])
-                value += found[0]
-                slopes[:, where] += found[1]
+        for parameter, places in self._prior_groups:
+            found = parameter.log_prior(theta[:, places])
+            value += found[0].sum(axis=1)
+            slopes[:, places] += found[1]
         if self._several:
             shares, count = self._shares(theta), len(self.parts)
             a = self._concentration
