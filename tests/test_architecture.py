@@ -24,7 +24,10 @@ ROOM_OF = {
     "vbpi_mix.phylo.mixture": "phylo/mixture",
     "vbpi_mix.phylo.kernels": "phylo/mixture",
     "vbpi_mix.phylo.parameters": "phylo/mixture",
-    **{f"vbpi_mix.phylo.{name}": "phylo/start" for name in ("start", "approximation", "growth", "parameter_start")},
+    **{
+        f"vbpi_mix.phylo.{name}": "phylo/start"
+        for name in ("start", "approximation", "growth", "parameter_start", "part_curvature")
+    },
     **{f"vbpi_mix.phylo.{name}": "phylo/fit" for name in FACE_OF_PHYLO},
 }
 # room: the rooms that it may import. A room that is not named in a row is out of its reach.

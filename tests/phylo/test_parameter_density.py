@@ -62,6 +62,48 @@ def test_densities_are_those_of_normals():
     np.testing.assert_allclose(done.log_q, expected.numpy(), rtol=1e-11)
 
 
+def test_a_large_block_is_learned_in_pieces(monkeypatch):
+    """Its density is a normal whose covariance is that of the start but for what the pieces have learned."""
+    monkeypatch.setattr("vbpi_mix.phylo.parameters.LARGEST_BLOCK", 2)
+    monkeypatch.setattr("vbpi_mix.phylo.parameters.PIECE", 2)
+    rng = np.random.default_rng(5)
+    scale = np.linalg.cholesky(np.cov(rng.normal(size=(3, 30))))
+    start = ParameterStart(rng.normal(size=5), (scale, np.array([[0.7, 0.0], [0.2, 0.4]])), rng.normal(size=(N_SPLITS, 5)))
+    density = ParameterDensity((3, 2), N_SPLITS, 1, torch.Generator().manual_seed(2), start)
+    assert density.mean.shape == (1, 3, 2)
+    with torch.no_grad():
+        density.factor[0, 0] += torch.tensor([[0.1, 0.0], [0.5, -0.2]], dtype=torch.float64)
+        density.factor[0, 1, 0, 0] += 0.3
+    lower = np.zeros((3, 3))
+    lower[:2, :2], lower[2, 2] = [[np.exp(0.1), 0.0], [0.5, np.exp(-0.2)]], np.exp(0.3)
+    noise = density.noise(4, torch.Generator().manual_seed(1))
+    done = density.sample(np.zeros(4, dtype=int), np.array([0]), noise)
+    roots = torch.block_diag(torch.from_numpy(scale @ lower), torch.from_numpy(start.scale[1]))
+    z = density.mean.detach().reshape(-1)[[0, 1, 2, 4, 5]]
+    first = torch.block_diag(torch.from_numpy(scale), torch.from_numpy(start.scale[1]))
+    normal = torch.distributions.MultivariateNormal(torch.from_numpy(start.centre) + first @ z, roots @ roots.T)
+    np.testing.assert_allclose(done.log_q[:, 0], normal.log_prob(torch.from_numpy(done.theta)).numpy(), rtol=1e-11)
+    splits, of_theta, of_lengths = rng.integers(0, N_SPLITS, (4, 3)), rng.normal(size=(4, 5)), rng.normal(size=(4, 3))
+    gradients = density.pull_back(done, splits, of_theta, of_lengths, np.ones((4, 1)))
+
+    def value():
+        new = density.sample(np.zeros(4, dtype=int), np.array([0]), noise)
+        return (new.theta * of_theta).sum() + (density.shift(new, splits) * of_lengths).sum() + new.log_q.sum()
+
+    for learned, at in ((density.mean, (0, 0, 1)), (density.mean, (0, 1, 0)), (density.factor, (0, 0, 1, 0))):
+        with torch.no_grad():
+            learned[at] += 1e-5
+            above = value()
+            learned[at] -= 2e-5
+            difference = (above - value()) / 2e-5
+            learned[at] += 1e-5
+        assert float(gradients[learned][at]) == pytest.approx(difference, rel=1e-6)
+    other = ParameterDensity((3, 2), N_SPLITS, 1, torch.Generator().manual_seed(3))
+    other.load_state_dict(density.state_dict())
+    again, loaded = (each.sample(np.zeros(4, dtype=int), np.array([0]), noise).theta for each in (density, other))
+    np.testing.assert_array_equal(loaded, again)
+
+
 def test_draws_have_the_moments_of_their_component():
     density = make_density()
     count = 200_000

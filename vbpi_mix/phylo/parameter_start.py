@@ -16,12 +16,15 @@ import torch
 from vbpi_mix.phylo.approximation import climb, precisions
 from vbpi_mix.phylo.models.joint import JointPosterior
 from vbpi_mix.phylo.parameters import ParameterStart
+from vbpi_mix.phylo.part_curvature import curvature_by_parts
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
 
 TOPOLOGIES = 8
 ITERATIONS = 100
 # Of theta at first, then of each whitened direction.
 FIRST_DIFFERENCE, DIFFERENCE = 0.02, 0.5
+# With more parameters they are moved in all parts at once.
+MOST_MOVED = 40
 # Of the log-lengths after theta has moved.
 REFITTING_STEPS, LARGEST_STEP = 12, 0.3
 # No direction of theta is taken to be known less well, or better, than this (standard deviations).
@@ -68,21 +71,30 @@ def find_mode(
 def parameter_start(posterior: JointPosterior, mode: ParameterMode, support: SubsplitSupport) -> ParameterStart:
     """Centre, covariance by blocks and drift; the topologies of the mode must be in the support."""
     size, sizes = posterior.characters.size, posterior.characters.blocks
-    rough = _covariance(_curvature(posterior, mode, FIRST_DIFFERENCE * np.eye(size))[0], np.eye(size) * FIRST_DIFFERENCE)
-    directions = np.linalg.cholesky(rough)
-    curvature, moved = _curvature(posterior, mode, DIFFERENCE * directions)
-    covariance = _covariance(curvature, DIFFERENCE * directions)
+    if size > MOST_MOVED:
+        found = curvature_by_parts(posterior, mode.theta, mode.children, mode.log_lengths, mode.precisions)
+        covariance, of_theta = _covariance(-found.profile, np.eye(size)), found.lengths
+    else:
+        covariance, of_theta = _by_moving_each(posterior, mode)
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     scale = tuple(
         np.linalg.cholesky(covariance[a:b, a:b]) for a, b in pairwise(bounds)
     )
-    # How the lengths move with theta, [H, E, D], and from there with z.
-    of_theta = np.linalg.solve((DIFFERENCE * directions).T, moved.transpose(0, 2, 1).reshape(-1, size).T).T
-    of_theta = of_theta.reshape(moved.shape[0], moved.shape[2], size)
     of_z = np.concatenate(
         [of_theta[:, :, a:b] @ block for a, b, block in zip(bounds[:-1], bounds[1:], scale, strict=True)], axis=2
     )
     return ParameterStart(mode.theta, scale, _by_split(of_z, mode, support))
+
+
+def _by_moving_each(posterior: JointPosterior, mode: ParameterMode) -> tuple[np.ndarray, np.ndarray]:
+    """The covariance of theta [D, D], and how the lengths move with theta, [H, E, D]."""
+    size = posterior.characters.size
+    rough = _covariance(_curvature(posterior, mode, FIRST_DIFFERENCE * np.eye(size))[0], np.eye(size) * FIRST_DIFFERENCE)
+    directions = np.linalg.cholesky(rough)
+    curvature, moved = _curvature(posterior, mode, DIFFERENCE * directions)
+    covariance = _covariance(curvature, DIFFERENCE * directions)
+    of_theta = np.linalg.solve((DIFFERENCE * directions).T, moved.transpose(0, 2, 1).reshape(-1, size).T).T
+    return covariance, of_theta.reshape(moved.shape[0], moved.shape[2], size)
 
 
 def _curvature(posterior: JointPosterior, mode: ParameterMode, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

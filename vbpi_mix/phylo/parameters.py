@@ -3,7 +3,8 @@
 A component's density of theta, all D free parameters of a model on an unconstrained scale, is a normal: with a full
 covariance within a block (the parameters of one part of the data, whose rates and frequencies correlate strongly), blocks
 independent. What is learned lives in whitened coordinates z, theta = centre + scale z, in which the start is a standard
-normal for every component.
+normal for every component. Of a large block (rate multipliers of a hundred parts, rates of twenty states) only the start has the
+full covariance: what is learned of z is in pieces, each with a covariance of its own.
 
 Branch lengths depend on theta: under a smaller alpha all long branches are longer. An edge's log-length is therefore what
 the base density and the flow draw, plus drift . z with a row of coefficients for the edge's split. The drift is shared by
@@ -27,6 +28,8 @@ from vbpi_mix.errors import CheckpointError
 
 # Spread of the components' first means, in standard deviations of the start: enough to tell them apart.
 FIRST_SPREAD = 0.1
+# Larger blocks than this are learned in pieces, of this size unless there are larger blocks that are whole.
+LARGEST_BLOCK, PIECE = 32, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,8 @@ class ParameterDensity:
     ) -> None:
         """sizes: number of parameters of each block, none of them zero. start: None, to be loaded later."""
         begin = start or ParameterStart.unit(sizes, n_splits)
+        pieces = _pieces(sizes)
+        sizes = [size for own in pieces for size in own]
         largest = max(sizes)
         self.size = int(sum(sizes))
         # Place of each parameter among the padded ones.
@@ -84,8 +89,16 @@ class ParameterDensity:
         self._lower = torch.from_numpy(np.tril(np.ones((largest, largest))))
         self.centre = begin.centre.copy()
         self.scale = np.broadcast_to(np.eye(largest), (len(sizes), largest, largest)).copy()
-        for g, block in enumerate(begin.scale):
-            self.scale[g, : sizes[g], : sizes[g]] = block
+        # Of blocks that are learned in pieces: where they are in theta, and their scale as a whole.
+        self._whole: list[tuple[slice, np.ndarray]] = []
+        end, g = 0, 0
+        for own, block in zip(pieces, begin.scale, strict=True):
+            end += sum(own)
+            if len(own) > 1:
+                self._whole.append((slice(end - sum(own), end), np.array(block, order="C")))
+            else:
+                self.scale[g, : own[0], : own[0]] = block
+            g += len(own)
         self.drift = begin.drift.copy()
         mean = torch.randn(n_components, self.size, generator=generator, dtype=torch.float64) * FIRST_SPREAD
         padded = np.zeros((n_components, math.prod(self._shape)))
@@ -112,7 +125,10 @@ class ParameterDensity:
         log_det = np.log(np.diagonal(factor[evaluated], axis1=2, axis2=3)).sum(axis=(1, 2))
         constant = 0.5 * self.size * math.log(2.0 * math.pi) + self._log_det_scale()
         log_q = -0.5 * np.einsum("trgi,trgi->tr", residual, residual) - log_det - constant
-        theta = self.centre + np.einsum("gij,tgj->tgi", self.scale, z).reshape(trees, -1)[:, self._place]
+        scaled = np.einsum("gij,tgj->tgi", self.scale, z).reshape(trees, -1)[:, self._place]
+        for where, scale in self._whole:
+            scaled[:, where] = scaled[:, where] @ scale.T
+        theta = self.centre + scaled
         return ParameterPass(theta, z, eps, log_q, mean, factor, evaluated, component, residual, inverse)
 
     def shift(self, done: ParameterPass, splits: np.ndarray) -> np.ndarray:
@@ -126,6 +142,8 @@ class ParameterDensity:
         """Gradients of mean and factor from those with respect to theta [T, D], the log-lengths [T, E] and log_q [T, R]."""
         trees = theta.shape[0]
         of_z = np.zeros((trees, math.prod(self._shape)))
+        for where, scale in self._whole:
+            theta = np.concatenate([theta[:, : where.start], theta[:, where] @ scale, theta[:, where.stop :]], axis=1)
         of_z[:, self._place] = theta
         of_z = np.einsum("gij,tgi->tgj", self.scale, of_z.reshape(done.z.shape))
         flat = of_z.reshape(trees, -1)
@@ -159,7 +177,7 @@ class ParameterDensity:
         return lower * active[:, :, None] * active[:, None, :]
 
     def _log_det_scale(self) -> float:
-        return float(np.linalg.slogdet(self.scale)[1].sum())
+        return float(np.linalg.slogdet(self.scale)[1].sum()) + sum(float(np.linalg.slogdet(whole)[1]) for _, whole in self._whole)
 
     def learned(self) -> tuple[Tensor, ...]:
         """What is learned."""
@@ -170,6 +188,7 @@ class ParameterDensity:
         return {
             "mean": self.mean.detach(), "factor": self.factor.detach(), "centre": torch.from_numpy(self.centre),
             "scale": torch.from_numpy(self.scale), "drift": torch.from_numpy(self.drift),
+            **{f"scale {where.start}": torch.from_numpy(whole) for where, whole in self._whole},
         }  # fmt: skip
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -182,3 +201,15 @@ class ParameterDensity:
             self.factor.copy_(state["factor"])
         for name in ("centre", "scale", "drift"):
             getattr(self, name)[:] = state[name].numpy()
+        for where, whole in self._whole:
+            whole[:] = state[f"scale {where.start}"].numpy()
+
+
+def _pieces(blocks: Sequence[int]) -> list[list[int]]:
+    """Of each block the sizes of what has a covariance of its own: the block, or pieces of one that is too large."""
+    piece = max([PIECE, *(size for size in blocks if size <= LARGEST_BLOCK)])
+    found = []
+    for size in blocks:
+        count = 1 if size <= LARGEST_BLOCK else -(-size // piece)
+        found.append([size // count + (k < size % count) for k in range(count)])
+    return found

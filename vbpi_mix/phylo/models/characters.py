@@ -225,6 +225,31 @@ class CharacterModel:
             of_theta[:, self.size - len(self.parts) + 1 :] += inner[:, :-1]
         return Likelihoods(values, slopes, {"theta": of_theta})
 
+    def part_parameters(self, number: int) -> np.ndarray:
+        """Where in theta the parameters [d] of a part are; its multiplier is not among them."""
+        return self._index[number]
+
+    def part_slopes(
+        self, number: int, children: np.ndarray, lengths: np.ndarray, own: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of one part alone, under parameters own [T, d] and a multiplier of one: slopes of its log-likelihood in the
+        lengths [T, E], which are its own, and in its parameters [T, d].
+        """
+        part, trees = self.parts[number], children.shape[0]
+        which = np.arange(trees)
+        found = reversible_likelihood.evaluate(children, lengths, self._packed[number], part.model.rates(own), which)
+        assert found[2] is not None
+        return found[1], part.model.pull_back(own, found[2])
+
+    @property
+    def multiplier_places(self) -> slice:
+        """Where in theta the log-ratios of the parts' shares are; empty where there are none."""
+        return slice(self.size - len(self.parts) + 1 if self._several else self.size, self.size)
+
+    def multiplier_shares(self, theta: np.ndarray) -> np.ndarray:
+        """Of all change, by part, [M, G]."""
+        return self._shares(theta) if self._several else np.repeat(self._site_shares[None], theta.shape[0], axis=0)
+
     def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log density [M] in theta [M, D], and its slopes [M, D]. What parts share counts once."""
         value, slopes = np.zeros(theta.shape[0]), np.zeros(theta.shape)
