@@ -1,0 +1,162 @@
+"""Rooted trees: splits, supports and distances stay what they are, and the root is where it was asked."""
+
+from __future__ import annotations
+
+import itertools
+
+import dendropy
+import numpy as np
+import pytest
+
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
+from vbpi_mix.phylo.report.rooting import Rooting, root, tree_of, unrooted
+from vbpi_mix.phylo.trees.topology import random_topologies
+
+
+def taxon(name, length=1.0):
+    return ConsensusClade(name, 1.0, length)
+
+
+def group(frequency, *clades, length=1.0):
+    return ConsensusClade("", frequency, length, clades)
+
+
+def random_tree(seed, n_taxa=9):
+    """A resolved tree whose supports tell its edges apart."""
+    rng = np.random.default_rng(seed)
+    (children,) = random_topologies(n_taxa, 1, rng)
+    lengths = rng.exponential(0.1, 2 * n_taxa - 3)
+    support = np.ones(2 * n_taxa - 3)
+    support[n_taxa - 1 : -1] = rng.permutation(np.arange(n_taxa - 3)) / 10 + 0.05
+    return tree_of(children, lengths, [f"t{k}" for k in range(n_taxa)], support)
+
+
+def polytomy():
+    """a, (b,c), (d,e), f around a node."""
+    return Consensus((taxon("a"), group(0.9, taxon("b"), taxon("c")), group(0.8, taxon("d"), taxon("e")), taxon("f")))
+
+
+def names_of(tree):
+    return frozenset(leaf.taxon.label for leaf in read(tree).leaf_node_iter())
+
+
+def read(tree):
+    return dendropy.Tree.get(data=tree.newick(), schema="newick", rooting="force-rooted")
+
+
+def supports(tree):
+    """Internal splits with the label that stands on them, by the side without the first taxon."""
+    everything = names_of(tree)
+    found = {}
+    for node in read(tree).preorder_internal_node_iter(exclude_seed_node=True):
+        below = frozenset(leaf.taxon.label for leaf in node.leaf_iter())
+        side = below if min(everything) not in below else everything - below
+        if 1 < len(side) < len(everything) - 1:
+            assert found.setdefault(side, node.label) == node.label
+    return found
+
+
+def distances(tree):
+    drawn = read(tree)
+    matrix = drawn.phylogenetic_distance_matrix()
+    pairs = itertools.combinations(sorted(drawn.taxon_namespace, key=lambda each: each.label), 2)
+    return [matrix.distance(*pair) for pair in pairs]
+
+
+def sides(rooted):
+    return [frozenset(leaf.taxon.label for leaf in node.leaf_iter()) for node in read(rooted.tree).seed_node.child_nodes()]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_edge_of_the_tree_as_outgroup_becomes_the_root(seed):
+    tree = random_tree(seed)
+    everything = names_of(tree)
+    splits = [*supports(tree), frozenset({"t0"}), frozenset({"t4"}), everything - {"t0"}]
+    for side in splits:
+        for outgroup in (side, everything - side):
+            rooted = root(tree, Rooting(tuple(outgroup)))
+            assert rooted.remark == ""
+            assert sides(rooted) == [outgroup, everything - outgroup]
+            one, other = rooted.tree.clades
+            assert (one.length, one.frequency) == (other.length, other.frequency)
+            assert supports(rooted.tree) == supports(tree)
+            np.testing.assert_allclose(distances(rooted.tree), distances(tree), rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_midpoint_is_as_far_from_the_farthest_taxa_on_both_sides(seed):
+    tree = random_tree(seed)
+    rooted = root(tree, Rooting())
+    assert len(rooted.tree.clades) == 2
+    assert supports(rooted.tree) == supports(tree)
+    np.testing.assert_allclose(distances(rooted.tree), distances(tree), rtol=1e-6)
+    top = read(rooted.tree).seed_node
+    farthest = [
+        max(leaf.distance_from_root() for leaf in node.leaf_iter()) for node in top.child_nodes()
+    ]
+    assert farthest == pytest.approx([max(distances(tree)) / 2] * 2, rel=1e-6)
+
+
+def test_a_root_can_be_moved():
+    tree = random_tree(3)
+    first = root(tree, Rooting(("t2",)))
+    again = root(first.tree, Rooting(("t7",)))
+    assert sides(again)[0] == {"t7"}
+    assert supports(again.tree) == supports(tree)
+    np.testing.assert_allclose(distances(again.tree), distances(tree), rtol=1e-6)
+    assert len(unrooted(first.tree).clades) == 3
+
+
+def test_a_midpoint_on_a_known_tree():
+    """Of 10 from a to d, 5 lie below d: 4 on its own edge and 1 above it."""
+    tree = Consensus((taxon("a", 3), taxon("b", 1), group(0.7, taxon("c", 1), taxon("d", 4), length=3)))
+    rooted = root(tree, Rooting())
+    assert [clade.length for clade in rooted.tree.clades] == [2, 1]
+    assert [clade.frequency for clade in rooted.tree.clades] == [0.7, 0.7]
+    assert sides(rooted) == [{"a", "b"}, {"c", "d"}]
+
+
+def test_an_outgroup_that_is_not_monophyletic_is_said():
+    inner = group(0.8, taxon("c"), group(0.7, taxon("d"), taxon("e")))
+    tree = Consensus((taxon("a"), taxon("b"), group(0.9, inner, taxon("f"))))
+    rooted = root(tree, Rooting(("a", "b", "d")))
+    assert sides(rooted) == [{"a", "b"}, {"c", "d", "e", "f"}]
+    assert rooted.remark == (
+        "the outgroup a, b, d is not monophyletic in this tree: the root is on the edge with the fewest taxa on the wrong "
+        "side, 1 taxon (d)"
+    )
+
+
+def test_an_outgroup_that_the_tree_leaves_open_has_the_node_as_root():
+    rooted = root(polytomy(), Rooting(("f", "a")))
+    assert sides(rooted) == [{"a"}, {"f"}, {"b", "c"}, {"d", "e"}]
+    assert "neither a group in this tree nor contradicted" in rooted.remark
+    assert supports(rooted.tree) == supports(polytomy())
+    deep = Consensus((taxon("x"), taxon("y"), group(0.6, *polytomy().clades)))
+    assert sides(root(deep, Rooting(("d", "e", "f")))) == [{"d", "e"}, {"f"}, {"a"}, {"b", "c"}, {"x", "y"}]
+
+
+def test_choices_are_checked():
+    taxa = ("Homo sapiens", "a,b", "it's", "Pan_paniscus", "Z")
+    assert Rooting.of(None, False, taxa) is None
+    assert Rooting.of(None, True, taxa) == Rooting()
+    assert Rooting.of("Z,Homo sapiens", False, taxa) == Rooting(("Z", "Homo sapiens"))
+    assert Rooting.of("a,b", False, taxa) == Rooting(("a,b",))
+    assert Rooting.of("'it''s', 'a,b' ,Pan paniscus", False, taxa) == Rooting(("it's", "a,b", "Pan_paniscus"))
+    assert Rooting.of(["a,b", "Z"], False, taxa) == Rooting(("a,b", "Z"))
+
+
+@pytest.mark.parametrize(
+    ("outgroup", "midpoint", "message"),
+    [
+        ("Pan", False, "taxon 'Pan' is not among the 3 of this run; did you mean 'Pan_p'"),
+        ("a,b,Pan_p", False, "all 3 taxa are in it"),
+        ("a,a", False, "'a' is named twice"),
+        (" ,", False, "no taxon is named"),
+        ("a", True, "either --outgroup or --midpoint"),
+    ],
+)
+def test_bad_choices_are_one_line(outgroup, midpoint, message):
+    with pytest.raises(ConfigError, match=message):
+        Rooting.of(outgroup, midpoint, ("a", "b", "Pan_p"))
