@@ -20,7 +20,7 @@ EPILOG = """\b
 Examples:
   vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
   vbpi-mix fit primates.fasta --trees primates.run1.t --burn-in 0.25 --seconds 60
-  vbpi-mix fit apes.nex --constraint '(Homo_sapiens,Pan,Gorilla)' --prior-lengths gammadir:1,0.1,1,1
+  vbpi-mix fit apes.nex --outgroup Lemur_catta --constraint '(Homo_sapiens,Pan,Gorilla)' --prior-lengths gammadir:1,0.1,1,1
   vbpi-mix fit primates.nex --model GTR+G4
   vbpi-mix fit cynmix.nex --partitions scheme.nex --link alpha
   vbpi-mix fit --resume DS1.vbpi
@@ -117,6 +117,8 @@ def _describe_answer(run: Run, facts: dict[str, Any]) -> list[str]:
         f"{answer.n_taxa - 3} splits",
     ]
     given = "that of the weighted draws" if answer.source == "weighted" else "the fit's own, not weighted"
+    if "rooting" in facts:
+        lines.append(facts["rooting"])
     lines.append(f"verdict: {facts['verdict']}; the answer given is {given}")
     if len(answer.parameters) > 1:
         lines += ["", *parameter_table(answer.parameters), ""]

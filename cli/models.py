@@ -28,7 +28,7 @@ Examples:
 @click.argument("alignment")
 @click.option("--try", "models", required=True, metavar="MODELS", help="Models, separated by commas; the richest last.")
 @click.option("--trees", multiple=True, metavar="FILES", help="Tree sample: files or quoted globs; may be repeated.")
-@config_options(FitConfig, SPECIAL, leave_out=("substitution",))
+@config_options(FitConfig, SPECIAL, leave_out=("substitution", "outgroup"))
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Also write the table as JSON.")
 @click.option("--force", is_flag=True, help="Replace the file.")
 @click.option("--quiet", is_flag=True, help="Print only the result.")

@@ -94,8 +94,8 @@ def test_an_example_is_understood(words):
 
 
 def in_words(text):
-    """Three taxa, which are a group, by the names that examples have."""
-    for number, name in enumerate(("Homo_sapiens", "Pan", "Gorilla"), start=2):
+    """Three taxa, which are a group, and another by the names that examples have."""
+    for number, name in enumerate(("Homo_sapiens", "Pan", "Gorilla", "Lemur_catta"), start=2):
         text = text.replace(f"t0{number}", name)
     return text
 

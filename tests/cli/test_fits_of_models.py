@@ -3,11 +3,13 @@
 import json
 import signal
 
+import dendropy
 import numpy as np
 import pytest
 import torch
 import yaml
 
+from vbpi_mix.phylo.run import load
 from vbpi_mix.phylo.simulation import simulate
 
 PARTITIONED = ("--partitions", "two.txt")
@@ -136,6 +138,25 @@ def test_a_bare_fit_says_that_it_assumes_jc69(run, kinds):
     ]
     assert "JC69" not in named.err
     assert bare.out.split(", bound")[1] == named.out.split(", bound")[1]
+
+
+def test_the_consensus_is_rooted_at_the_outgroup(run, kinds):
+    arguments = ("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 2, "--threads", 1, "--quiet", "--force")
+    plain = run(*arguments)
+    before = (kinds / "six.vbpi" / "consensus.nwk").read_text()
+    outcome = run(*arguments, "--outgroup", "t03")
+    assert outcome.out.split(", bound")[1] == plain.out.split(", bound")[1]
+    newick = (kinds / "six.vbpi" / "consensus.nwk").read_text()
+    assert newick != before
+    tree = dendropy.Tree.get(data=newick, schema="newick", preserve_underscores=True, rooting="force-rooted")
+    below = sorted(sorted(leaf.taxon.label for leaf in child.leaf_iter()) for child in tree.seed_node.child_node_iter())
+    assert below == [["t01", "t02", "t04", "t05", "t06"], ["t03"]]
+    assert f"{load('six.vbpi').consensus()}\n" == newick
+    assert yaml.safe_load((kinds / "six.vbpi" / "config.yaml").read_text())["answer"]["outgroup"] == "t03"
+    before = sorted(path.name for path in kinds.iterdir())
+    for taxa, words in (("t09", "t09"), ("t01,t02,t03,t04,t05,t06", "all 6 taxa"), ("t01,t01", "named twice")):
+        assert words in run(*arguments, "--out", "y.vbpi", "--outgroup", taxa).error_line()
+    assert sorted(path.name for path in kinds.iterdir()) == before
 
 
 def test_each_kind_of_a_mixed_alignment_has_a_model(run, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.importance import ImportancePass, count_draws, importance_pass
 from vbpi_mix.phylo.problem import PhyloProblem
 from vbpi_mix.phylo.report.answer import Answer, own_answer
+from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
 from vbpi_mix.phylo.results import bound_entries, combined_forms, posterior_trees, write_answer
 from vbpi_mix.training.run_directory import RunDirectory
 
@@ -49,6 +50,13 @@ class Answers:
             return self.importance.answer
         return self.own
 
+    def rooted(self, answer: Answer) -> Rooted:
+        """The consensus of an answer, at the outgroup that the fit was given, if it was."""
+        taxa = self._problem.taxa
+        rooting = Rooting.of(self._config.get("answer", {}).get("outgroup"), False, taxa)
+        consensus = answer.consensus(taxa)
+        return Rooted(consensus) if rooting is None else root(consensus, rooting)
+
     def write(self) -> None:
         """Make the pass, and write the answer and what was found into the run's folder."""
         generator = self._generator()
@@ -58,9 +66,11 @@ class Answers:
         started = time.perf_counter()
         found = self.importance
         answer = found.answer if found.verdict.weighted else self.own
-        write_answer(answer, self._problem.taxa, self._directory)
+        rooted = self.rooted(answer)
+        write_answer(answer, rooted.tree, self._problem.taxa, self._directory)
+        remark = {"rooting": rooted.remark} if rooted.remark else {}
         parameters = {"parameters": [each.as_dict() for each in answer.parameters]}
-        entries = {**bound, **found.entries(), **parameters, "answer_seconds": time.perf_counter() - started}
+        entries = {**bound, **found.entries(), **parameters, **remark, "answer_seconds": time.perf_counter() - started}
         before = self._directory.read_summary().get("marginal_log_likelihood", [])
         self._directory.update_summary(combined_forms(entries, before))
 

@@ -220,6 +220,9 @@ class FitConfig:
         None, str, metavar="TREE",
         help="A tree, or a file with one, whose topology is not to be learned; its polytomies are.",
     )  # fmt: skip
+    outgroup: str | None = option(
+        None, str, metavar="TAXA", help="Taxa, with commas between them, on whose edge consensus.nwk is rooted."
+    )
     type: str | None = option(
         None, str, choices=TYPES, help="What the characters are.", unset="found from the alignment"
     )

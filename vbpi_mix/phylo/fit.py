@@ -161,5 +161,5 @@ def _whole_config(
         ],
         "model": config.model.to_dict(),
         "training": training.to_dict(),
-        "answer": {"draws": config.answer_draws},
+        "answer": {"draws": config.answer_draws, "outgroup": config.outgroup},
     }

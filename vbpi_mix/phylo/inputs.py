@@ -16,6 +16,7 @@ from vbpi_mix.phylo.data.partitions import read_partitions
 from vbpi_mix.phylo.parts import DataPart, data_parts, posterior_of
 from vbpi_mix.phylo.prior_choices import priors_of
 from vbpi_mix.phylo.problem import FittedData, rough_parameters
+from vbpi_mix.phylo.report.rooting import Rooting
 from vbpi_mix.phylo.sampling.program_parts import ProgramPart, ProgramParts
 from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample
 from vbpi_mix.phylo.trees.sample import TreeSample, expand_paths, find_tree_samples, read_tree_sample
@@ -48,6 +49,7 @@ def find_alignment(name: str | os.PathLike[str]) -> Path:
 def read_fitted(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignment, FittedData]:
     """An alignment with its parts, models and priors, as the choices say."""
     alignment, parts = read_parts(given, config, tell)
+    Rooting.of(config.outgroup, False, alignment.taxa)
     priors = priors_of(alignment.taxa, config.prior_lengths, config.constraint, config.fix_topology)
     if priors.describe():
         tell(Note(f"priors: {priors.describe()}"))

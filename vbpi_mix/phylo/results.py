@@ -16,6 +16,7 @@ from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.problem import PhyloProblem
 from vbpi_mix.phylo.report.answer import MOST_TOPOLOGIES, Answer
+from vbpi_mix.phylo.report.consensus import Consensus
 from vbpi_mix.phylo.report.summaries import PosteriorTrees, draw_trees
 from vbpi_mix.phylo.trees.topology import to_newick
 from vbpi_mix.training.provenance import environment, versions
@@ -33,6 +34,7 @@ EVALUATED = (
     "pareto_k",
     "answer_draws",
     "parameters",
+    "rooting",
     "verdict",
     "answer",
     "reasons",
@@ -122,9 +124,9 @@ def training_entries(result: TrainingResult, model: ModelConfig, seed: int, prob
     }
 
 
-def write_answer(answer: Answer, taxa: tuple[str, ...], directory: RunDirectory) -> None:
+def write_answer(answer: Answer, consensus: Consensus, taxa: tuple[str, ...], directory: RunDirectory) -> None:
     """Write consensus.nwk, topologies.trprobs and splits.csv."""
-    directory.write_text("consensus.nwk", f"{answer.consensus(taxa).newick()}\n")
+    directory.write_text("consensus.nwk", f"{consensus.newick()}\n")
     directory.write_text("topologies.trprobs", answer.trprobs(taxa))
     directory.write_text("splits.csv", answer.splits_csv(taxa))
 

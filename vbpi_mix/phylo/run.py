@@ -161,7 +161,7 @@ class Run:
         >>> run.consensus().newick().startswith("(t01:")
         True
         """
-        return self.answer(weighted).consensus(self.taxa)
+        return self._answers.rooted(self.answer(weighted)).tree
 
     def split_frequencies(self, weighted: bool = True) -> tuple[Split, ...]:
         """The internal splits with their probabilities and mean branch lengths, the most probable first.
