@@ -25,6 +25,8 @@ from vbpi_mix.phylo.models.substitution import Likelihoods
 
 # GTR+G4 takes about ten times as long as JC69, and a protein with gamma rates another 25 times.
 STATES_OF_WORK = 6.0
+# A part costs as much as so many patterns at least: a block of the kernels.
+FEWEST_PATTERNS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +147,7 @@ class CharacterModel:
     def work(self) -> float:
         """Of one taxon, about, in patterns of JC69 (SubstitutionModel.work_of): matrix products in every category."""
         return sum(
-            part.patterns.weights.size * part.model.spec.categories * part.model.spec.n_states**2 / STATES_OF_WORK
+            max(part.patterns.weights.size, FEWEST_PATTERNS) * part.model.spec.categories * part.model.spec.n_states**2 / STATES_OF_WORK
             for part in self.parts
         )
 
