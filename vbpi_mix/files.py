@@ -90,6 +90,61 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes, error: type[
         raise error(f"{path}: cannot be written ({problem.strerror}); choose another place") from None
 
 
+def check_writable(folder: str | os.PathLike[str], error: type[VbpiMixError] = ConfigError) -> None:
+    """Raise `error` unless files can be made in the folder, or the folder can be made."""
+    place = Path(folder)
+    if place.exists() and not place.is_dir():
+        raise error(f"{place} is not a folder; choose another place")
+    if not place.exists():
+        check_folder(place, error)
+    try:
+        with tempfile.TemporaryFile(dir=place if place.exists() else place.absolute().parent):
+            pass
+    except OSError as problem:
+        raise error(f"{place}: nothing can be written there ({problem.strerror}); choose another place") from None
+
+
+def write_together(folder: str | os.PathLike[str], contents: Mapping[str, str]) -> None:
+    """Write several files of a folder, which is made if there is none, all or none of them: text by name.
+
+    Raises OSError, after which every file is what it was.
+    """
+    place = Path(folder)
+    is_new = not place.exists()
+    place.mkdir(exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=place) as hidden:
+            for name, text in contents.items():
+                write_text(Path(hidden) / name, text)
+            _exchange(place, Path(hidden), list(contents))
+    except BaseException:
+        if is_new:
+            with suppress(OSError):
+                place.rmdir()
+        raise
+    _sync_folder(place)
+
+
+def _exchange(place: Path, new: Path, names: Sequence[str]) -> None:
+    """Move files from `new` to `place`; if one of them cannot be, move all back."""
+    aside = new / "replaced"
+    aside.mkdir()
+    moved: list[str] = []
+    try:
+        for name in names:
+            moved.append(name)
+            if (place / name).exists():
+                os.replace(place / name, aside / name)
+            os.replace(new / name, place / name)
+    except BaseException:
+        for name in moved:
+            if (aside / name).exists():
+                os.replace(aside / name, place / name)
+            elif not (new / name).exists():
+                (place / name).unlink(missing_ok=True)
+        raise
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], binary: bool = False) -> Iterator[IO[Any]]:
     """A file object whose contents become `path` when the block ends; an exception leaves `path` as it was.

@@ -13,8 +13,9 @@ from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.importance import ImportancePass, count_draws, importance_pass
 from vbpi_mix.phylo.problem import PhyloProblem
 from vbpi_mix.phylo.report.answer import Answer, own_answer
+from vbpi_mix.phylo.report.export_draws import ExportDraws
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
-from vbpi_mix.phylo.results import bound_entries, combined_forms, posterior_trees, write_answer
+from vbpi_mix.phylo.results import POSTERIOR_TREES, bound_entries, combined_forms, posterior_trees, write_answer
 from vbpi_mix.training.run_directory import RunDirectory
 
 
@@ -56,6 +57,17 @@ class Answers:
         rooting = Rooting.of(self._config.get("answer", {}).get("outgroup"), False, taxa)
         consensus = answer.consensus(taxa)
         return Rooted(consensus) if rooting is None else root(consensus, rooting)
+
+    def with_draws(self, count: int, weighted: bool = True) -> tuple[Answer, ExportDraws]:
+        """The answer that `given` gives, and the draws it is made of; of the fit's own, `count` at least."""
+        answer = self.given(weighted)
+        if answer.source == "weighted":
+            return answer, ExportDraws.weighted(self.importance.trees, self.importance.weighting)
+        trees = posterior_trees(self._problem.trees, self._generator(), max(count, POSTERIOR_TREES))
+        draws = ExportDraws.own(self._problem.trees, trees)
+        if count > POSTERIOR_TREES:
+            answer = own_answer(self._problem.trees, trees, self._problem.posterior.characters)
+        return answer, draws
 
     def write(self) -> None:
         """Make the pass, and write the answer and what was found into the run's folder."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,17 @@ from vbpi_mix.errors import CheckpointError, RunDirectoryError
 from vbpi_mix.evaluation import Evaluation, evaluate
 from vbpi_mix.phylo.answers import Answers
 from vbpi_mix.phylo.config import ModelConfig
+from vbpi_mix.phylo.export import (
+    TREES,
+    Export,
+    ExportChoices,
+    check_places,
+    check_trained,
+    check_trees,
+    draw_sample,
+    export,
+    places,
+)
 from vbpi_mix.phylo.importance import ImportancePass
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
@@ -24,7 +35,9 @@ from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import KIND, PhyloProblem, restore_problem
 from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.consensus import Consensus
+from vbpi_mix.phylo.report.libraries import to_arviz
 from vbpi_mix.phylo.report.parameters import ParameterSummary
+from vbpi_mix.phylo.report.rooting import Rooting
 from vbpi_mix.phylo.results import (
     EVALUATED,
     SampledTree,
@@ -227,6 +240,47 @@ class Run:
         (3, 8, 13)
         """
         return sampled_trees(self.mixture, self.taxa, count, torch.Generator().manual_seed(seed))
+
+    def export(
+        self,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        outgroup: str | Sequence[str] | None = None,
+        midpoint: bool = False,
+        trees: int = TREES,
+        form: str = "mrbayes",
+        weighted: bool = True,
+        force: bool = False,
+    ) -> Export:
+        """Write the answer for other programs into the folder `out`, else beside the run: all files or none (docs/files.md).
+
+        outgroup: names, or one text with commas between them. trees: in the sample. form: mrbayes, beast, newick or nexml.
+        ConfigError for a choice that cannot be, or a place that cannot be written; RunDirectoryError for a run that was never
+        trained.
+
+        >>> import tempfile, vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = run.export(folder, outgroup="t01,t02", trees=10)
+        ...     len(done.paths), done.trees
+        (7, 10)
+        """
+        check_trained(self.directory)
+        choices = ExportChoices(trees, form, Rooting.of(outgroup, midpoint, self.taxa), weighted)
+        paths = places(self.path, out, form)
+        check_places(paths, force)
+        return export(self._answers, self.problem, self.training.seed, paths, choices)
+
+    def to_arviz(self, draws: int = TREES, weighted: bool = True) -> Any:
+        """Tree length and the model's parameters as ArviZ has them, one chain of equally weighted draws; log-likelihoods are
+        `sample_stats`. ConfigError if arviz is not installed.
+
+        weighted: resampled by importance weights if the verdict allows; False: of the fit itself.
+        """
+        check_trees(draws)
+        _, own = self._answers.with_draws(draws, weighted)
+        _, columns = draw_sample(own, self.problem, self.training.seed, draws)
+        return to_arviz(columns.names, columns.values)
 
     def resume(
         self,

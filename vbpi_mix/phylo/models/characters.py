@@ -267,6 +267,20 @@ class CharacterModel:
             slopes[:, self.size - count + 1 :] += a * (1.0 - count * shares[:, :-1])
         return value, slopes
 
+    def log_jacobian(self, theta: np.ndarray) -> np.ndarray:
+        """What `log_prior` has more than the log density of the parameters themselves, [M]."""
+        value = np.zeros(theta.shape[0])
+        counted = np.zeros(self.size, dtype=bool)
+        for part, places in zip(self.parts, self._index, strict=True):
+            for block in part.model.blocks:
+                where = places[block.where]
+                if not counted[where].any():
+                    counted[where] = True
+                    value += block.parameter.log_jacobian(theta[:, where])
+        if self._several:
+            value += np.log(self._shares(theta)).sum(axis=1)
+        return value
+
     def start(self) -> np.ndarray:
         """Where a search for theta begins, [D]."""
         theta = np.zeros(self.size)

@@ -57,6 +57,10 @@ class Simplex:
         constant = math.lgamma(a.sum()) - sum(map(math.lgamma, self.concentrations))
         return constant + log_x @ a, (a - a.sum() * np.exp(log_x))[..., :-1]
 
+    def log_jacobian(self, z: np.ndarray) -> np.ndarray:
+        """log |dx/dz| [M], of all proportions but the last."""
+        return np.asarray(np.log(self.values(z)).sum(axis=-1))
+
 
 @dataclass(frozen=True)
 class Positive:
@@ -86,6 +90,10 @@ class Positive:
         constant = self.shape * math.log(self.rate) - math.lgamma(self.shape)
         return (constant + self.shape * z - scaled)[..., 0], self.shape - scaled
 
+    def log_jacobian(self, z: np.ndarray) -> np.ndarray:
+        """log |dx/dz| [M]."""
+        return np.asarray(z[..., 0])
+
 
 @dataclass(frozen=True)
 class Share:
@@ -114,6 +122,10 @@ class Share:
         log_x, log_rest = -np.logaddexp(0.0, -z), -np.logaddexp(0.0, z)
         x = np.exp(log_x)
         return (constant + self.a * log_x + self.b * log_rest)[..., 0], self.a * (1.0 - x) - self.b * x
+
+    def log_jacobian(self, z: np.ndarray) -> np.ndarray:
+        """log |dx/dz| [M]."""
+        return np.asarray(-(np.logaddexp(0.0, -z) + np.logaddexp(0.0, z))[..., 0])
 
 
 Parameter = Simplex | Positive | Share

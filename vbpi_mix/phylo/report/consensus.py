@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from vbpi_mix.phylo.report import libraries
 from vbpi_mix.phylo.trees.newick import newick_word
 
 MAJORITY = 0.5
@@ -41,6 +43,18 @@ class Consensus:
 
     def __str__(self) -> str:
         return self.newick()
+
+    def to_dendropy(self) -> Any:
+        """A `dendropy.Tree`, rooted if it is bifurcating at the top: frequencies are labels of nodes and `prob` annotations."""
+        return libraries.to_dendropy(self)
+
+    def to_biopython(self) -> Any:
+        """A `Bio.Phylo` tree with frequencies as confidences. ConfigError if biopython is not installed."""
+        return libraries.to_biopython(self)
+
+    def to_ete3(self) -> Any:
+        """An `ete3.Tree` with frequencies as support. ConfigError if ete3 is not installed."""
+        return libraries.to_ete3(self)
 
 
 def majority_rule(bits: np.ndarray, frequencies: np.ndarray, lengths: np.ndarray, taxa: tuple[str, ...]) -> Consensus:

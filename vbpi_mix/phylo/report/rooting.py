@@ -66,7 +66,7 @@ class Rooted:
 
 
 @dataclass(frozen=True, eq=False)
-class _Edge:
+class Edge:
     """A clade with the number of the edge above it, -1 at the top, and the distance from the clade's node to its farthest
     taxon."""
 
@@ -112,7 +112,7 @@ def tree_of(children: np.ndarray, lengths: np.ndarray, taxa: Sequence[str], supp
 
 
 def _at_outgroup(tree: Consensus, outgroup: frozenset[str]) -> Rooted:
-    edges = _edges(tree)
+    edges = edges_of(tree)
     everything = frozenset().union(*(edge.members for edge in edges))
     # How many taxa stand on the wrong side of an edge that should have the outgroup on one and the others on the other.
     wrong = [_wrong(edge.members, outgroup, everything) for edge in edges]
@@ -139,7 +139,7 @@ def _wrong(members: frozenset[str], outgroup: frozenset[str], everything: frozen
     return min(one, other, key=len)
 
 
-def _node_between(edges: Sequence[_Edge], outgroup: frozenset[str], everything: frozenset[str]) -> int | None:
+def _node_between(edges: Sequence[Edge], outgroup: frozenset[str], everything: frozenset[str]) -> int | None:
     """The node, by the edge above it and -1 for the top, around which every clade is all outgroup or has none of it."""
     pure: dict[int, bool] = {}
     for edge in edges:
@@ -154,7 +154,7 @@ def _node_between(edges: Sequence[_Edge], outgroup: frozenset[str], everything: 
 
 def _at_midpoint(tree: Consensus) -> Consensus:
     """Halfway between the two taxa that are farthest apart (Farris 1972)."""
-    edges = _edges(tree)
+    edges = edges_of(tree)
     below: dict[int, list[int]] = {}
     for k, edge in enumerate(edges):
         below.setdefault(edge.above, []).append(k)
@@ -175,7 +175,7 @@ def _at_midpoint(tree: Consensus) -> Consensus:
     return _at_edge(tree, edges, here, min(rest / length, 1.0) if length > 0 else 0.5)
 
 
-def _edges(tree: Consensus) -> list[_Edge]:
+def edges_of(tree: Consensus) -> list[Edge]:
     """Every edge, an upper one before those below it."""
     clades: list[tuple[ConsensusClade, int]] = []
     waiting = [(clade, -1) for clade in reversed(tree.clades)]
@@ -190,11 +190,11 @@ def _edges(tree: Consensus) -> list[_Edge]:
         if above >= 0:
             members[above] |= members[k]
             depth[above] = max(depth[above], depth[k] + clade.length)
-    return [_Edge(*clades[k], frozenset(members[k]), depth[k]) for k in range(len(clades))]
+    return [Edge(*clades[k], frozenset(members[k]), depth[k]) for k in range(len(clades))]
 
 
 def _at_edge(
-    tree: Consensus, edges: Sequence[_Edge], chosen: int, share: float, outgroup: frozenset[str] | None = None
+    tree: Consensus, edges: Sequence[Edge], chosen: int, share: float, outgroup: frozenset[str] | None = None
 ) -> Consensus:
     """A root on an edge, this share of its length from its upper end; the side with more of the outgroup first."""
     clade = edges[chosen].clade
@@ -209,14 +209,14 @@ def _at_edge(
     return Consensus((lower, upper) if is_lower else (upper, lower))
 
 
-def _at_node(tree: Consensus, edges: Sequence[_Edge], node: int) -> Consensus:
+def _at_node(tree: Consensus, edges: Sequence[Edge], node: int) -> Consensus:
     """A root at a node, with all clades around it; -1 is the top."""
     if node < 0:
         return tree
     return Consensus((*edges[node].clade.clades, _above(tree, edges, node)))
 
 
-def _above(tree: Consensus, edges: Sequence[_Edge], chosen: int) -> ConsensusClade:
+def _above(tree: Consensus, edges: Sequence[Edge], chosen: int) -> ConsensusClade:
     """What is above an edge, turned over: a clade with the edge's frequency and length."""
     path = [chosen]
     while edges[path[-1]].above >= 0:
