@@ -128,6 +128,12 @@ def test_an_outgroup_that_is_not_monophyletic_is_said():
     )
 
 
+@pytest.mark.parametrize("outgroup", [("b", "d"), ("d", "b")])
+def test_where_taxa_of_an_outgroup_are_apart_the_first_named_is_it(outgroup):
+    for tree in (polytomy(), Consensus(tuple(reversed(polytomy().clades)))):
+        assert sides(root(tree, Rooting(outgroup)))[0] == {outgroup[0]}
+
+
 def test_an_outgroup_that_the_tree_leaves_open_has_the_node_as_root():
     rooted = root(polytomy(), Rooting(("f", "a")))
     assert sides(rooted) == [{"a"}, {"f"}, {"b", "c"}, {"d", "e"}]

@@ -25,6 +25,7 @@ from vbpi_mix.phylo.report.export_trees import (
     best_tree,
     consensus_facts,
     label_mark,
+    nexus_tree,
     nexus_trees,
     sampled_trees,
     tree_text,
@@ -127,7 +128,7 @@ def _annotated(exported: Exported, consensus: KnownTree, best: KnownTree) -> tup
     texts = []
     for name, tree, comment in (("consensus", consensus, comments[0]), ("most_probable", best, comments[1])):
         newick = tree_text(tree.rooted.tree, number.__getitem__, annotation_mark(tree.facts, taxa))
-        texts.append(nexus_trees(taxa, [f"{name} = {tree.mark} {newick}"], comment, taxa_block=True))
+        texts.append(nexus_tree(taxa, f"{name} = {tree.mark} {newick}", comment))
     return texts[0], texts[1]
 
 

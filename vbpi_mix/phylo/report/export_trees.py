@@ -20,6 +20,13 @@ from vbpi_mix.phylo.trees.newick import newick_word, to_newick
 from vbpi_mix.phylo.trees.nexus import nexus_word
 
 DIGITS = 8
+# FigTree shows what it is told to show; other programs pass over the block.
+_FIGTREE = """begin figtree;
+   set nodeLabels.isShown=true;
+   set nodeLabels.displayAttribute="prob";
+   set nodeLabels.significantDigits=3;
+end;
+"""
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,11 @@ def sampled_trees(
             yield to_newick(children, names, lengths)
         else:
             yield tree_text(root(tree_of(children, lengths, names), rooting).tree, word, plain_mark)
+
+
+def nexus_tree(taxa: Sequence[str], tree: str, comment: str) -> str:
+    """A NEXUS file of one annotated tree; FigTree is told to show probabilities."""
+    return nexus_trees(taxa, [tree], comment, taxa_block=True) + _FIGTREE
 
 
 def nexus_trees(taxa: Sequence[str], trees: Iterable[str], comment: str, taxa_block: bool = False) -> str:

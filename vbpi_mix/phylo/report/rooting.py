@@ -81,7 +81,7 @@ def root(tree: Consensus, rooting: Rooting) -> Rooted:
     tree = unrooted(tree)
     if not rooting.outgroup:
         return Rooted(_at_midpoint(tree))
-    return _at_outgroup(tree, frozenset(rooting.outgroup))
+    return _at_outgroup(tree, rooting.outgroup)
 
 
 def unrooted(tree: Consensus) -> Consensus:
@@ -111,12 +111,13 @@ def tree_of(children: np.ndarray, lengths: np.ndarray, taxa: Sequence[str], supp
     return Consensus((first, clades[left], clades[right]))
 
 
-def _at_outgroup(tree: Consensus, outgroup: frozenset[str]) -> Rooted:
-    edges = edges_of(tree)
+def _at_outgroup(tree: Consensus, named: Sequence[str]) -> Rooted:
+    outgroup, edges = frozenset(named), edges_of(tree)
     everything = frozenset().union(*(edge.members for edge in edges))
     # How many taxa stand on the wrong side of an edge that should have the outgroup on one and the others on the other.
     wrong = [_wrong(edge.members, outgroup, everything) for edge in edges]
-    best = min(range(len(edges)), key=lambda k: (len(wrong[k]), -edges[k].clade.frequency, k))
+    # Of edges that are equally wrong, one that is right of the taxon named first, so that trees of one posterior look alike.
+    best = min(range(len(edges)), key=lambda k: (len(wrong[k]), named[0] in wrong[k], -edges[k].clade.frequency, k))
     if not wrong[best]:
         return Rooted(_at_edge(tree, edges, best, 0.5, outgroup))
     node = _node_between(edges, outgroup, everything)
