@@ -272,8 +272,8 @@ class Run:
         return export(self._answers, self.problem, self.training.seed, paths, choices)
 
     def to_arviz(self, draws: int = TREES, weighted: bool = True) -> Any:
-        """Tree length and the model's parameters as ArviZ has them, one chain of equally weighted draws; log-likelihoods are
-        `sample_stats`. ConfigError if arviz is not installed.
+        """Tree length and the model's parameters as ArviZ has them, one chain of equally weighted draws; LnL and LnPr
+        are `sample_stats`. ConfigError if arviz is not installed.
 
         weighted: resampled by importance weights if the verdict allows; False: of the fit itself.
         """

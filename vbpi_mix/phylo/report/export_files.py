@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from vbpi_mix.phylo.models.characters import CharacterModel
 from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.consensus import Consensus
 from vbpi_mix.phylo.report.export_draws import ExportDraws, Trace
-from vbpi_mix.phylo.report.export_nexml import nexml
+from vbpi_mix.phylo.report.export_nexml import nexml, tokens
 from vbpi_mix.phylo.report.export_trees import (
     Facts,
     annotation_mark,
@@ -147,11 +147,11 @@ def _beast(exported: Exported, consensus: KnownTree, best: KnownTree) -> tuple[s
     numbers = [str(k + 1) for k in range(len(exported.taxa))]
     number = dict(zip(exported.taxa, numbers, strict=True))
     asked = Rooting((exported.taxa[0],)) if exported.rooting is None else exported.rooting
-    rooting = replace(asked, outgroup=tuple(number[name] for name in asked.outgroup))
+    rooting = Rooting(tuple(number[name] for name in asked.outgroup))
     trace = exported.trace
     joint = trace.column("LnL") + trace.column("LnPr")
     texts = sampled_trees(exported.sample, numbers, rooting)
-    trees = (f"STATE_{k} [&lnP={joint[k]:.6f}] = [&R] {text}" for k, text in enumerate(texts))
+    trees = (f"STATE_{k} = [&R] {text}" for k, text in enumerate(texts))
     sample = nexus_trees(exported.taxa, trees, exported.source, taxa_block=True)
     names = ("state", "posterior", "likelihood", "prior", "treeLength", *trace.names[3:])
     table = _table(names, np.column_stack([joint, trace.values]), f"# {exported.source}")
@@ -167,16 +167,17 @@ def _newick(exported: Exported, consensus: KnownTree, best: KnownTree) -> tuple[
 
 
 def _nexml(exported: Exported, consensus: KnownTree, best: KnownTree) -> tuple[str, ...]:
-    texts = list(sampled_trees(exported.sample, exported.taxa, exported.rooting))
-    trace = exported.trace
+    taxa, trace, rooting = exported.taxa, exported.trace, exported.rooting
+    words = tokens(len(taxa))
+    word = dict(zip(taxa, words, strict=True))
+    renamed = None if rooting is None else Rooting(tuple(word[name] for name in rooting.outgroup))
+    sample = nexml(list(sampled_trees(exported.sample, words, renamed)), taxa, rooting is not None, exported.source)
     table = _table(("Gen", *trace.names), trace.values, f"[ID: {exported.source}]")
-    rooted = exported.rooting is not None
-    singles = [tree_text(tree.rooted.tree, newick_word, annotation_mark(tree.facts, exported.taxa)) for tree in (consensus, best)]
-    return (
-        nexml(texts, exported.taxa, rooted, exported.source), table,
-        *(nexml([text], exported.taxa, rooted, comment)
-          for text, comment in zip(singles, _comments(exported, consensus, best), strict=True)),
-    )  # fmt: skip
+    singles = []
+    for tree, comment in zip((consensus, best), _comments(exported, consensus, best), strict=True):
+        text = tree_text(tree.rooted.tree, word.__getitem__, annotation_mark(tree.facts, taxa))
+        singles.append(nexml([text], taxa, rooting is not None, comment))
+    return sample, table, *singles
 
 
 _FORMATS: Mapping[str, Callable[[Exported, KnownTree, KnownTree], tuple[str, ...]]] = {

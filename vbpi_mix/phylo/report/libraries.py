@@ -13,8 +13,8 @@ import numpy as np
 
 from vbpi_mix.errors import ConfigError
 
-# Of what MrBayes's trace calls LnL and LnPr.
-_STATISTICS = {"LnL": "log_likelihood", "LnPr": "log_prior"}
+# Columns of a trace that are no parameters; together they are ArviZ's lp.
+_STATISTICS = ("LnL", "LnPr")
 
 
 class Clade(Protocol):
@@ -88,10 +88,10 @@ def to_ete3(tree: Tree) -> Any:
 
 
 def to_arviz(names: Sequence[str], values: np.ndarray) -> Any:
-    """Draws float64 [N, k] as one chain: LnL and LnPr as sample_stats, all others as posterior."""
+    """Draws float64 [N, k] as one chain: LnL, LnPr and their sum lp as sample_stats, all others as posterior."""
     arviz = _module("arviz", "arviz", "ArviZ")
     columns = {name: values[None, :, k] for k, name in enumerate(names)}
-    statistics = {_STATISTICS[name]: column for name, column in columns.items() if name in _STATISTICS}
+    statistics = {name: column for name, column in columns.items() if name in _STATISTICS}
     statistics["lp"] = np.sum(list(statistics.values()), axis=0)
     posterior = {name: column for name, column in columns.items() if name not in _STATISTICS}
     groups = {"posterior": posterior, "sample_stats": statistics}
