@@ -81,7 +81,9 @@ def test_values_without_weight_do_not_count():
 
 
 @pytest.mark.parametrize(
-    "parameter", [Simplex((1.0, 2.0, 0.5, 1.0)), Positive(2.0, 1.0, (1e-3, 1e3)), Share(1.0, 2.0)], ids=["simplex", "positive", "share"]
+    "parameter",
+    [Simplex((1.0, 2.0, 0.5, 1.0)), Positive(2.0, 1.0, (1e-3, 1e3)), Share(1.0, 2.0)],
+    ids=["simplex", "positive", "share"],
 )
 def test_jacobians_are_those_of_the_maps(parameter):
     """Against differences of the values."""
