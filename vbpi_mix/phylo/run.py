@@ -276,6 +276,11 @@ class Run:
         are `sample_stats`. ConfigError if arviz is not installed.
 
         weighted: resampled by importance weights if the verdict allows; False: of the fit itself.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", model="HKY", iterations=20, threads=1)
+        >>> float(run.to_arviz(500).posterior["kappa"].mean()) > 0  # doctest: +SKIP
+        True
         """
         check_trees(draws)
         _, own = self._answers.with_draws(draws, weighted)

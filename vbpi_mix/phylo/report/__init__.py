@@ -1,4 +1,5 @@
 """What a fit leaves for readers and other programs.
 
-summaries: trees drawn from a fit, their consensus and topologies. figures: pictures.
+answer: what a fit answers, with its files. export_*: the same for other programs, rooted as asked; libraries: as objects of other
+libraries. figures: pictures.
 """
