@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vbpi_mix.phylo.sbn import networks as sbn
-from vbpi_mix.phylo.sbn.most_probable import most_probable_topology, rooted_trees, topologies_of
+from vbpi_mix.phylo.sbn.most_probable import every_topology, most_probable_topology, rooted_trees, topologies_of
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.topology import canonicalise, enumerate_topologies, random_topologies
 
@@ -65,3 +65,15 @@ def test_a_listing_holds_those_above_a_threshold_and_no_others():
     cut = rooted_trees(support, logits[0], least, 10)
     assert not cut.whole
     assert len(cut.tripartitions) == 10
+
+
+def test_every_topology_is_listed_unless_they_are_too_many():
+    support, logits, every, probabilities = case(6, 10, 3, 1.0, seed=2)
+    children, found = every_topology(support, logits, 100_000)
+    assert found.sum() == pytest.approx(1.0, abs=1e-12)
+    known = {tree.tobytes(): p for tree, p in zip(every, probabilities, strict=True) if p > 0}
+    assert len(children) == len(known)
+    np.testing.assert_allclose(found, [known[tree.tobytes()] for tree in children], rtol=1e-12)
+    count = len(rooted_trees(support, logits[0], -np.inf, 1_000_000).tripartitions)
+    assert every_topology(support, logits, count) is not None
+    assert every_topology(support, logits, count - 1) is None

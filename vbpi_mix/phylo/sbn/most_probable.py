@@ -82,6 +82,18 @@ def rooted_trees(support: SubsplitSupport, logits: np.ndarray, least: float, mos
     return _Network(support, sbn.normalise(logits[None], support)[0][0]).trees(least, most)
 
 
+def every_topology(support: SubsplitSupport, logits: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """All topologies that a mixture with logits float64 [A, n_params] can draw, canonical int32 [U, n-2, 2], and their
+    probabilities float64 [U]; None if they have more than `most` rooted trees."""
+    # Every network draws the same trees.
+    network = _Network(support, sbn.normalise(logits[:1], support)[0][0])
+    if network.count > most:
+        return None
+    listing = network.trees(-np.inf, most)
+    children = topologies_of(support, np.unique(listing.tripartitions, axis=0))
+    return children, np.exp(sbn.log_probability(logits, support, support.encode(children))).mean(axis=1)
+
+
 def topologies_of(support: SubsplitSupport, tripartitions: np.ndarray) -> np.ndarray:
     """Canonical children int32 [N, n-2, 2] of trees given by their tripartitions int [N, n-2]."""
     n, legs = support.n_taxa, support.legs.reshape(-1, 3).astype(np.int64)
@@ -104,6 +116,7 @@ class _Network:
     n_items_of_ports + c the clade c as a side of the rootsplit. Options start[i] ... start[i + 1] of item i are subsplits
     `child` with log-probabilities `log_p`; best: float64 [items], of the best option with all below it, 0 of a single taxon.
     below: float64 [3t], of everything below a subsplit. root: float64 [n_splits], of the best tree with its root there.
+    count: how many rooted trees there are.
     """
 
     def __init__(self, support: SubsplitSupport, log_p: np.ndarray) -> None:
@@ -114,23 +127,26 @@ class _Network:
         self._child, self._log_p = child[order], log_p[parameter[order]]
         count = np.bincount(item, minlength=self._of_ports + 2 * support.n_splits)
         self._start = np.concatenate([[0], np.cumsum(count)])
-        self._below, self._best = self._complete(support, item[order])
+        self._below, self._best, self.count = self._complete(support, item[order])
         clades = self._best[self._of_ports :].reshape(-1, 2)
         self.root = log_p[: support.n_splits] + clades.sum(axis=1)
 
-    def _complete(self, support: SubsplitSupport, item: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The recursion over clades, the smaller first: below and best."""
+    def _complete(self, support: SubsplitSupport, item: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        """The recursion over clades, the smaller first: below and best, and how many trees there are."""
         legs = np.arange(support.legs.size) % 3
         size = np.where(legs == 0, support.split_size[support.legs], support.n_taxa - support.split_size[support.legs])
         below = np.empty(size.size)
         best = np.where(np.diff(self._start) > 0, -np.inf, 0.0)
+        ways, ways_below = np.where(np.diff(self._start) > 0, 0.0, 1.0), np.empty(size.size)
         by_size, options = np.argsort(size, kind="stable"), np.argsort(size[self._child], kind="stable")
         for m in np.unique(size).tolist():
             subsplits = by_size[slice(*np.searchsorted(size[by_size], (m, m + 1)))]
             below[subsplits] = best[_items_below(subsplits)].sum(axis=1)
+            ways_below[subsplits] = ways[_items_below(subsplits)].prod(axis=1)
             some = options[slice(*np.searchsorted(size[self._child[options]], (m, m + 1)))]
             np.maximum.at(best, item[some], self._log_p[some] + below[self._child[some]])
-        return below, best
+            np.add.at(ways, item[some], ways_below[self._child[some]])
+        return below, best, float(ways[self._of_ports :].reshape(-1, 2).prod(axis=1).sum())
 
     def trees(self, least: float, most: int) -> Listing:
         """All trees of log-probability `least` or more; where they are more than `most`, the best found."""
