@@ -11,6 +11,7 @@ import torch
 
 from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.importance import ImportancePass, count_draws, importance_pass
+from vbpi_mix.phylo.pages import REPORT, run_page
 from vbpi_mix.phylo.problem import PhyloProblem
 from vbpi_mix.phylo.report.answer import Answer, own_answer
 from vbpi_mix.phylo.report.export_draws import ExportDraws
@@ -53,9 +54,7 @@ class Answers:
 
     def rooted(self, answer: Answer) -> Rooted:
         """The consensus of an answer, at the outgroup that the fit was given, if it was."""
-        taxa = self._problem.taxa
-        rooting = Rooting.of(self._config.get("answer", {}).get("outgroup"), False, taxa)
-        consensus = answer.consensus(taxa)
+        rooting, consensus = self._rooting(), answer.consensus(self._problem.taxa)
         return Rooted(consensus) if rooting is None else root(consensus, rooting)
 
     def with_draws(self, count: int, weighted: bool = True) -> tuple[Answer, ExportDraws]:
@@ -70,7 +69,7 @@ class Answers:
         return answer, draws
 
     def write(self) -> None:
-        """Make the pass, and write the answer and what was found into the run's folder."""
+        """Make the pass, and write the answer, what was found and the page of it into the run's folder."""
         generator = self._generator()
         self.own = self._own(generator)
         bound = bound_entries(self._problem, generator)
@@ -85,6 +84,15 @@ class Answers:
         entries = {**bound, **found.entries(), **parameters, **remark, "answer_seconds": time.perf_counter() - started}
         before = self._directory.read_summary().get("marginal_log_likelihood", [])
         self._directory.update_summary(combined_forms(entries, before))
+        self._directory.write_text(REPORT, self.page())
+
+    def page(self, rooting: Rooting | None = None) -> str:
+        """The text of report.html."""
+        return run_page(self._problem, self._directory, self._config, self.given(), self.importance, rooting or self._rooting())
+
+    def _rooting(self) -> Rooting | None:
+        """As the fit was asked for."""
+        return Rooting.of(self._config.get("answer", {}).get("outgroup"), False, self._problem.taxa)
 
     def _count_draws(self, summary: Mapping[str, Any]) -> int:
         """As asked for, else by the size of the data and by what training drew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import tempfile
@@ -9,6 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from vbpi_mix.files import sha256_of
 from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
@@ -137,6 +141,14 @@ def _parameter_priors(data: Data) -> list[dict[str, str]]:
     return [{} for _ in data.fitted.parts] if characters is None else [part.model.priors for part in characters.parts]
 
 
+def _digest(alignment: str | os.PathLike[str] | Alignment) -> str:
+    """SHA-256 of the file, or of names and states of an alignment in memory."""
+    if not isinstance(alignment, Alignment):
+        return sha256_of(find_alignment(alignment))
+    states = np.ascontiguousarray(alignment.states)
+    return hashlib.sha256("\n".join(alignment.taxa).encode() + states.tobytes()).hexdigest()
+
+
 def _whole_config(
     alignment: str | os.PathLike[str] | Alignment, data: Data, config: FitConfig, training: TrainingConfig
 ) -> dict[str, Any]:
@@ -145,7 +157,7 @@ def _whole_config(
     taxa, sites = data.alignment.states.shape
     return {
         "command": "fit",
-        "alignment": {"file": file, "taxa": taxa, "sites": sites},
+        "alignment": {"file": file, "taxa": taxa, "sites": sites, "sha256": _digest(alignment)},
         "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
         "priors": {
             "lengths": data.fitted.posterior.branch_prior.text,

@@ -225,6 +225,19 @@ class Run:
         """
         return self._answers.given(weighted)
 
+    def report(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
+        """The page of this run, as in its report.html: one file of HTML that needs nothing else.
+
+        outgroup: names of taxa, in a sequence or with commas between them, that the tree is drawn rooted by; midpoint: at the
+        middle of its longest path. ConfigError for both, for what is no taxon, and for all taxa.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> run.report(outgroup="t03").count("<svg")
+        3
+        """
+        return self._answers.page(Rooting.of(outgroup, midpoint, self.taxa))
+
     @property
     def importance(self) -> ImportancePass:
         """The weighted draws that end the fit, with the verdict on them; made anew from the run's seed."""

@@ -52,7 +52,7 @@ class Certainty:
     sizes: tuple[CredibleSize, ...]
     drops: np.ndarray
 
-    def rogues(self, taxa: tuple[str, ...], least: float = 0.01, most: int = 10) -> list[tuple[str, float]]:
+    def rogues(self, taxa: tuple[str, ...], least: float = 0.05, most: int = 10) -> list[tuple[str, float]]:
         """The taxa that cost most certainty, at least `least` nats each, with what they cost."""
         order = np.argsort(-self.drops, kind="stable")[:most]
         return [(taxa[k], float(self.drops[k])) for k in order.tolist() if self.drops[k] >= least]

@@ -1,0 +1,146 @@
+"""The page of a run, report.html: what it shows is gathered here from the run's folder and its answer."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vbpi_mix.errors import TreeError
+from vbpi_mix.phylo.importance import ImportancePass
+from vbpi_mix.phylo.problem import PhyloProblem
+from vbpi_mix.phylo.report.answer import Answer
+from vbpi_mix.phylo.report.certainty import certainty
+from vbpi_mix.phylo.report.page import Compared, Contents, ParameterDraws, page
+from vbpi_mix.phylo.report.parameters import reported_values
+from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
+from vbpi_mix.phylo.sbn.splits import split_frequencies
+from vbpi_mix.phylo.trees.sample import read_tree_sample
+from vbpi_mix.training.run_directory import CONFIG, RunDirectory
+
+REPORT = "report.html"
+SAMPLE = "tree_sample.trprobs"
+FILES = (
+    ("consensus.nwk", "majority-rule consensus, probabilities of splits as node labels"),
+    ("splits.csv", "every split with its probability, mean branch length and their errors"),
+    ("topologies.trprobs", "topologies with their probabilities, as MrBayes writes them"),
+    ("summary.json", "all numbers of this page"),
+    (SAMPLE, "the tree sample that the fit started from"),
+    ("trace.csv", "how training went"),
+    (CONFIG, "every choice"),
+    ("checkpoint.pt", "the fitted mixture"),
+)
+AS_FITTED = "Fits are of unrooted trees: the root is where the first taxon joins, and means nothing."
+
+
+def run_page(
+    problem: PhyloProblem,
+    directory: RunDirectory,
+    config: Mapping[str, Any],
+    answer: Answer,
+    found: ImportancePass,
+    rooting: Rooting | None = None,
+) -> str:
+    """The text of the page of a run. answer: the one that is given, of `found` or the fit's own."""
+    weighted = answer.source == "weighted"
+    tree, rooted = rooted_tree(answer, problem.taxa, rooting)
+    # Without weights, draws stand for the mixture itself.
+    shares = found.weighting.shares if weighted else np.full(len(found.trees), 1.0 / len(found.trees))
+    _, values = reported_values(found.trees.lengths, found.trees.theta, found.characters)
+    name = directory.destination.name
+    return page(
+        Contents(
+            title=name,
+            conditions=f"{_data_words(config)}. {evidence_conditions(config)}",
+            taxa=problem.taxa,
+            verdict=found.verdict,
+            answer=answer,
+            tree=tree,
+            rooted=rooted,
+            evidence=found.evidence,
+            draws=len(found.trees),
+            effective_sample_size=found.trees.effective_sample_size if found.usable else math.nan,
+            pareto_k=found.trees.smoothed.pareto_k,
+            certainty=certainty(problem.trees, found.trees, found.weighting if weighted else None),
+            parameters=ParameterDraws(values, shares),
+            trace=_trace(directory.path / "trace.csv"),
+            compared=_sample(directory.path, problem.taxa),
+            made_by=_made_by(config, directory.read_summary()),
+            files=[each for each in FILES if (directory.path / each[0]).exists()],
+            config=(directory.path / CONFIG).read_text(encoding="utf-8"),
+            tables={},
+        )
+    )
+
+
+def rooted_tree(answer: Answer, taxa: tuple[str, ...], rooting: Rooting | None) -> tuple[Rooted, str]:
+    """The consensus as it is to be drawn, and how it is rooted in words."""
+    tree = answer.consensus(taxa)
+    if rooting is None:
+        return Rooted(tree), AS_FITTED
+    if rooting.outgroup:
+        return root(tree, rooting), f"The root is beside the outgroup {', '.join(rooting.outgroup)}."
+    return root(tree, rooting), "The root is at the midpoint of the longest path between two taxa."
+
+
+def evidence_conditions(config: Mapping[str, Any]) -> str:
+    """What log p(Y) refers to, a sentence: the model of each part and the priors. config: of a run, whatever its age."""
+    parts, priors = config.get("parts") or [], config.get("priors") or {}
+    models = dict.fromkeys(f"{part.get('model')}" for part in parts) or {config.get("model", {}).get("model") or "JC69": None}
+    several = f" in {len(parts)} parts" if len(parts) > 1 else ""
+    topologies = "one topology" if priors.get("fix_topology") else "uniform topologies"
+    held = f" with {priors['constraint']} a group" if priors.get("constraint") else ""
+    return f"Under {', '.join(models)}{several}, {topologies}{held}, branch lengths {priors.get('lengths') or 'exp:10'}"
+
+
+def _data_words(config: Mapping[str, Any]) -> str:
+    data = config.get("alignment", {})
+    return f"{data.get('file') or 'an alignment in memory'}: {data.get('taxa')} taxa, {data.get('sites')} sites"
+
+
+def _made_by(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    data, trees = config.get("alignment", {}), config.get("trees", {})
+    made = trees.get("made")
+    source = f"made by {made.get('source')}" if made else ", ".join(map(str, trees.get("files", [])))
+    rows = [
+        ("command", f"vbpi-mix {config.get('command', 'fit')}"),
+        ("alignment", str(data.get("file") or "given from Python")),
+        ("SHA-256 of the data", str(data.get("sha256", "not recorded"))),
+        ("tree sample", source),
+        ("components, sampled, particles, estimator", ", ".join(str(summary.get(name)) for name in ("A", "S", "K", "estimator"))),
+        ("seed", str(summary.get("seed"))),
+        ("training", f"{summary.get('iterations', 0):,} iterations, {summary.get('seconds', 0.0):.0f} s, ended by {summary.get('stop_reason')}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in summary.get("versions", {}).items())),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _trace(place: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Seconds and bound; None if there is no trace."""
+    try:
+        with place.open(encoding="utf-8", newline="") as file:
+            rows = [(float(row["seconds"]), float(row["bound"])) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    values = np.array([row for row in rows if math.isfinite(row[1])]).reshape(-1, 2)
+    return values[:, 0], values[:, 1]
+
+
+def _sample(folder: Path, taxa: tuple[str, ...]) -> Compared | None:
+    """The splits of the tree sample that the run keeps, if it made one."""
+    place = folder / SAMPLE
+    if not place.exists():
+        return None
+    try:
+        sample = read_tree_sample([place], taxa)
+    except TreeError:
+        return None
+    note = (
+        "The tree sample gives the fit its topologies and a start, no more; the answer need not agree with it, but splits far from the line "
+        "are those that the fit has changed."
+    )
+    return Compared("the tree sample", split_frequencies(sample.children, sample.weights), note)

@@ -1,0 +1,110 @@
+"""A tree drawn as SVG: branches as long as their means, the taxa in rows, the probability of each split at its node."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
+from vbpi_mix.phylo.report.svg import FAINT, INK, Picture, ticks
+
+WIDTH = 960.0
+# Of a tree with more taxa than this rows are low, and nodes of probability 1 have a dot alone.
+MANY_TAXA = 60
+LONGEST_NAME = 40
+CERTAIN = 0.995
+# Where each colour of a node begins.
+GRADES = ((0.95, INK), (0.75, "#56b4e9"), (0.0, "#e69f00"))
+_LETTER = 0.58
+_MARGIN = 12.0
+
+
+@dataclass
+class _Placed:
+    """A clade at its place, in pixels."""
+
+    clade: ConsensusClade
+    left: float
+    right: float
+    y: float
+    below: list[_Placed]
+
+
+def draw_tree(tree: Consensus) -> str:
+    """The markup of a tree, rooted where its clades join; the smaller of two clades is above."""
+    n_taxa = sum(map(_size, tree.clades))
+    row, font = (20.0, 13.0) if n_taxa <= MANY_TAXA else (15.0, 11.5)
+    deepest = max(map(_depth, tree.clades)) or 1.0
+    names = max(min(len(name), LONGEST_NAME) for clade in tree.clades for name in _names(clade))
+    space = WIDTH - 2 * _MARGIN - 10 - _LETTER * font * names
+    scale = space / deepest
+    rows = [0]
+
+    def place(clade: ConsensusClade, left: float) -> _Placed:
+        right = left + _length(clade) * scale
+        below = [place(inner, right) for inner in sorted(clade.clades, key=_size)]
+        if not below:
+            rows[0] += 1
+            return _Placed(clade, left, right, _MARGIN + row * (rows[0] - 0.5), [])
+        return _Placed(clade, left, right, 0.5 * (below[0].y + below[-1].y), below)
+
+    top = [place(clade, _MARGIN) for clade in sorted(tree.clades, key=_size)]
+    height = 2 * _MARGIN + row * n_taxa + 30
+    picture = Picture(WIDTH, height, f"Consensus tree of {n_taxa} taxa with the probability of each split")
+    picture.line([(_MARGIN, top[0].y), (_MARGIN, top[-1].y)], width=1.4)
+    labels: list[tuple[float, float, float]] = []
+    for placed in top:
+        _draw(picture, placed, font, labels)
+    # The two edges at a root are one split.
+    if len(tree.clades) == 2 and all(each.clade.clades for each in top):
+        labels.remove((top[0].right, top[0].y, top[0].clade.frequency))
+    for x, y, frequency in labels:
+        _mark(picture, x, y, frequency, n_taxa > MANY_TAXA)
+    _draw_scale(picture, scale, deepest, height - _MARGIN - 8)
+    return picture.markup()
+
+
+def _draw(picture: Picture, placed: _Placed, font: float, labels: list[tuple[float, float, float]]) -> None:
+    picture.line([(placed.left, placed.y), (placed.right, placed.y)], width=1.4)
+    if not placed.below:
+        name = placed.clade.name
+        shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+        picture.text(placed.right + 5, placed.y + 0.35 * font, shown, font, title=name if shown != name else "")
+        return
+    picture.line([(placed.right, placed.below[0].y), (placed.right, placed.below[-1].y)], width=1.4)
+    labels.append((placed.right, placed.y, placed.clade.frequency))
+    for inner in placed.below:
+        _draw(picture, inner, font, labels)
+
+
+def _mark(picture: Picture, x: float, y: float, frequency: float, sparing: bool) -> None:
+    colour = next(shade for least, shade in GRADES if frequency >= least)
+    picture.dot(x, y, 3.0, colour, f"{frequency:.4g}")
+    if frequency < CERTAIN:
+        picture.text(x - 5, y - 4, f"{frequency:.2f}", 10.5, "end", halo=True)
+    elif not sparing:
+        picture.text(x - 5, y - 4, "1", 10.5, "end", FAINT, halo=True)
+
+
+def _draw_scale(picture: Picture, scale: float, deepest: float, y: float) -> None:
+    """A bar of a round number of substitutions per site, about a fifth of the tree's depth."""
+    length = ticks(0.0, deepest, 5)[1] if len(ticks(0.0, deepest, 5)) > 1 else deepest
+    picture.line([(_MARGIN, y), (_MARGIN + length * scale, y)], width=2)
+    picture.text(_MARGIN + length * scale + 8, y + 4, f"{length:g} substitutions per site", 11)
+
+
+def _size(clade: ConsensusClade) -> int:
+    return sum(map(_size, clade.clades)) if clade.clades else 1
+
+
+def _length(clade: ConsensusClade) -> float:
+    """Of a branch whose length is not known, none."""
+    return max(clade.length, 0.0) if math.isfinite(clade.length) else 0.0
+
+
+def _depth(clade: ConsensusClade) -> float:
+    return _length(clade) + max(map(_depth, clade.clades), default=0.0)
+
+
+def _names(clade: ConsensusClade) -> list[str]:
+    return [name for inner in clade.clades for name in _names(inner)] if clade.clades else [clade.name]
