@@ -18,6 +18,7 @@ from vbpi_mix.errors import RunExistsError, VbpiMixError
 # name: (module that defines `command`, the line that `vbpi-mix --help` shows)
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("vbpi_mix_cli.fit", "Learn the posterior of trees and branch lengths of an alignment."),
+    "report": ("vbpi_mix_cli.report", "Write a run as a page: tree, certainty, evidence, verdict."),
     "eval": ("vbpi_mix_cli.evaluate", "Estimate the marginal log-likelihood of a run by importance sampling."),
     "export": ("vbpi_mix_cli.export", "Write a run's trees and parameters for MrBayes's, BEAST's and other programs."),
     "loglik": ("vbpi_mix_cli.loglik", "Log-likelihood of a tree with branch lengths."),

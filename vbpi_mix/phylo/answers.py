@@ -14,6 +14,7 @@ from vbpi_mix.phylo.importance import ImportancePass, count_draws, importance_pa
 from vbpi_mix.phylo.pages import REPORT, run_page
 from vbpi_mix.phylo.problem import PhyloProblem
 from vbpi_mix.phylo.report.answer import Answer, own_answer
+from vbpi_mix.phylo.report.certainty import Certainty, certainty
 from vbpi_mix.phylo.report.export_draws import ExportDraws
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
 from vbpi_mix.phylo.results import POSTERIOR_TREES, bound_entries, combined_forms, posterior_trees, write_answer
@@ -68,6 +69,13 @@ class Answers:
             answer = own_answer(self._problem.trees, trees, self._problem.posterior.characters)
         return answer, draws
 
+    @cached_property
+    def certainty(self) -> Certainty:
+        """How certain the given answer is of the topology."""
+        found = self.importance
+        by = found.weighting if self.given().source == "weighted" else None
+        return certainty(self._problem.trees, found.trees, by)
+
     def write(self) -> None:
         """Make the pass, and write the answer, what was found and the page of it into the run's folder."""
         generator = self._generator()
@@ -81,14 +89,18 @@ class Answers:
         write_answer(answer, rooted.tree, self._problem.taxa, self._directory)
         remark = {"rooting": rooted.remark} if rooted.remark else {}
         parameters = {"parameters": [each.as_dict() for each in answer.parameters]}
-        entries = {**bound, **found.entries(), **parameters, **remark, "answer_seconds": time.perf_counter() - started}
+        entries = {**bound, **found.entries(), **parameters, **remark, "certainty": self.certainty.as_dict(self._problem.taxa)}
+        entries["answer_seconds"] = time.perf_counter() - started
         before = self._directory.read_summary().get("marginal_log_likelihood", [])
         self._directory.update_summary(combined_forms(entries, before))
         self._directory.write_text(REPORT, self.page())
 
     def page(self, rooting: Rooting | None = None) -> str:
         """The text of report.html."""
-        return run_page(self._problem, self._directory, self._config, self.given(), self.importance, rooting or self._rooting())
+        return run_page(
+            self._problem.taxa, self._directory, self._config, self.given(), self.importance, self.certainty,
+            rooting or self._rooting(),
+        )  # fmt: skip
 
     def _rooting(self) -> Rooting | None:
         """As the fit was asked for."""

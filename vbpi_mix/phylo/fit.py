@@ -56,9 +56,23 @@ def fit(
     >>> run.model.components, run.summary["stop_reason"]
     (2, 'iterations')
     """
-    asked = FitConfig.of(config, **choices).resolve()
-    asked.training()
     tell = progress or _say_nothing
+    run = begin(alignment, trees, out, force, FitConfig.of(config, **choices), tell)
+    run.train(progress)
+    return run
+
+
+def begin(
+    alignment: str | os.PathLike[str] | Alignment,
+    trees: Trees,
+    out: str | os.PathLike[str] | None,
+    force: bool,
+    config: FitConfig,
+    tell: Progress,
+) -> Run:
+    """A run that stands at its place, ready to be trained; arguments and errors as of `fit`."""
+    asked = config.resolve()
+    asked.training()
     if out is not None:
         RunDirectory.check_free(out, force)
     threads = asked.training().threads or 1
@@ -87,9 +101,7 @@ def fit(
         directory.update_summary({"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing})
         whole = _whole_config(alignment, data, asked, training)
         directory.commit(whole)
-        run = Run(directory, whole, problem, temporary)
-        run.train(progress)
-    return run
+    return Run(directory, whole, problem, temporary)
 
 
 def run_name(alignment: str | os.PathLike[str]) -> str:

@@ -85,8 +85,13 @@ def importance_pass(
 ) -> ImportancePass:
     """Draw, weigh and judge. summary and config: of the run, for what the verdict needs to know besides."""
     trees = _draw(problem, draws, seed)
+    return ImportancePass(trees, judge(facts_of(trees, summary, config)), problem.posterior.characters)
+
+
+def facts_of(trees: WeightedTrees, summary: Mapping[str, Any], config: Mapping[str, Any]) -> Facts:
+    """What is known of a run that these draws are of."""
     made = config.get("trees", {}).get("made", {})
-    facts = Facts(
+    return Facts(
         draws=len(trees),
         pareto_k=trees.smoothed.pareto_k,
         effective_sample_size=trees.effective_sample_size,
@@ -94,7 +99,6 @@ def importance_pass(
         sample_agreed=made.get("agreed"),
         sample_rising=made.get("rising"),
     )
-    return ImportancePass(trees, judge(facts), problem.posterior.characters)
 
 
 def _draw(problem: PhyloProblem, count: int, seed: int) -> WeightedTrees:

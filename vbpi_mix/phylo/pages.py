@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vbpi_mix.errors import TreeError
+from vbpi_mix.phylo.assess.verdict import Facts, Verdict
 from vbpi_mix.phylo.importance import ImportancePass
-from vbpi_mix.phylo.problem import PhyloProblem
 from vbpi_mix.phylo.report.answer import Answer
-from vbpi_mix.phylo.report.certainty import certainty
+from vbpi_mix.phylo.report.certainty import Certainty
 from vbpi_mix.phylo.report.page import Compared, Contents, ParameterDraws, page
 from vbpi_mix.phylo.report.parameters import reported_values
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
-from vbpi_mix.phylo.sbn.splits import split_frequencies
+from vbpi_mix.phylo.report.weighted import Estimate
+from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 from vbpi_mix.training.run_directory import CONFIG, RunDirectory
 
@@ -38,25 +40,23 @@ AS_FITTED = "Fits are of unrooted trees: the root is where the first taxon joins
 
 
 def run_page(
-    problem: PhyloProblem,
+    taxa: tuple[str, ...],
     directory: RunDirectory,
     config: Mapping[str, Any],
     answer: Answer,
     found: ImportancePass,
+    certainty: Certainty,
     rooting: Rooting | None = None,
 ) -> str:
-    """The text of the page of a run. answer: the one that is given, of `found` or the fit's own."""
+    """The text of the page of a run. answer: the one that is given, of `found` or the fit's own, and how certain it is."""
     weighted = answer.source == "weighted"
-    tree, rooted = rooted_tree(answer, problem.taxa, rooting)
-    # Without weights, draws stand for the mixture itself.
-    shares = found.weighting.shares if weighted else np.full(len(found.trees), 1.0 / len(found.trees))
-    _, values = reported_values(found.trees.lengths, found.trees.theta, found.characters)
+    tree, rooted = rooted_tree(answer, taxa, rooting)
     name = directory.destination.name
     return page(
         Contents(
             title=name,
             conditions=f"{_data_words(config)}. {evidence_conditions(config)}",
-            taxa=problem.taxa,
+            taxa=taxa,
             verdict=found.verdict,
             answer=answer,
             tree=tree,
@@ -65,16 +65,105 @@ def run_page(
             draws=len(found.trees),
             effective_sample_size=found.trees.effective_sample_size if found.usable else math.nan,
             pareto_k=found.trees.smoothed.pareto_k,
-            certainty=certainty(problem.trees, found.trees, found.weighting if weighted else None),
-            parameters=ParameterDraws(values, shares),
+            certainty=certainty,
+            parameters=parameter_draws(found, weighted),
             trace=_trace(directory.path / "trace.csv"),
-            compared=_sample(directory.path, problem.taxa),
+            compared=_sample(directory.path, taxa),
             made_by=_made_by(config, directory.read_summary()),
             files=[each for each in FILES if (directory.path / each[0]).exists()],
             config=(directory.path / CONFIG).read_text(encoding="utf-8"),
             tables={},
         )
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """What independent fits say together: the common answer and that of each, in their order, draws of their parameters, the
+    verdict, log p(Y) and the facts that the verdict rests on. summary: of the folder that holds them."""
+
+    answer: Answer
+    answers: Sequence[Answer]
+    draws: Sequence[ParameterDraws]
+    verdict: Verdict
+    evidence: Estimate
+    facts: Facts
+    summary: Mapping[str, Any]
+
+
+def pooled_page(
+    directory: RunDirectory, config: Mapping[str, Any], taxa: tuple[str, ...], found: Pooled, rooting: Rooting | None = None
+) -> str:
+    """The text of the page of independent fits. config: of one of them."""
+    tree, rooted = rooted_tree(found.answer, taxa, rooting)
+    listed = found.summary["replicates"]
+    return page(
+        Contents(
+            title=f"{directory.destination.name}: {len(found.answers)} independent fits",
+            conditions=f"{_data_words(config)}. {evidence_conditions(config)}",
+            taxa=taxa,
+            verdict=found.verdict,
+            answer=found.answer,
+            tree=tree,
+            rooted=rooted,
+            evidence=found.evidence,
+            draws=found.summary["marginal_log_likelihood"][0]["draws"],
+            effective_sample_size=found.facts.effective_sample_size,
+            pareto_k=found.facts.pareto_k,
+            certainty=None,
+            parameters=ParameterDraws(
+                np.concatenate([each.values for each in found.draws]),
+                np.concatenate([each.shares for each in found.draws]) / len(found.draws),
+            ),
+            trace=None,
+            compared=_farthest(found, listed),
+            made_by=[
+                ("command", f"vbpi-mix fit --replicates {len(found.answers)}"),
+                ("alignment", str(config.get("alignment", {}).get("file") or "given from Python")),
+                ("SHA-256 of the data", str(config.get("alignment", {}).get("sha256"))),
+                ("seeds", ", ".join(str(each["seed"]) for each in listed)),
+            ],
+            files=[*(each for each in FILES if (directory.path / each[0]).exists()),
+                   *((each["folder"], "a whole run, with its own report.html") for each in listed)],
+            config=(directory.path / CONFIG).read_text(encoding="utf-8"),
+            tables={"Independent fits": replicate_rows(found.summary)},
+        )
+    )  # fmt: skip
+
+
+def replicate_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A row for each fit, after the head, from the summary.json of several."""
+    rows: list[tuple[str, ...]] = [("fit", "seed", "log p(Y)", "error", "effective size", "Pareto k", "verdict")]
+    for each in summary["replicates"]:
+        numbers = [
+            "unknown" if each[key] is None else form.format(each[key])
+            for key, form in (
+                ("log_evidence", "{:.2f}"), ("error", "{:.2f}"), ("effective_sample_size", "{:,.0f}"), ("pareto_k", "{:.2f}"),
+            )
+        ]  # fmt: skip
+        rows.append((each["folder"], str(each["seed"]), *numbers, str(each["verdict"])))
+    return rows
+
+
+def _farthest(found: Pooled, listed: Sequence[Mapping[str, Any]]) -> Compared | None:
+    """The fit whose splits are farthest from the common answer's."""
+    if len(found.answers) < 2:
+        return None
+    own = found.answer.frequencies()
+    apart = [average_standard_deviation(unite(own, each.frequencies())) for each in found.answers]
+    k = int(np.argmax(apart))
+    between = found.summary["asdsf"]
+    note = (
+        f"The fits differ from each other by an ASDSF of {between:.4f}: up to 0.01 is good agreement, above 0.05 none. Shown is the one that "
+        "is farthest from their common answer."
+    )
+    return Compared(str(listed[k]["folder"]), found.answers[k].frequencies(), note)
+
+
+def parameter_draws(found: ImportancePass, weighted: bool) -> ParameterDraws:
+    """Draws of the parameters; without their weights they are those of the mixture itself."""
+    shares = found.weighting.shares if weighted else np.full(len(found.trees), 1.0 / len(found.trees))
+    return ParameterDraws(reported_values(found.trees.lengths, found.trees.theta, found.characters)[1], shares)
 
 
 def rooted_tree(answer: Answer, taxa: tuple[str, ...], rooting: Rooting | None) -> tuple[Rooted, str]:

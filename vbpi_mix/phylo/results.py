@@ -35,6 +35,7 @@ EVALUATED = (
     "answer_draws",
     "parameters",
     "rooting",
+    "certainty",
     "verdict",
     "answer",
     "reasons",

@@ -267,9 +267,12 @@ def find_newest(folder: str | os.PathLike[str] = ".", command: str | None = None
         here = Path(place)
         below[:] = [name for name in below if not name.startswith(".")]
         if (CONFIG in names or SUMMARY in names) and is_run(here):
-            if command is None or command_of(here) == command:
+            made_by = command_of(here)
+            if command is None or made_by == command:
                 found.append((_last_change(here), here))
-            below.clear()
+            # Replicates are whole runs; what other runs hold is a part of them.
+            if command is None or made_by != "replicates":
+                below.clear()
         elif len(here.relative_to(top).parts) >= SEARCH_DEPTH:
             below.clear()
     if not found:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +57,18 @@ class Certainty:
         """The taxa that cost most certainty, at least `least` nats each, with what they cost."""
         order = np.argsort(-self.drops, kind="stable")[:most]
         return [(taxa[k], float(self.drops[k])) for k in order.tolist() if self.drops[k] >= least]
+
+    def as_dict(self, taxa: tuple[str, ...]) -> dict[str, Any]:
+        """Plain data for summary.json; taxa with what they cost, the costliest first."""
+        sets = [{"share": each.share, "topologies": each.topologies, "exact": each.exact} for each in self.sizes]
+        best = {"probability": self.best.probability, "bound": self.best.bound, "proven": self.best.proven}
+        return {
+            "entropy": self.entropy,
+            "entropy_error": self.entropy_error,
+            "credible_sets": sets,
+            "most_probable_of_the_fit": best,
+            "entropy_drops": dict(self.rogues(taxa)),
+        }
 
 
 def certainty(mixture: PhyloMixture, trees: WeightedTrees, by: Weighting | None) -> Certainty:

@@ -1,0 +1,215 @@
+"""Several independent fits of one alignment: how far they agree, and one answer of all."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vbpi_mix.errors import ConfigError, RunDirectoryError
+from vbpi_mix.phylo.assess.verdict import Facts, Verdict, judge
+from vbpi_mix.phylo.config import FitConfig
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.fit import begin
+from vbpi_mix.phylo.importance import FORM, facts_of
+from vbpi_mix.phylo.inputs import Progress, Trees
+from vbpi_mix.phylo.pages import REPORT, Pooled, parameter_draws, pooled_page
+from vbpi_mix.phylo.report.answer import Answer
+from vbpi_mix.phylo.report.consensus import Consensus
+from vbpi_mix.phylo.report.page import ParameterDraws
+from vbpi_mix.phylo.report.pooling import agreement, pooled_answer, pooled_evidence
+from vbpi_mix.phylo.report.rooting import Rooting
+from vbpi_mix.phylo.report.weighted import Estimate
+from vbpi_mix.phylo.results import write_answer
+from vbpi_mix.phylo.run import REPLICATES, Run, load
+from vbpi_mix.training.reports import Note
+from vbpi_mix.training.run_directory import RunDirectory
+
+
+class Replicates:
+    """Fits of the same data that differ in their seeds. `fit_replicates` and `load_any` make one.
+
+    runs: the fits, each a whole run in a folder of its own below `path`.
+    """
+
+    def __init__(self, directory: RunDirectory, runs: Sequence[Run]) -> None:
+        self.directory = directory
+        self.runs = tuple(runs)
+
+    @property
+    def path(self) -> Path:
+        """The folder that holds the runs, and the files of their common answer."""
+        return self.directory.path
+
+    @property
+    def taxa(self) -> tuple[str, ...]:
+        """Names of the taxa."""
+        return self.runs[0].taxa
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What its summary.json holds."""
+        return self.directory.read_summary()
+
+    @cached_property
+    def weighted(self) -> bool:
+        """Whether the weights of all can be relied on; else the answer is of the fits' own."""
+        return all(run.importance.verdict.weighted for run in self.runs)
+
+    @cached_property
+    def answers(self) -> tuple[Answer, ...]:
+        """Of each fit, all of one kind."""
+        return tuple(run.answer(self.weighted) for run in self.runs)
+
+    @cached_property
+    def parameter_draws(self) -> tuple[ParameterDraws, ...]:
+        """Of each fit."""
+        return tuple(parameter_draws(run.importance, self.weighted) for run in self.runs)
+
+    @cached_property
+    def pooled(self) -> Answer:
+        """The mean of the fits' answers; errors are at least what the fits differ by."""
+        draws = self.parameter_draws
+        return pooled_answer(self.answers, [each.values for each in draws], [each.shares for each in draws])
+
+    @property
+    def evidence(self) -> Estimate:
+        """log p(Y) of all together."""
+        return pooled_evidence([run.importance.evidence for run in self.runs])
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What is known of all, the worst where that is what counts."""
+        each = [facts_of(run.importance.trees, run.summary, run.config) for run in self.runs]
+        tails = [facts.pareto_k for facts in each]
+        several = len(self.runs) > 1
+        values = [run.importance.evidence.value for run in self.runs]
+        return Facts(
+            draws=min(facts.draws for facts in each),
+            pareto_k=math.nan if any(map(math.isnan, tails)) else max(tails),
+            effective_sample_size=sum(facts.effective_sample_size for facts in each),
+            mass_missing=max((facts.mass_missing for facts in each if facts.mass_missing is not None), default=None),
+            sample_agreed=False if any(facts.sample_agreed is False for facts in each) else each[0].sample_agreed,
+            sample_rising=any(facts.sample_rising for facts in each),
+            replicates_asdsf=agreement(self.answers)[0] if several else None,
+            replicates_evidence=max(values) - min(values) if several else None,
+        )
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """On the common answer."""
+        return judge(self.facts)
+
+    def consensus(self) -> Consensus:
+        """Majority rule of the common answer."""
+        return self.pooled.consensus(self.taxa)
+
+    def report(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
+        """The text of their report.html; as `Run.report`."""
+        found = Pooled(
+            self.pooled, self.answers, self.parameter_draws, self.verdict, self.evidence, self.facts, self.summary
+        )
+        rooting = Rooting.of(outgroup, midpoint, self.taxa)
+        return pooled_page(self.directory, self.runs[0].config, self.taxa, found, rooting)
+
+    def write(self) -> None:
+        """Write the common answer, summary.json and the page into the folder."""
+        write_answer(self.pooled, self.taxa, self.directory)
+        self.directory.update_summary(self._entries())
+        self.directory.write_text(REPORT, self.report())
+
+    def _entries(self) -> dict[str, Any]:
+        runs, facts, found = self.runs, self.facts, self.evidence
+        keys = ("seed", "iterations", "seconds", "stop_reason", "pareto_k", "effective_sample_size", "verdict", "answer")
+        each = []
+        for run in runs:
+            summary, evidence = run.summary, run.importance.evidence
+            shown = {"log_evidence": _finite(evidence.value), "error": _finite(evidence.error)}
+            each.append({"folder": run.path.name, **{key: summary.get(key) for key in keys}, **shown})
+        return {
+            "command": REPLICATES,
+            "replicates": each,
+            "asdsf": facts.replicates_asdsf,
+            "largest_split_difference": agreement(self.answers)[1] if len(runs) > 1 else None,
+            "log_evidence_range": None if facts.replicates_evidence is None else _finite(facts.replicates_evidence),
+            "marginal_log_likelihood": [
+                {"form": FORM, "mean": _finite(found.value), "error": _finite(found.error),
+                 "draws": sum(len(run.importance.trees) for run in runs)}
+            ],
+            "effective_sample_size": _finite(facts.effective_sample_size),
+            "pareto_k": _finite(facts.pareto_k),
+            **self.verdict.as_dict(),
+            "answer": self.pooled.source,
+            "parameters": [parameter.as_dict() for parameter in self.pooled.parameters],
+        }  # fmt: skip
+
+
+def fit_replicates(
+    alignment: str | os.PathLike[str] | Alignment,
+    trees: Trees = None,
+    *,
+    replicates: int,
+    out: str | os.PathLike[str],
+    force: bool = False,
+    config: FitConfig | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> Replicates:
+    """Fit an alignment several times, with seeds that follow one another, and pool the answers.
+
+    replicates: how many, at least 2. out: the folder for all; each is a run in it, replicate-1 and so on. Each makes its own tree
+    sample unless `trees`, or files beside the alignment, are one. Ctrl-C ends the fit at work, and no other begins. Other
+    arguments and errors as of `fit`.
+
+    >>> import tempfile, vbpi_mix
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     given = dict(iterations=20, threads=1, out=f"{folder}/eight.vbpi")
+    ...     found = vbpi_mix.fit_replicates("examples/eight.nex", "examples/eight.nwk", replicates=2, **given)
+    ...     len(found.runs), round(found.facts.replicates_asdsf, 6)
+    (2, 0.0)
+    """
+    if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 2:
+        raise ConfigError(f"replicates must be a whole number of at least 2, not {replicates!r}")
+    asked, tell = FitConfig.of(config, **choices), progress or (lambda event: None)
+    seeds = [asked.seed + k for k in range(replicates)]
+    configs = [dataclasses.replace(asked, seed=seed) for seed in seeds]
+    with RunDirectory.create(out, force) as directory:
+        tell(Note(f"replicate 1 of {replicates}, seed {seeds[0]}"))
+        first = begin(alignment, trees, directory.path / _name(0), False, configs[0], tell)
+        directory.commit({"command": REPLICATES, "seeds": seeds, "alignment": first.config["alignment"]})
+    runs = [Run(RunDirectory.open(directory.path / _name(0)), first.config, first.problem)]
+    runs[0].train(progress)
+    for k in range(1, replicates):
+        if runs[-1].summary["stop_reason"] == "interrupted":
+            tell(Note(f"interrupted: {k} of {replicates} replicates were fitted", warning=True))
+            break
+        tell(Note(f"replicate {k + 1} of {replicates}, seed {seeds[k]}"))
+        runs.append(begin(alignment, trees, directory.path / _name(k), False, configs[k], tell))
+        runs[-1].train(progress)
+    found = Replicates(directory, runs)
+    found.write()
+    return found
+
+
+def load_any(path: str | os.PathLike[str]) -> Run | Replicates:
+    """The run, or the replicates, in a folder. Errors as `load`, and RunDirectoryError for replicates of which none is there."""
+    directory = RunDirectory.open(path)
+    if directory.read_config().get("command") != REPLICATES:
+        return load(path)
+    places = sorted(directory.path.glob("replicate-*"), key=lambda place: (len(place.name), place.name))
+    if not places:
+        raise RunDirectoryError(f"{path} holds no replicate: fit again, with --force")
+    return Replicates(directory, [load(place) for place in places])
+
+
+def _name(k: int) -> str:
+    return f"replicate-{k + 1}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
