@@ -1,4 +1,4 @@
-"""What `vbpi-mix fit` prints at its end, on one screen: to be trusted or not, which tree, how sure, what evidence, which files."""
+"""What `vbpi-mix fit` prints at its end, on one screen: whether to trust it, which tree, how sure, what evidence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from vbpi_mix_cli.console import describe_elbo, parameter_table, shown_path
 
 if TYPE_CHECKING:
-    from vbpi_mix.phylo.report.answer import Answer
     from vbpi_mix.phylo.replicates import Replicates
+    from vbpi_mix.phylo.report.answer import Answer
     from vbpi_mix.phylo.run import Run
 
 WIDTH = 100

@@ -17,7 +17,8 @@ Examples:
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--outgroup", metavar="TAXA", help="Draw the tree rooted beside these taxa, separated by commas.")
 @click.option("--midpoint", is_flag=True, help="Draw the tree rooted at its midpoint.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Where to write it.  [default: report.html of the run]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
+              help="Where to write it.  [default: report.html of the run]")
 @click.option("--force", is_flag=True, help="Replace the file that --out names.")
 @click.option("--quiet", is_flag=True, help="Print only where it is.")
 def command(

@@ -55,7 +55,7 @@ def run_page(
     return page(
         Contents(
             title=name,
-            conditions=f"{_data_words(config)}. {evidence_conditions(config)}",
+            conditions=f"{_data_words(config)}. Under {evidence_conditions(config)}.",
             taxa=taxa,
             verdict=found.verdict,
             answer=answer,
@@ -100,7 +100,7 @@ def pooled_page(
     return page(
         Contents(
             title=f"{directory.destination.name}: {len(found.answers)} independent fits",
-            conditions=f"{_data_words(config)}. {evidence_conditions(config)}",
+            conditions=f"{_data_words(config)}. Under {evidence_conditions(config)}.",
             taxa=taxa,
             verdict=found.verdict,
             answer=found.answer,
@@ -154,7 +154,8 @@ def _farthest(found: Pooled, listed: Sequence[Mapping[str, Any]]) -> Compared | 
     k = int(np.argmax(apart))
     between = found.summary["asdsf"]
     note = (
-        f"The fits differ from each other by an ASDSF of {between:.4f}: up to 0.01 is good agreement, above 0.05 none. Shown is the one that "
+        f"The fits differ from each other by an ASDSF of {between:.4f}: up to 0.01 is good agreement, above 0.05 "
+        f"none. Shown is the one that "
         "is farthest from their common answer."
     )
     return Compared(str(listed[k]["folder"]), found.answers[k].frequencies(), note)
@@ -177,13 +178,13 @@ def rooted_tree(answer: Answer, taxa: tuple[str, ...], rooting: Rooting | None) 
 
 
 def evidence_conditions(config: Mapping[str, Any]) -> str:
-    """What log p(Y) refers to, a sentence: the model of each part and the priors. config: of a run, whatever its age."""
+    """What log p(Y) refers to: the model of each part and the priors. config: of a run, whatever its age."""
     parts, priors = config.get("parts") or [], config.get("priors") or {}
     models = dict.fromkeys(f"{part.get('model')}" for part in parts) or {config.get("model", {}).get("model") or "JC69": None}
     several = f" in {len(parts)} parts" if len(parts) > 1 else ""
     topologies = "one topology" if priors.get("fix_topology") else "uniform topologies"
     held = f" with {priors['constraint']} a group" if priors.get("constraint") else ""
-    return f"Under {', '.join(models)}{several}, {topologies}{held}, branch lengths {priors.get('lengths') or 'exp:10'}"
+    return f"{', '.join(models)}{several}, {topologies}{held}, branch lengths {priors.get('lengths') or 'exp:10'}"
 
 
 def _data_words(config: Mapping[str, Any]) -> str:
@@ -200,9 +201,10 @@ def _made_by(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tupl
         ("alignment", str(data.get("file") or "given from Python")),
         ("SHA-256 of the data", str(data.get("sha256", "not recorded"))),
         ("tree sample", source),
-        ("components, sampled, particles, estimator", ", ".join(str(summary.get(name)) for name in ("A", "S", "K", "estimator"))),
+        ("mixture", f"A={summary.get('A')}, S={summary.get('S')}, K={summary.get('K')}, {summary.get('estimator')}"),
         ("seed", str(summary.get("seed"))),
-        ("training", f"{summary.get('iterations', 0):,} iterations, {summary.get('seconds', 0.0):.0f} s, ended by {summary.get('stop_reason')}"),
+        ("training", f"{summary.get('iterations', 0):,} iterations, {summary.get('seconds', 0.0):.0f} s"),
+        ("ended by", str(summary.get("stop_reason"))),
         ("versions", ", ".join(f"{name} {version}" for name, version in summary.get("versions", {}).items())),
     ]
     return [row for row in rows if row[1]]
@@ -229,7 +231,8 @@ def _sample(folder: Path, taxa: tuple[str, ...]) -> Compared | None:
     except TreeError:
         return None
     note = (
-        "The tree sample gives the fit its topologies and a start, no more; the answer need not agree with it, but splits far from the line "
+        "The tree sample gives the fit its topologies and a start, no more; the answer need not agree with it, "
+        "but splits far from the line "
         "are those that the fit has changed."
     )
     return Compared("the tree sample", split_frequencies(sample.children, sample.weights), note)

@@ -64,7 +64,9 @@ def weighted_density(values: np.ndarray, shares: np.ndarray) -> tuple[float, flo
     first, lower, upper, last = values[order][np.minimum(at, values.size - 1)].tolist()
     mean = float(shares @ values / shares.sum())
     sd = float(np.sqrt(shares @ (values - mean) ** 2 / shares.sum()))
-    spread = min(sd, (upper - lower) / 1.34) or sd or max(abs(mean), 1.0) * 1e-6
+    spread = min(sd, (upper - lower) / 1.34) or sd
+    # What does not vary but for rounding has a narrow peak.
+    spread = spread if spread > 1e-9 * abs(mean) else max(abs(mean), 1.0) * 1e-3
     width = 0.9 * spread * (shares.sum() ** 2 / (shares**2).sum()) ** -0.2
     low, high = first - 2 * width, last + 2 * width
     # Draws are put in bins first: a convolution costs nothing, and bins are finer than the kernel.

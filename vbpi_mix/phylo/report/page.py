@@ -29,23 +29,28 @@ STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
 body{margin:0;background:#fff;color:#1b1f24;font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
 main{max-width:1010px;margin:0 auto;padding:20px 20px 60px}
-h1{font-size:26px;margin:8px 0 2px;overflow-wrap:anywhere}h2{font-size:20px;margin:38px 0 8px;padding-top:14px;border-top:1px solid #d8dde2}
+h1{font-size:26px;margin:8px 0 2px;overflow-wrap:anywhere}
+h2{font-size:20px;margin:38px 0 8px;padding-top:14px;border-top:1px solid #d8dde2}
 p{margin:8px 0;max-width:48em}.note{color:#57606a;font-size:14px}
 .verdict{border-left:8px solid;border-radius:4px;padding:10px 16px;margin:16px 0}.verdict strong{font-size:19px}
 .full{border-color:#009e73;background:#e9f6f1}.care{border-color:#e69f00;background:#fdf5e3}.none{border-color:#d55e00;background:#fdece2}
 .verdict ul{margin:6px 0;padding-left:20px}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(210px,1fr));gap:10px;margin:16px 0}
-.facts div{border:1px solid #d8dde2;border-radius:6px;padding:8px 12px}.facts b{display:block;font-size:20px}.facts span{color:#57606a;font-size:13.5px}
+.facts div{border:1px solid #d8dde2;border-radius:6px;padding:8px 12px}
+.facts b{display:block;font-size:20px}.facts span{color:#57606a;font-size:13.5px}
 .wide{overflow-x:auto}.wide svg{display:block;font-family:inherit;max-width:100%;height:auto}.tree svg{min-width:700px}
 .many{display:flex;flex-wrap:wrap;gap:8px}.many svg{border:1px solid #e3e7eb;border-radius:4px}
-table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}th,td{padding:3px 14px 3px 0;text-align:right;border-bottom:1px solid #e3e7eb}
+table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
+th,td{padding:3px 14px 3px 0;text-align:right;border-bottom:1px solid #e3e7eb}
 th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere;min-width:9em}
+.pairs td,.pairs th{text-align:left;vertical-align:top;overflow-wrap:anywhere}.pairs td:first-child{min-width:7em;color:#57606a}
+@media(max-width:600px){.line svg{min-width:560px}}
 pre{background:#f5f7f9;padding:12px;overflow-x:auto;font-size:12.5px;line-height:1.4}summary{cursor:pointer}
 @media(max-width:600px){main{padding:12px 12px 40px}h1{font-size:22px}}
 """
 _CLASS = {Trust.FULL: "full", Trust.CARE: "care", Trust.NONE: "none"}
 _MEANS = {
-    Trust.FULL: "All checks passed. Errors below are Monte Carlo errors of the answer; they say nothing of whether the model is right.",
+    Trust.FULL: "All checks passed. Errors are Monte Carlo errors of the answer; they say nothing of whether the model is right.",
     Trust.CARE: "The answer can be used if what is said here is kept in mind:",
     Trust.NONE: "Do not use these numbers before this is mended:",
 }
@@ -139,9 +144,12 @@ def _facts(of: Contents) -> str:
 def _tree(of: Contents) -> str:
     remark = f" Mind that {of.tree.remark}." if of.tree.remark else ""
     return (
-        f"<h2>The tree</h2>\n<p>Majority-rule consensus: every split with more than half of the posterior probability. Numbers at "
-        f"nodes are the probabilities of the splits above them, and branches have their mean lengths. {escape(of.rooted)}{escape(remark)}</p>"
-        f'<p class="note">Dots: black from 0.95, blue from 0.75, orange below.</p><div class="wide tree">{draw_tree(of.tree.tree)}</div>'
+        f"<h2>The tree</h2>\n<p>Majority-rule consensus: every split with more than half of the posterior "
+        f"probability. Numbers at "
+        f"nodes are the probabilities of the splits above them, and branches have their mean lengths. "
+        f"{escape(of.rooted)}{escape(remark)}</p>"
+        f'<p class="note">Dots: black from 0.95, blue from 0.75, orange below.</p><div class="wide '
+        f'tree">{draw_tree(of.tree.tree)}</div>'
     )
 
 
@@ -152,7 +160,8 @@ def _certainty(of: Contents) -> str:
         sizes = " and ".join(f"{size.share:.0%} is held by {_topologies(size.topologies, size.exact)}" for size in known.sizes)
         lines.append(
             f"<p>Of the probability, {sizes}, the most probable ones. The entropy is {known.entropy:.3f} nats"
-            f"{_plus_minus(known.entropy_error)}: as uncertain as {_count(float(np.exp(known.entropy)), False)} equally probable topologies.</p>"
+            f"{_plus_minus(known.entropy_error)}: as uncertain as {_count(float(np.exp(known.entropy)), False)} "
+            f"equally probable topologies.</p>"
         )
         how = (
             "no other topology of its support is more probable, which is proven"
@@ -161,23 +170,28 @@ def _certainty(of: Contents) -> str:
         )
         same = "it is" if np.array_equal(known.best.children, of.answer.children[0]) else "it is not"
         lines.append(
-            f"<p>The fitted mixture gives its most probable topology {known.best.probability:.4g} ({how}); {same} the most probable one of "
-            f"the answer.</p>"
+            f"<p>The fitted mixture gives its most probable topology {known.best.probability:.4g} ({how}); {same} "
+            f"the most probable one of the answer.</p>"
         )
         rogues = known.rogues(of.taxa)
         if rogues:
             rows = [("taxon", "entropy falls by (nats)"), *((name, f"{drop:.3f}") for name, drop in rogues)]
-            lines.append("<p>Taxa that cost most certainty: how much the entropy of the topology falls when one is pruned from all trees.</p>")
-            lines.append(_table(rows))
+            lines.append(
+                "<p>Taxa that cost most certainty, by how much the entropy of the topology falls when one is pruned from all "
+                "trees:</p>"
+                f"{_table(rows)}"
+            )
     internal = of.answer.internal[:MOST_SPLITS]
     doubtful = [k for k in internal.tolist() if of.answer.splits.frequencies[k] < 0.995]
     if doubtful:
+        found = of.answer.splits
+        columns = [(found.frequencies, ".4f"), (found.frequency_errors, ".4f"), (found.lengths, ".4g")]
         members = of.answer.members(np.array(doubtful), of.taxa)
-        rows = [("split", "probability", "error", "mean length")]
+        table: list[tuple[str, ...]] = [("split", "probability", "error", "mean length")]
         for k, names in zip(doubtful, members, strict=True):
-            found = of.answer.splits
-            rows.append((_some(names), f"{found.frequencies[k]:.4f}", f"{found.frequency_errors[k]:.4f}", f"{found.lengths[k]:.4g}"))
-        lines.append(f"<details><summary>The splits that are not certain (all are in splits.csv)</summary>{_table(rows)}</details>")
+            table.append((_some(names), *(format(values[k], form) for values, form in columns)))
+        heading = "The splits that are not certain (all are in splits.csv)"
+        lines.append(f"<details><summary>{heading}</summary>{_table(table)}</details>")
     return "<h2>How certain the topology is</h2>\n" + "\n".join(lines) if lines else ""
 
 
@@ -191,12 +205,16 @@ def _evidence(of: Contents) -> str:
     given = "the weighted draws" if of.answer.source == "weighted" else "the fit itself, not weighted"
     size = 0.0 if np.isnan(of.effective_sample_size) else of.effective_sample_size
     return (
-        f"<h2>Evidence and weights</h2>\n<p>log p(Y) = {escape(_evidence_words(of))} nats: the probability of the data under the model and "
-        f"the priors, averaged over trees, branch lengths and parameters. Compare it with that of other models for the same data: a difference of 3 "
+        f"<h2>Evidence and weights</h2>\n<p>log p(Y) = {escape(_evidence_words(of))} nats: the probability of the "
+        f"data under the model and "
+        f"the priors, averaged over trees, branch lengths and parameters. Compare it with that of other models for "
+        f"the same data: a difference of 3 "
         f"is strong, below 1 worth no more than a bare mention.</p>"
-        f"<p><b>Effective sample size {size:,.0f}.</b> The {of.draws:,} weighted draws are worth so many independent ones from the posterior; "
+        f"<p><b>Effective sample size {size:,.0f}.</b> The {of.draws:,} weighted draws are worth so many "
+        f"independent ones from the posterior; "
         f"{EFFECTIVE_SAMPLE_SIZE[0]:.0f} are wanted and {EFFECTIVE_SAMPLE_SIZE[1]:.0f} the least.</p>"
-        f"<p><b>Pareto k {k}.</b> It says how heavy the tail of the weights is: up to {limit:.2f} a few draws do not decide the answer and weighting can be "
+        f"<p><b>Pareto k {k}.</b> It says how heavy the tail of the weights is: up to {limit:.2f} a few draws do "
+        f"not decide the answer and weighting can be "
         f"relied on, above it cannot. The answer on this page is that of {given}.</p>"
     )
 
@@ -214,7 +232,8 @@ def _parameters(of: Contents) -> str:
             for k in range(min(len(known), MOST_DENSITIES))
         ]
         drawn = f'<div class="many">{"".join(pictures)}</div><p class="note">Shaded: the central 95%.</p>'
-    return f"<h2>Parameters</h2>\n{drawn}{_table(rows)}<p class=\"note\">TL is the tree length, the sum of all branch lengths.</p>"
+    note = '<p class="note">TL is the tree length, the sum of all branch lengths.</p>'
+    return f"<h2>Parameters</h2>\n{drawn}{_table(rows)}{note}"
 
 
 def _compared(of: Contents) -> str:
@@ -225,8 +244,9 @@ def _compared(of: Contents) -> str:
     drawn = scatter(table.frequencies[1], table.frequencies[0], titles, of.compared.name, "this answer")
     distance = average_standard_deviation(table)
     return (
-        f"<h2>Split probabilities against {escape(of.compared.name)}</h2>\n<p>{escape(of.compared.note)} They differ by an ASDSF of "
-        f'{distance:.4f}; splits that differ by more than 0.05 are red.</p><div class="wide">{drawn}</div>'
+        f"<h2>Split probabilities against {escape(of.compared.name)}</h2>\n<p>{escape(of.compared.note)} The "
+        f"two differ by an ASDSF of {distance:.4f}; splits that differ by more than 0.05 are red.</p>"
+        f'<div class="wide">{drawn}</div>'
     )
 
 
@@ -235,23 +255,25 @@ def _trace(of: Contents) -> str:
         return ""
     drawn = curve(*of.trace, "seconds of training", "bound (nats)")
     return (
-        f'<h2>Training</h2>\n<p>The bound that training raises. It should be level at the end; if it still rises, train longer.</p>'
-        f'<div class="wide">{drawn}</div>'
+        f'<h2>Training</h2>\n<p>The bound that training raises. It should be level at the end; if it still rises, '
+        f'train longer.</p>'
+        f'<div class="wide line">{drawn}</div>'
     )
 
 
 def _made_by(of: Contents) -> str:
-    files = _table([("file", ""), *of.files])
+    files = _table([("", ""), *of.files], "pairs")
     return (
-        f"<h2>What was run</h2>\n{_table([('', ''), *of.made_by])}\n<details><summary>config.yaml, every choice</summary><pre>{escape(of.config)}"
+        f"<h2>What was run</h2>\n{_table([('', ''), *of.made_by], 'pairs')}\n<details><summary>config.yaml, every "
+        f"choice</summary><pre>{escape(of.config)}"
         f"</pre></details>\n<h2>Files</h2>\n{files}"
     )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def _table(rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0]) if any(rows[0]) else ""
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows[1:])
-    return f'<div class="wide"><table>{f"<tr>{head}</tr>" if head else ""}{body}</table></div>'
+    return f'<div class="wide"><table class="{kind}">{f"<tr>{head}</tr>" if head else ""}{body}</table></div>'
 
 
 def _evidence_words(of: Contents) -> str:

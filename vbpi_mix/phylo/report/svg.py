@@ -52,11 +52,12 @@ class Picture:
         halo: bool = False, turned: bool = False,
     ) -> None:  # fmt: skip
         """Words. anchor: start, middle or end. halo: white around the letters; turned: upwards."""
+        place = f'x="{number(x)}" y="{number(y)}"'
         around = ' stroke="#fff" stroke-width="3" paint-order="stroke"' if halo else ""
         turn = f' transform="rotate(-90 {number(x)} {number(y)})"' if turned else ""
         said = f"<title>{escape(title)}</title>" if title else ""
         self._elements.append(
-            f'<text x="{number(x)}" y="{number(y)}" font-size="{number(size)}" text-anchor="{anchor}" fill="{colour}"{around}{turn}>'
+            f'<text {place} font-size="{number(size)}" text-anchor="{anchor}" fill="{colour}"{around}{turn}>'
             f"{said}{escape(words)}</text>"
         )
 
