@@ -9,7 +9,7 @@ import click
 EPILOG = """\b
 Examples:
   vbpi-mix report DS1.vbpi
-  vbpi-mix report DS1.vbpi --midpoint --out DS1.html
+  vbpi-mix report DS1.vbpi --midpoint --out DS1.html --tree DS1.svg
 """
 
 
@@ -19,10 +19,11 @@ Examples:
 @click.option("--midpoint", is_flag=True, help="Draw the tree rooted at its midpoint.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
               help="Where to write it.  [default: report.html of the run]")
-@click.option("--force", is_flag=True, help="Replace the file that --out names.")
+@click.option("--tree", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the tree alone, as SVG, into this file.")
+@click.option("--force", is_flag=True, help="Replace the files that --out and --tree name.")
 @click.option("--quiet", is_flag=True, help="Print only where it is.")
 def command(
-    run: Path | None, outgroup: str | None, midpoint: bool, out: Path | None, force: bool, quiet: bool
+    run: Path | None, outgroup: str | None, midpoint: bool, out: Path | None, tree: Path | None, force: bool, quiet: bool
 ) -> None:
     """Write RUN (by default the newest fit in or below this folder) as a page: one file of HTML that needs nothing else.
 
@@ -35,12 +36,14 @@ def command(
     from vbpi_mix.training.run_directory import find_newest
     from vbpi_mix_cli.console import shown_path
 
-    if out is not None:
-        check_free([out], force)
+    check_free([out, tree], force)
     place = find_newest(command="fit").path if run is None else run
     if run is None and not quiet:
         click.echo(f"newest run: {place}", err=True)
-    text = load_any(place).report(outgroup, midpoint)
-    target = place / REPORT if out is None else out
-    write_whole(target, text)
-    click.echo(f"wrote {shown_path(target.absolute())}")
+    loaded = load_any(place)
+    files = {place / REPORT if out is None else out: loaded.report(outgroup, midpoint)}
+    if tree is not None:
+        files[tree] = loaded.tree_picture(outgroup, midpoint)
+    for target, text in files.items():
+        write_whole(target, text)
+        click.echo(f"wrote {shown_path(target.absolute())}")

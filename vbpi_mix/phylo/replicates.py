@@ -17,7 +17,7 @@ from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.fit import begin
 from vbpi_mix.phylo.importance import FORM, facts_of
 from vbpi_mix.phylo.inputs import Progress, Trees
-from vbpi_mix.phylo.pages import REPORT, Pooled, parameter_draws, pooled_page
+from vbpi_mix.phylo.pages import REPORT, Pooled, parameter_draws, pooled_page, tree_picture
 from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.consensus import Consensus
 from vbpi_mix.phylo.report.page import ParameterDraws
@@ -115,6 +115,10 @@ class Replicates:
         )
         rooting = Rooting.of(outgroup, midpoint, self.taxa)
         return pooled_page(self.directory, self.runs[0].config, self.taxa, found, rooting)
+
+    def tree_picture(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
+        """The consensus as SVG; as `Run.tree_picture`."""
+        return tree_picture(self.pooled, self.taxa, Rooting.of(outgroup, midpoint, self.taxa))
 
     def write(self) -> None:
         """Write the common answer, summary.json and the page into the folder."""

@@ -31,6 +31,7 @@ from vbpi_mix.phylo.export import (
 from vbpi_mix.phylo.importance import ImportancePass
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.pages import tree_picture
 from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import KIND, PhyloProblem, restore_problem
 from vbpi_mix.phylo.report.answer import Answer
@@ -252,6 +253,16 @@ class Run:
         3
         """
         return self._answers.page(Rooting.of(outgroup, midpoint, self.taxa))
+
+    def tree_picture(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
+        """The consensus drawn as SVG, rooted as `report` has it: the text of a file.
+
+        >>> import vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> run.tree_picture(midpoint=True).startswith("<svg")
+        True
+        """
+        return tree_picture(self.answer(), self.taxa, Rooting.of(outgroup, midpoint, self.taxa))
 
     @property
     def importance(self) -> ImportancePass:

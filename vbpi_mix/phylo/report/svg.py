@@ -26,7 +26,8 @@ class Picture:
     def __init__(self, width: float, height: float, label: str) -> None:
         self._head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {number(width)} {number(height)}" '
-            f'width="{number(width)}" height="{number(height)}" role="img" aria-label="{escape(label)}">'
+            f'width="{number(width)}" height="{number(height)}" role="img" font-family="sans-serif" '
+            f'aria-label="{escape(label)}">'
         )
         self._elements: list[str] = []
 

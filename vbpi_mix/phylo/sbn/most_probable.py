@@ -112,7 +112,7 @@ def topologies_of(support: SubsplitSupport, tripartitions: np.ndarray) -> np.nda
 class _Network:
     """The best completions of one network with log-probabilities float64 [n_params].
 
-    What is still to be divided is an *item*: 2p + g is the clade beyond port p, its sister as group g of the port has it, and
+    What is still to be divided is an item: 2p + g is the clade beyond port p, its sister as group g of the port has it, and
     n_items_of_ports + c the clade c as a side of the rootsplit. Options start[i] ... start[i + 1] of item i are subsplits
     `child` with log-probabilities `log_p`; best: float64 [items], of the best option with all below it, 0 of a single taxon.
     below: float64 [3t], of everything below a subsplit. root: float64 [n_splits], of the best tree with its root there.
