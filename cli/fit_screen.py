@@ -30,6 +30,7 @@ def screen(run: Run) -> list[str]:
         f"bound {facts['training_bound']:.2f}, {describe_elbo(facts['elbo'], facts['elbo_standard_error'])}",
         *_verdict(facts),
         *_tree(answer, run.taxa),
+        *([facts["rooting"]] if "rooting" in facts else []),
         *_topologies(answer, facts.get("certainty")),
         *_evidence(facts, evidence_conditions(run.config)),
         *_parameters(answer),

@@ -17,6 +17,7 @@ from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.inputs import Data, Progress, Trees, find_alignment, read_data
+from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import PhyloProblem, build_problem
 from vbpi_mix.phylo.run import Run
 from vbpi_mix.phylo.sampling.sources import describe_source, write_trprobs
@@ -169,6 +170,7 @@ def _whole_config(
     taxa, sites = data.alignment.states.shape
     return {
         "command": "fit",
+        "target": describe_target(data.fitted.parts, data.fitted.posterior, config.model),
         "alignment": {"file": file, "taxa": taxa, "sites": sites, "sha256": _digest(alignment)},
         "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
         "priors": {

@@ -184,13 +184,9 @@ def tree_picture(answer: Answer, taxa: tuple[str, ...], rooting: Rooting | None)
 
 
 def evidence_conditions(config: Mapping[str, Any]) -> str:
-    """What log p(Y) refers to: the model of each part and the priors. config: of a run, whatever its age."""
-    parts, priors = config.get("parts") or [], config.get("priors") or {}
-    models = dict.fromkeys(f"{part.get('model')}" for part in parts) or {config.get("model", {}).get("model") or "JC69": None}
-    several = f" in {len(parts)} parts" if len(parts) > 1 else ""
-    topologies = "one topology" if priors.get("fix_topology") else "uniform topologies"
-    held = f" with {priors['constraint']} a group" if priors.get("constraint") else ""
-    return f"{', '.join(models)}{several}, {topologies}{held}, branch lengths {priors.get('lengths') or 'exp:10'}"
+    """What log p(Y) refers to, as `Run.describe_target` has it. config: of a run, whatever its age."""
+    # Runs from before there was a choice are all of one kind.
+    return str(config.get("target") or "JC; branch lengths exp:10; all topologies alike")
 
 
 def _data_words(config: Mapping[str, Any]) -> str:

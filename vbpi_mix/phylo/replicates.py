@@ -22,7 +22,7 @@ from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.consensus import Consensus
 from vbpi_mix.phylo.report.page import ParameterDraws
 from vbpi_mix.phylo.report.pooling import agreement, pooled_answer, pooled_evidence
-from vbpi_mix.phylo.report.rooting import Rooting
+from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
 from vbpi_mix.phylo.report.weighted import Estimate
 from vbpi_mix.phylo.results import write_answer
 from vbpi_mix.phylo.run import REPLICATES, Run, load
@@ -108,6 +108,11 @@ class Replicates:
         """Majority rule of the common answer."""
         return self.pooled.consensus(self.taxa)
 
+    def rooted(self) -> Rooted:
+        """The consensus at the outgroup that the fits were given, if they were."""
+        rooting = Rooting.of(self.runs[0].config.get("answer", {}).get("outgroup"), False, self.taxa)
+        return Rooted(self.consensus()) if rooting is None else root(self.consensus(), rooting)
+
     def report(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
         """The text of their report.html; as `Run.report`."""
         found = Pooled(
@@ -122,7 +127,7 @@ class Replicates:
 
     def write(self) -> None:
         """Write the common answer, summary.json and the page into the folder."""
-        write_answer(self.pooled, self.taxa, self.directory)
+        write_answer(self.pooled, self.rooted().tree, self.taxa, self.directory)
         self.directory.update_summary(self._entries())
         self.directory.write_text(REPORT, self.report())
 

@@ -147,8 +147,8 @@ class CharacterModel:
     def work(self) -> float:
         """Of one taxon, about, in patterns of JC69 (SubstitutionModel.work_of): matrix products in every category."""
         return sum(
-            max(part.patterns.weights.size, FEWEST_PATTERNS) * part.model.spec.categories * part.model.spec.n_states**2 / STATES_OF_WORK
-            for part in self.parts
+            max(part.patterns.weights.size, FEWEST_PATTERNS) * spec.categories * spec.n_states**2 / STATES_OF_WORK
+            for part, spec in ((part, part.model.spec) for part in self.parts)
         )
 
     @cached_property
