@@ -141,7 +141,7 @@ def test_summary_says_what_the_weights_are_worth(fitted):
     assert summary["pareto_k"] == trees.smoothed.pareto_k
     assert 0 < summary["normalised_perplexity"] <= 1
     config = yaml.safe_load((fitted.path / "config.yaml").read_text())
-    assert config["answer"] == {"draws": 40_001}
+    assert config["answer"] == {"draws": 40_001, "outgroup": None}
 
 
 def test_a_run_answers_from_its_folder(fitted):
