@@ -113,19 +113,26 @@ def tree_of(children: np.ndarray, lengths: np.ndarray, taxa: Sequence[str], supp
 
 def _at_outgroup(tree: Consensus, named: Sequence[str]) -> Rooted:
     outgroup, edges = frozenset(named), edges_of(tree)
-    everything = frozenset().union(*(edge.members for edge in edges))
-    # How many taxa stand on the wrong side of an edge that should have the outgroup on one and the others on the other.
-    wrong = [_wrong(edge.members, outgroup, everything) for edge in edges]
-    # Of edges that are equally wrong, one that is right of the taxon named first, so that trees of one posterior look alike.
-    best = min(range(len(edges)), key=lambda k: (len(wrong[k]), named[0] in wrong[k], -edges[k].clade.frequency, k))
-    if not wrong[best]:
+    everything = _taxa(edges)
+
+    def rank(k: int) -> tuple[int, bool, float, int]:
+        """How many taxa are on the wrong side. Of edges that are equally wrong, one that is right of the taxon named first, so
+        that trees of one posterior look alike."""
+        members = edges[k].members
+        apart = len(members) + len(outgroup) - 2 * len(members & outgroup)
+        inside = 2 * apart <= len(everything)
+        return min(apart, len(everything) - apart), (named[0] in members) != inside, -edges[k].clade.frequency, k
+
+    best = min(range(len(edges)), key=rank)
+    misplaced = edges[best].members ^ outgroup
+    misplaced = min(misplaced, everything - misplaced, key=len)
+    if not misplaced:
         return Rooted(_at_edge(tree, edges, best, 0.5, outgroup))
     node = _node_between(edges, outgroup, everything)
     if node is not None:
         what = f"the outgroup {_some(outgroup)} is neither a group in this tree nor contradicted by it"
         at = _at_node(tree, edges, node)
         return Rooted(_outgroup_first(at, outgroup), f"{what}: the root is at the node where it meets the ingroup")
-    misplaced = wrong[best]
     count = f"{len(misplaced)} taxon" if len(misplaced) == 1 else f"{len(misplaced)} taxa"
     remark = (
         f"the outgroup {_some(outgroup)} is not monophyletic in this tree: the root is on the edge with the fewest taxa on the "
@@ -134,10 +141,8 @@ def _at_outgroup(tree: Consensus, named: Sequence[str]) -> Rooted:
     return Rooted(_at_edge(tree, edges, best, 0.5, outgroup), remark)
 
 
-def _wrong(members: frozenset[str], outgroup: frozenset[str], everything: frozenset[str]) -> frozenset[str]:
-    one = members ^ outgroup
-    other = everything - one
-    return min(one, other, key=len)
+def _taxa(edges: Sequence[Edge]) -> frozenset[str]:
+    return frozenset(edge.clade.name for edge in edges if not edge.clade.clades)
 
 
 def _node_between(edges: Sequence[Edge], outgroup: frozenset[str], everything: frozenset[str]) -> int | None:
@@ -206,7 +211,7 @@ def _at_edge(
         return Consensus((upper, lower))
     inside = edges[chosen].members
     # Of the edge's two sides, the outgroup's is the one that it differs from in fewer taxa.
-    is_lower = 2 * len(inside ^ outgroup) <= len(frozenset().union(*(edge.members for edge in edges)))
+    is_lower = 2 * len(inside ^ outgroup) <= len(_taxa(edges))
     return Consensus((lower, upper) if is_lower else (upper, lower))
 
 
