@@ -37,8 +37,8 @@ def test_its_commands_run(run, page):
         assert outcome.status == 0, outcome.err
         said.append(outcome.out)
     # The screen that the page shows has the lines of the real one.
-    beginnings = r"^    (eight\.vbpi|verdict|tree|most probable topology|log p\(Y\)|this is of)(?=[ :])"
-    shown = re.findall(beginnings, page, re.MULTILINE)
+    starts = r"eight\.vbpi|verdict|tree|most probable topology|log p\(Y\)|this is of"
+    shown = re.findall(rf"^    ({starts})(?=[ :])", page, re.MULTILINE)
     real = [line for line in said[0].splitlines() if not line.startswith(("- ", "  "))]
     assert len(shown) == 6
     assert all(line.startswith(start) for line, start in zip(real, shown, strict=True))
