@@ -34,7 +34,7 @@ def test_fit_writes_a_run_that_other_programs_read(run, six):
     names = {p.name for p in place.iterdir()}
     assert names == {
         "config.yaml", "checkpoint.pt", "trace.csv", "log.txt", "summary.json", "topologies.trprobs", "consensus.nwk",
-        "splits.csv",
+        "splits.csv", "report.html",
     }  # fmt: skip
     summary = json.loads((place / "summary.json").read_text())
     assert {k: summary[k] for k in ("A", "S", "K", "estimator", "seed", "iterations")} == {
