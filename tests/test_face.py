@@ -128,6 +128,8 @@ def test_a_sample_and_an_alignment_may_be_objects():
     alignment = vbpi_mix.read_alignment(ROOT / "examples" / "eight.nex")
     sample = vbpi_mix.read_tree_sample([ROOT / "examples" / "eight.nwk"], alignment.taxa)
     made = vbpi_mix.fit(alignment, sample, iterations=5, threads=1)
+    digest = made.config["alignment"].pop("sha256")
+    assert len(digest) == 64
     assert made.config["alignment"] == {"file": None, "taxa": 8, "sites": 600}
 
 

@@ -176,7 +176,7 @@ def fit_replicates(
 
     >>> import tempfile, vbpi_mix
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     given = dict(iterations=20, threads=1, out=f"{folder}/eight.vbpi")
+    ...     given = dict(support="fixed", iterations=20, threads=1, out=f"{folder}/eight.vbpi")
     ...     found = vbpi_mix.fit_replicates("examples/eight.nex", "examples/eight.nwk", replicates=2, **given)
     ...     len(found.runs), round(found.facts.replicates_asdsf, 6)
     (2, 0.0)

@@ -84,7 +84,8 @@ def certainty(mixture: PhyloMixture, trees: WeightedTrees, by: Weighting | None)
         by = weighting(trees)
     share, log_p = _shares(trees, by)
     surprise = -log_p[trees.topology]
-    entropy = float(by.shares @ surprise)
+    # A rounding error of what is certain is none.
+    entropy = max(0.0, float(by.shares @ surprise))
     error = float(np.sqrt(((by.shares * (surprise - entropy)) ** 2).sum()))
     drops = entropy_drops(trees.children, share)
     return Certainty(best, entropy, error, tuple(_size(share, log_p, each) for each in SHARES), drops)
@@ -96,7 +97,7 @@ def exact_certainty(best: MostProbable, children: np.ndarray, probabilities: np.
     log_p = np.log(np.where(met, probabilities, 1.0))
     sizes = tuple(_size(probabilities[met], log_p[met], each) for each in SHARES)
     drops = entropy_drops(children, probabilities)
-    return Certainty(best, float(-(probabilities @ log_p)), 0.0, sizes, drops)
+    return Certainty(best, max(0.0, float(-(probabilities @ log_p))), 0.0, sizes, drops)
 
 
 def entropy_drops(children: np.ndarray, shares: np.ndarray) -> np.ndarray:
