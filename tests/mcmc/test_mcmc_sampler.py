@@ -42,6 +42,21 @@ def test_a_seed_gives_the_same_trees_on_any_number_of_threads(target):
     assert not np.array_equal(first.sample.tree_weights, other.sample.tree_weights)
 
 
+def test_setting_windows_leaves_seconds_for_trees(target, monkeypatch):
+    rounds, advance = [], Chains.advance
+
+    def counted(self, count, kept, pool, keep=True):
+        rounds.append(keep)
+        return advance(self, count, kept, pool, keep)
+
+    monkeypatch.setattr(Chains, "advance", counted)
+    monkeypatch.setattr(sampler, "TUNING_WALKS", 10**7)
+    result = sample(target, seconds=0.4, asdsf=None)
+    assert result.sample.tree_topology.size >= 8
+    assert 0 < rounds.count(False) < 10**6
+    assert rounds[-1]
+
+
 def test_a_budget_of_seconds_can_be_repeated_by_its_generations(target):
     first = sample(target, seconds=0.4, asdsf=None)
     assert first.seconds >= 0.4

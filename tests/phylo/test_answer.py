@@ -211,6 +211,12 @@ def test_weights_that_are_all_zero_are_reported(fitted):
     assert (entries["verdict"], entries["answer"], entries["pareto_k"]) == ("do not trust", "fit", None)
 
 
+def test_a_model_with_parameters_has_more_draws_if_training_had():
+    assert count_draws(270_000, 48_000, parameters=True) == 30_000
+    assert count_draws(270_000, 400, parameters=True) == 10_000
+    assert count_draws(26_000, 480_000, parameters=True) == 100_000
+
+
 @pytest.mark.parametrize(
     ("taxa", "patterns", "trained", "draws"),
     [

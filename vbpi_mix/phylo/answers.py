@@ -112,7 +112,8 @@ class Answers:
         if asked is not None:
             return asked
         trained = summary.get("iterations", 0) * (self._model.sampled or 1) * self._model.particles
-        return count_draws(self._problem.posterior.work, trained)
+        posterior = self._problem.posterior
+        return count_draws(posterior.work, trained, posterior.n_parameters > 0)
 
     def _own(self, generator: torch.Generator) -> Answer:
         trees = posterior_trees(self._problem.trees, generator)

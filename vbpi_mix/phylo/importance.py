@@ -20,19 +20,21 @@ from vbpi_mix.phylo.report.answer import Answer, weighted_answer
 from vbpi_mix.phylo.report.weighted import Estimate, WeightedTrees, Weighting, draw_weighted_trees, evidence, weighting
 
 MOST_DRAWS, LEAST_DRAWS = 100_000, 10_000
+# Of a model with parameters, if training drew as many: on DS1 under GTR+G4 10,000 are worth 455.
+DRAWS_OF_PARAMETERS = 30_000
 # Taxa times site patterns for which the most draws are made: those of DS1, where they take about 3 s on one core.
 CELLS_OF_MOST = 26_000
 FORM = "weighted"
 
 
-def count_draws(work: float, trained: int) -> int:
+def count_draws(work: float, trained: int, parameters: bool = False) -> int:
     """How many draws end a fit that made `trained` draws in training; the same for the same run, whatever the clock says.
-    work: of a draw (Posterior.work).
+    work: of a draw (Posterior.work). parameters: whether the model has any, whose answers take more draws.
 
     As many as cost what 100,000 cost on DS1, and no more than training had: a draw costs a third of one that is trained on,
     so that the pass, of a fit that had to find its start too, takes about a fifth of the time at most. At least 10,000.
     """
-    affordable = int(MOST_DRAWS * CELLS_OF_MOST // work)
+    affordable = max(int(MOST_DRAWS * CELLS_OF_MOST // work), DRAWS_OF_PARAMETERS if parameters else 0)
     return max(LEAST_DRAWS, min(MOST_DRAWS, affordable, trained))
 
 

@@ -9,6 +9,7 @@ target: kernels/moves.py; choices and measurements: docs/tree-samples.md.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -26,6 +27,8 @@ from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
 
 # Walks around the tree that are given to setting the sizes of steps; their trees are not kept.
 TUNING_WALKS = 40
+# Of a budget of seconds, at most this share, however slow the model is: windows near enough beat no trees.
+MOST_TUNING = 0.5
 # Share of the kept trees, from the front, that is cut as burn-in; for coverage, at most.
 BURN_IN = 0.25
 # What a sample is for: its weights, or only to hold what has weight, as a fit weighs topologies anew.
@@ -155,8 +158,9 @@ def sample_trees(
 
     taxa: names in the order of the target's patterns. With `generations` the result depends on the options
     alone; with a budget of seconds it depends on how far the machine comes, and repeating it with the
-    generations of the result gives it again. The budget starts when the kernels are compiled. An interruption
-    (KeyboardInterrupt) leaves nothing behind.
+    generations of the result gives it again, unless setting the windows took more than its share of the
+    seconds. The budget starts when the kernels are compiled. An interruption (KeyboardInterrupt) leaves
+    nothing behind.
     """
     options = options or McmcOptions()
     threads = min(options.runs, options.threads or numba.get_num_threads())
@@ -184,7 +188,8 @@ def _sample(
     progress(McmcReport(0, 0.0, float("nan"), float("nan"), 0.0))
     _compile(chains, kept, pool)
     start = time.perf_counter()
-    _tune(chains, kept, pool)
+    by_time = options.generations is None and options.seconds is not None
+    _tune(chains, kept, pool, start + MOST_TUNING * options.seconds if by_time and options.seconds else math.inf)
     known, check_at = Convergence(), _FIRST_CHECK
     rounds = 0
     while True:
@@ -215,8 +220,10 @@ def _compile(chains: Chains, kept: Kept, pool: Executor) -> None:
     assess(runs, np.ones((2, BATCHES)), np.arange(BATCHES), np.zeros((2, 4)))
 
 
-def _tune(chains: Chains, kept: Kept, pool: Executor) -> None:
-    """Set the windows of length proposals so that a fixed share is accepted; part of the generations."""
+def _tune(chains: Chains, kept: Kept, pool: Executor, deadline: float) -> None:
+    """Set the windows of length proposals so that a fixed share is accepted; part of the generations. deadline: on the clock
+    of time.perf_counter, when windows must be good enough.
+    """
     rounds = -(-TUNING_WALKS * (4 * chains.n_taxa - 6) // chains.steps)
     for k in range(rounds):
         chains.advance(1, kept, pool, keep=False)
@@ -226,6 +233,8 @@ def _tune(chains: Chains, kept: Kept, pool: Executor) -> None:
         window *= np.exp(gain * (accepted - _WANTED_ACCEPTANCE))
         np.clip(window, 1e-3, 20.0, out=window)
         chains.state.counters[:] = 0
+        if time.perf_counter() > deadline:
+            break
     chains.state.exchanges[:] = 0
 
 
