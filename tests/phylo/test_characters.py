@@ -36,7 +36,7 @@ MODELS = {
     "two": lambda: CharacterModel([part("a", "GTR+G4"), part("b", "HKY+I", 12, seed=3)]),
     "linked": lambda: CharacterModel([part("a", "HKY+G4"), part("b", "HKY+G4", 12, seed=3)], ["alpha", "kappa"]),
     "mixed": lambda: CharacterModel([part("a", "HKY"), part("b", "GTR2+G2", 9, 4, BINARY)]),
-    "one rate": lambda: CharacterModel([part("a", "HKY"), part("b", "F81", 8, seed=5)], multipliers=False),
+    "one rate": lambda: CharacterModel([part("a", "HKY"), part("b", "F81", 8, seed=5)], multipliers=None),
 }
 
 
@@ -87,7 +87,7 @@ def test_a_part_cut_in_two_with_all_linked_is_the_whole():
             ("second", SitePatterns(np.ascontiguousarray(data.states[:, 7:]), data.weights[7:])),
         )
     ]
-    one, two = CharacterModel([whole]), CharacterModel(halves, ["kappa", "frequencies", "alpha", "pinvar"], multipliers=False)
+    one, two = CharacterModel([whole]), CharacterModel(halves, ["kappa", "frequencies", "alpha", "pinvar"], multipliers=None)
     assert one.size == two.size == 6
     children, x = trees(3)
     theta = drawn(one, 3)
@@ -106,11 +106,15 @@ def test_blocks_and_names_tell_the_parts_apart():
     assert characters.values(drawn(characters, 4)).shape == (4, len(named))
 
 
-def test_the_prior_of_multipliers_is_a_density():
-    characters = CharacterModel([part("a", "JC"), part("b", "JC", 12, seed=3)])
+@pytest.mark.parametrize(("prior", "mean"), [("dirichlet:1", 0.5), ("dirichlet:2,6", 0.25)])
+def test_the_prior_of_multipliers_is_a_density_of_shares(prior, mean):
+    parts = [part("a", "JC"), part("b", "JC", 12, seed=3)]
+    characters = CharacterModel(parts, multipliers=prior)
     at = np.linspace(-30.0, 30.0, 20_001)
     density = np.exp(characters.log_prior(at[:, None])[0])
     assert np.trapezoid(density, at) == pytest.approx(1.0, abs=1e-6)
+    share = characters.multipliers(at[:, None])[:, 0] * parts[0].sites / sum(each.sites for each in parts)
+    assert np.trapezoid(density * share, at) == pytest.approx(mean, abs=1e-6)
 
 
 def test_parameters_held_give_the_same_density():

@@ -22,7 +22,7 @@ from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.alphabets import DNA, alphabet_of_name
 from vbpi_mix.phylo.data.partitions import Part, default_parts
 from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
-from vbpi_mix.phylo.models.parameters import DENSITIES
+from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, DENSITIES
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.strings import WORDS, alphabet_of_model, parse_model
 from vbpi_mix.phylo.models.substitution import DEFAULT_MODEL
@@ -135,6 +135,8 @@ def posterior_of(parts: Sequence[DataPart], model: ModelConfig, chosen: Priors) 
     priors: dict[str, Any] = {"branch_prior": chosen.lengths, "topology_prior": chosen.topologies}
     given, linked = model.priors(), model.shared()
     free = {name for part in parts for name in _free(part)}
+    if len(parts) > 1 and "multipliers" not in linked:
+        free.add("multipliers")
     for name in given:
         _check_prior(name, given[name], free)
     for name in linked:
@@ -151,7 +153,8 @@ def posterior_of(parts: Sequence[DataPart], model: ModelConfig, chosen: Priors) 
         with _naming(part.name, len(parts)):
             own = make_part(part.model, part.patterns, {name: given[name] for name in given if name in _free(part)})
         made.append(CharacterPart(part.name, part.patterns, own))
-    characters = CharacterModel(made, linked, multipliers="multipliers" not in linked)
+    of_shares = given.get("multipliers", DEFAULT_PRIORS["multipliers"])
+    characters = CharacterModel(made, linked, None if "multipliers" in linked else of_shares)
     if characters.size == 0:
         held = HeldModel(characters, np.zeros(0))
         return Posterior(parts[0].patterns, held, **priors)

@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models import reversible_likelihood
-from vbpi_mix.phylo.models.parameters import Parameter
+from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, Parameter, make_parameter
 from vbpi_mix.phylo.models.part import PartModel
 from vbpi_mix.phylo.models.rates import Rates, RateSlopes
 from vbpi_mix.phylo.models.substitution import Likelihoods
@@ -68,20 +67,21 @@ class _Alike:
 class CharacterModel:
     """Parts whose trees and branch lengths are the same. linked: names of parameters that all parts with them share.
 
-    multipliers: whether rates of parts differ and are learned (with several parts). concentration: of their Dirichlet prior.
+    multipliers: whether rates of parts differ and are learned (with several parts), and the prior of the parts' shares of all
+    change, as MrBayes has it: a Dirichlet density such as "dirichlet:1"; None: all parts have one rate. ConfigError for a text
+    that is no such density.
     """
 
     def __init__(
         self,
         parts: Sequence[CharacterPart],
         linked: Sequence[str] = (),
-        multipliers: bool = True,
-        concentration: float = 1.0,
+        multipliers: str | None = DEFAULT_PRIORS["multipliers"],
     ) -> None:
         self.parts = tuple(parts)
         self.linked = tuple(linked)
-        self._several = multipliers and len(self.parts) > 1
-        self._concentration = concentration
+        self._several = multipliers is not None and len(self.parts) > 1
+        self._shares_prior = make_parameter("multipliers", multipliers, len(self.parts), (0.0, 1.0)) if multipliers else None
         self._packed = [
             reversible_likelihood.pack(part.patterns, part.model.spec.ascertainment) for part in self.parts
         ]
@@ -259,12 +259,10 @@ class CharacterModel:
             found = parameter.log_prior(theta[:, places])
             value += found[0].sum(axis=1)
             slopes[:, places] += found[1]
-        if self._several:
-            shares, count = self._shares(theta), len(self.parts)
-            a = self._concentration
-            lgamma = torch.lgamma(torch.tensor([a * count, a], dtype=torch.float64)).tolist()
-            value += lgamma[0] - count * lgamma[1] + a * np.log(shares).sum(axis=1)
-            slopes[:, self.size - count + 1 :] += a * (1.0 - count * shares[:, :-1])
+        if self._several and self._shares_prior is not None:
+            ratios = slice(self.size - len(self.parts) + 1, None)
+            of_shares, slopes[:, ratios] = self._shares_prior.log_prior(theta[:, ratios])
+            value += of_shares
         return value, slopes
 
     def log_jacobian(self, theta: np.ndarray) -> np.ndarray:

@@ -138,10 +138,12 @@ DENSITIES: dict[str, dict[str, int | None]] = {
     "frequencies": {"dirichlet": None},
     "alpha": {"exp": 1, "gamma": 2},
     "pinvar": {"beta": 2, "uniform": 2},
+    "multipliers": {"dirichlet": None},
 }
 # MrBayes's.
 DEFAULT_PRIORS = {
     "kappa": "beta:1,1", "rates": "dirichlet:1", "frequencies": "dirichlet:1", "alpha": "exp:1", "pinvar": "beta:1,1",
+    "multipliers": "dirichlet:1",
 }  # fmt: skip
 
 
