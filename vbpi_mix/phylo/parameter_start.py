@@ -15,11 +15,14 @@ import torch
 
 from vbpi_mix.phylo.approximation import climb, precisions
 from vbpi_mix.phylo.models.joint import JointPosterior
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.parameters import ParameterStart
 from vbpi_mix.phylo.part_curvature import curvature_by_parts
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
 
 TOPOLOGIES = 8
+# Where as many are equally frequent, the best of so many.
+MOST_SCORED = 200
 ITERATIONS = 100
 # Of theta at first, then of each whitened direction.
 FIRST_DIFFERENCE, DIFFERENCE = 0.02, 0.5
@@ -39,6 +42,18 @@ class ParameterMode:
     children: np.ndarray
     log_lengths: np.ndarray
     precisions: np.ndarray
+
+
+def probable_topologies(held: Posterior, children: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Numbers of TOPOLOGIES of the topologies int32 [U, n-2, 2]: the most frequent by weights [U], or those of the highest
+    posterior where frequencies do not tell them apart, as those of a list of distinct trees.
+    """
+    order = np.argsort(-weights, kind="stable")
+    if order.size <= TOPOLOGIES or weights[order[TOPOLOGIES - 1]] > weights[order[TOPOLOGIES]]:
+        return order[:TOPOLOGIES]
+    scored = order[:MOST_SCORED]
+    worth = held.log_joint(children[scored], climb(children[scored], held))
+    return scored[np.argsort(-worth, kind="stable")[:TOPOLOGIES]]
 
 
 def find_mode(

@@ -133,15 +133,14 @@ def build_problem(
 def parameter_mode(
     posterior: Posterior, sample: TreeSample, seed: int, theta: np.ndarray | None = None
 ) -> ParameterMode | None:
-    """The best parameters of a model, from theta [D] on, on the most frequent topologies of a sample; None if it has none."""
+    """The best parameters of a model, from theta [D] on, on probable topologies of a sample; None if it has none."""
     if posterior.n_parameters == 0:
         return None
     from vbpi_mix.phylo.models.joint import JointPosterior
-    from vbpi_mix.phylo.parameter_start import TOPOLOGIES, find_mode
+    from vbpi_mix.phylo.parameter_start import find_mode, probable_topologies
 
     assert isinstance(posterior, JointPosterior)
-
-    best = np.argsort(-sample.weights, kind="stable")[:TOPOLOGIES]
+    best = probable_topologies(posterior.at(theta), sample.children, sample.weights)
     return find_mode(posterior, sample.children[best], np.random.default_rng(seed), theta)
 
 
