@@ -45,8 +45,9 @@ def test_it_writes_a_sample_beside_where_it_is_called(folder, capsys):
     assert re.search(r"ASDSF 0\.\d{4}", out)
     assert "took" in out
     assert "some.trprobs" in out
-    assert err.startswith("starting the sampler")
-    assert err.splitlines()[1].startswith("generation 3,0")
+    assert err.startswith("nucleotides under JC69, as no other model is named")
+    assert "\nstarting the sampler" in err
+    assert err.splitlines()[2].startswith("generation 3,0")
     assert len(err.splitlines()) == 2
 
 

@@ -34,7 +34,7 @@ def call(folder, *command):
 def place(tmp_path_factory):
     """A folder with the exports of a run under GTR+G4 as six.*, and the run."""
     folder = tmp_path_factory.mktemp("programs")
-    run = fitted(folder / "six.vbpi", PLAIN, model="GTR+G4", iterations=300, answer_draws=10_000)
+    run = fitted(folder / "six.vbpi", PLAIN, model="GTR+G4", iterations=2_000, answer_draws=10_000)
     run.export(trees=2_000, outgroup="t6")
     run.export(trees=2_000, outgroup="t6", form="beast", force=True)
     return folder, run
