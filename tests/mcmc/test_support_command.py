@@ -48,7 +48,7 @@ def test_it_writes_a_sample_beside_where_it_is_called(folder, capsys):
     assert err.startswith("nucleotides under JC69, as no other model is named")
     assert "\nstarting the sampler" in err
     assert err.splitlines()[2].startswith("generation 3,0")
-    assert len(err.splitlines()) == 2
+    assert len(err.splitlines()) == 3
 
 
 def test_the_same_seed_gives_the_same_file(folder):
