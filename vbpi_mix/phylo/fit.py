@@ -73,21 +73,20 @@ def begin(
 ) -> Run:
     """A run that stands at its place, ready to be trained; arguments and errors as of `fit`."""
     asked = config.resolve()
-    asked.training()
+    threads = asked.training().threads or 1
     if out is not None:
         RunDirectory.check_free(out, force)
-    threads = asked.training().threads or 1
     use_threads(threads, torch_threads=1)
     data = read_data(alignment, trees, asked, threads, tell)
     training = asked.training(data.fitted.posterior.n_parameters > 0)
     prior = data.fitted.posterior.topology_prior
     share, warning = (None, None) if prior.fixed else _held_out(data.sample, asked)
-    begin = time.perf_counter()
+    started = time.perf_counter()
     problem, start = build_problem(
         data.fitted, _widened(data, asked), asked.model, asked.seed, growing=asked.support == "growing",
         effort=asked.start_effort,
     )  # fmt: skip
-    setup_seconds = time.perf_counter() - begin
+    setup_seconds = time.perf_counter() - started
     tell(Note(_describe(problem, data, f"start ({asked.model.init}) found in {setup_seconds:.1f} s")))
     missing = _missing(None if start is None else start.missing, data.source)
     if start is not None and missing is not None:

@@ -219,7 +219,7 @@ def parts_state(parts: Sequence[DataPart]) -> list[dict[str, Any]]:
             "model": part.model,
             "alphabet": part.patterns.alphabet.name,
             "symbols": part.patterns.alphabet.symbols,
-            "states": torch.from_numpy(_signed(part.patterns.states)),
+            "states": as_tensor(part.patterns.states),
             "weights": torch.from_numpy(part.patterns.weights),
         }
         for part in parts
@@ -242,6 +242,6 @@ def restore_parts(state: Mapping[str, Any]) -> tuple[DataPart, ...]:
     return tuple(made)
 
 
-def _signed(states: np.ndarray) -> np.ndarray:
-    """torch has no unsigned integers of 64 bits."""
-    return states.view(np.int64) if states.dtype == np.uint64 else states
+def as_tensor(values: np.ndarray) -> torch.Tensor:
+    """An array as a tensor; bit sets of 64 as int64, since not every version of PyTorch has uint64."""
+    return torch.from_numpy(values.view(np.int64) if values.dtype == np.uint64 else values)

@@ -22,7 +22,7 @@ from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.parameters import ParameterDensity, ParameterStart
-from vbpi_mix.phylo.parts import DataPart, parts_state, posterior_of, restore_parts
+from vbpi_mix.phylo.parts import DataPart, as_tensor, parts_state, posterior_of, restore_parts
 from vbpi_mix.phylo.prior_choices import priors_state, restore_priors
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
@@ -213,13 +213,8 @@ def support_state(support: SubsplitSupport) -> dict[str, Any]:
     for name in SubsplitSupport.__dataclass_fields__:
         value = getattr(support, name)
         if isinstance(value, np.ndarray):
-            state[name] = _as_tensor(value)
+            state[name] = as_tensor(value)
     return state
-
-
-def _as_tensor(values: np.ndarray) -> Tensor:
-    """An array as a tensor; bit sets of 64 as int64, since not every version of PyTorch has uint64."""
-    return torch.from_numpy(values.view(np.int64) if values.dtype == np.uint64 else values)
 
 
 def restore_support(state: Mapping[str, Any]) -> SubsplitSupport:

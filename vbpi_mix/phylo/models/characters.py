@@ -80,8 +80,10 @@ class CharacterModel:
     ) -> None:
         self.parts = tuple(parts)
         self.linked = tuple(linked)
-        self._several = multipliers is not None and len(self.parts) > 1
-        self._shares_prior = make_parameter("multipliers", multipliers, len(self.parts), (0.0, 1.0)) if multipliers else None
+        # The parts' shares of all change; None where all have one rate.
+        self._shares: Parameter | None = None
+        if multipliers is not None and len(self.parts) > 1:
+            self._shares = make_parameter("multipliers", multipliers, len(self.parts), (0.0, 1.0))
         self._packed = [
             reversible_likelihood.pack(part.patterns, part.model.spec.ascertainment) for part in self.parts
         ]
@@ -109,8 +111,8 @@ class CharacterModel:
             index.append(places)
             if used > first:
                 sizes.append(used - first)
-        if self._several:
-            sizes.append(len(self.parts) - 1)
+        if self._shares is not None:
+            sizes.append(self._shares.size)
         return index, tuple(sizes)
 
     def _group_parts(self) -> list[_Alike]:
@@ -136,12 +138,9 @@ class CharacterModel:
                 if not counted[where].any():
                     counted[where] = True
                     groups.setdefault(block.parameter, []).append(where)
+        if self._shares is not None:
+            groups.setdefault(self._shares, []).append(np.arange(self.size)[self.multiplier_places])
         return [(parameter, np.stack(places)) for parameter, places in groups.items()]
-
-    @cached_property
-    def n_patterns(self) -> int:
-        """Of all parts."""
-        return sum(part.patterns.weights.size for part in self.parts)
 
     @cached_property
     def work(self) -> float:
@@ -158,15 +157,7 @@ class CharacterModel:
 
     def multipliers(self, theta: np.ndarray) -> np.ndarray:
         """[M, G], with a mean of one over sites."""
-        if not self._several:
-            return np.ones((theta.shape[0], len(self.parts)))
-        return np.asarray(self._shares(theta) / self._site_shares)
-
-    def _shares(self, theta: np.ndarray) -> np.ndarray:
-        ratios = theta[:, self.size - len(self.parts) + 1 :]
-        logs = np.concatenate([ratios, np.zeros((theta.shape[0], 1))], axis=1)
-        logs -= np.logaddexp.reduce(logs, axis=1)[:, None]
-        return np.asarray(np.exp(logs))
+        return np.asarray(self.multiplier_shares(theta) / self._site_shares)
 
     def rates(self, theta: np.ndarray) -> list[Rates]:
         """Of each part, multipliers included."""
@@ -220,11 +211,9 @@ class CharacterModel:
             # Places of one part are distinct: only those of different parts are shared.
             for places, own in zip(alike.places, pulled, strict=True):
                 of_theta[:, places] += own
-        if self._several:
-            shares = self._shares(theta)[which]
-            of_shares = of_multipliers * multipliers[which]
-            inner = of_shares - shares * of_shares.sum(axis=1, keepdims=True)
-            of_theta[:, self.size - len(self.parts) + 1 :] += inner[:, :-1]
+        if self._shares is not None:
+            ratios = self.multiplier_places
+            of_theta[:, ratios] += self._shares.pull_back(theta[which][:, ratios], of_multipliers / self._site_shares)
         return Likelihoods(values, slopes, {"theta": of_theta})
 
     def part_parameters(self, number: int) -> np.ndarray:
@@ -246,11 +235,13 @@ class CharacterModel:
     @property
     def multiplier_places(self) -> slice:
         """Where in theta the log-ratios of the parts' shares are; empty where there are none."""
-        return slice(self.size - len(self.parts) + 1 if self._several else self.size, self.size)
+        return slice(self.size - (0 if self._shares is None else self._shares.size), self.size)
 
     def multiplier_shares(self, theta: np.ndarray) -> np.ndarray:
         """Of all change, by part, [M, G]."""
-        return self._shares(theta) if self._several else np.repeat(self._site_shares[None], theta.shape[0], axis=0)
+        if self._shares is None:
+            return np.repeat(self._site_shares[None], theta.shape[0], axis=0)
+        return self._shares.values(theta[:, self.multiplier_places])
 
     def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log density [M] in theta [M, D], and its slopes [M, D]. What parts share counts once."""
@@ -259,24 +250,13 @@ class CharacterModel:
             found = parameter.log_prior(theta[:, places])
             value += found[0].sum(axis=1)
             slopes[:, places] += found[1]
-        if self._several and self._shares_prior is not None:
-            ratios = slice(self.size - len(self.parts) + 1, None)
-            of_shares, slopes[:, ratios] = self._shares_prior.log_prior(theta[:, ratios])
-            value += of_shares
         return value, slopes
 
     def log_jacobian(self, theta: np.ndarray) -> np.ndarray:
         """What `log_prior` has more than the log density of the parameters themselves, [M]."""
         value = np.zeros(theta.shape[0])
-        counted = np.zeros(self.size, dtype=bool)
-        for part, places in zip(self.parts, self._index, strict=True):
-            for block in part.model.blocks:
-                where = places[block.where]
-                if not counted[where].any():
-                    counted[where] = True
-                    value += block.parameter.log_jacobian(theta[:, where])
-        if self._several:
-            value += np.log(self._shares(theta)).sum(axis=1)
+        for parameter, places in self._prior_groups:
+            value += parameter.log_jacobian(theta[:, places]).sum(axis=1)
         return value
 
     def start(self) -> np.ndarray:
@@ -284,9 +264,8 @@ class CharacterModel:
         theta = np.zeros(self.size)
         for part, places in zip(self.parts, self._index, strict=True):
             theta[places] = part.model.start()
-        if self._several:
-            shares = self._site_shares
-            theta[self.size - len(self.parts) + 1 :] = np.log(shares[:-1] / shares[-1])
+        if self._shares is not None:
+            theta[self.multiplier_places] = self._shares.unconstrain(self._site_shares)
         return theta
 
     @cached_property
@@ -296,14 +275,14 @@ class CharacterModel:
         for part in self.parts:
             shown = part.name if len(self.parts) > 1 else None
             found += [ParameterName(name, shown) for name in part.model.names]
-        if self._several:
+        if self._shares is not None:
             found += [ParameterName(f"m{{{g + 1}}}", part.name) for g, part in enumerate(self.parts)]
         return tuple(found)
 
     def values(self, theta: np.ndarray) -> np.ndarray:
         """On the scale that is reported, float64 [M, len(names)]."""
         columns = [part.model.values(theta[:, places]) for part, places in zip(self.parts, self._index, strict=True)]
-        if self._several:
+        if self._shares is not None:
             columns.append(self.multipliers(theta))
         return np.concatenate(columns, axis=1)
 
