@@ -82,8 +82,8 @@ def test_alphabets_are_found_by_name():
 @pytest.mark.parametrize("alphabet", [PROTEIN, BINARY, standard("".join(map(chr, range(33, 97))))])
 def test_states_of_any_alphabet_survive_as_tensors(alphabet):
     """As a checkpoint keeps them: bit sets of 64, the highest among them, as int64."""
-    from vbpi_mix.phylo.problem import _as_tensor
+    from vbpi_mix.phylo.parts import as_tensor
 
     states = np.array([[1, alphabet.missing, 1 << (alphabet.n_states - 1)]], dtype=alphabet.dtype)
-    kept = _as_tensor(states)
+    kept = as_tensor(states)
     assert np.array_equal(kept.numpy().view(alphabet.dtype), states)
