@@ -19,6 +19,7 @@ from vbpi_mix.errors import RunExistsError, VbpiMixError
 COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("vbpi_mix_cli.fit", "Learn the posterior of trees and branch lengths of an alignment."),
     "report": ("vbpi_mix_cli.report", "Write a run as a page: tree, certainty, evidence, verdict."),
+    "draw": ("vbpi_mix_cli.draw", "Draw a run's consensus tree as PDF, PNG or SVG."),
     "eval": ("vbpi_mix_cli.evaluate", "Estimate the marginal log-likelihood of a run by importance sampling."),
     "export": ("vbpi_mix_cli.export", "Write a run's trees and parameters for MrBayes's, BEAST's and other programs."),
     "loglik": ("vbpi_mix_cli.loglik", "Log-likelihood of a tree with branch lengths."),

@@ -30,17 +30,22 @@ def command(
     It has the verdict, the consensus tree, how certain the topology is, the evidence, densities of the parameters, and how the
     fit was made. `fit` leaves one in its run; this makes it again, with the tree rooted as asked.
     """
-    from vbpi_mix.files import check_free, write_whole
+    from vbpi_mix.files import check_free, check_writable, write_whole
     from vbpi_mix.phylo.pages import REPORT
     from vbpi_mix.phylo.replicates import load_any
     from vbpi_mix.training.run_directory import find_newest
     from vbpi_mix_cli.console import shown_path
 
     check_free([out, tree], force)
+    for each in (out, tree):
+        if each is not None:
+            check_writable(each.absolute().parent)
     place = find_newest(command="fit").path if run is None else run
     if run is None and not quiet:
         click.echo(f"newest run: {place}", err=True)
     loaded = load_any(place)
+    if out is None:
+        check_writable(loaded.path)
     files = {place / REPORT if out is None else out: loaded.report(outgroup, midpoint)}
     if tree is not None:
         files[tree] = loaded.tree_picture(outgroup, midpoint)

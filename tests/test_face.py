@@ -19,8 +19,8 @@ from vbpi_mix.phylo.branches.flows import FLOWS
 
 ROOT = Path(__file__).resolve().parents[1]
 FUNCTIONS = [name for name in vbpi_mix.__all__ if inspect.isfunction(getattr(vbpi_mix, name))]
-METHODS = ["answer", "certainty", "consensus", "evaluate", "report", "resume", "sample_trees", "split_frequencies", "topologies",
-           "tree_picture"]  # fmt: skip
+METHODS = ["answer", "certainty", "consensus", "draw", "evaluate", "report", "resume", "sample_trees", "split_frequencies",
+           "topologies", "tree_picture"]  # fmt: skip
 
 
 def test_importing_it_costs_nothing():

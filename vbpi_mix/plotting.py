@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by the colour-blind too, and one more.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#666666", "#B8A500")
 # Neither date nor program, and fixed names of the elements of SVG.
-_METADATA: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-_SETTINGS: Any = {"svg.hashsalt": "vbpi-mix", "svg.fonttype": "none"}
+_METADATA: dict[str, Any] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+# Letters of PDF as outlines of their font, which programs that edit figures keep as text.
+_SETTINGS: Any = {"svg.hashsalt": "vbpi-mix", "svg.fonttype": "none", "pdf.fonttype": 42}
 
 
 def new_figure(width: float, height: float, layout: Any = "constrained") -> Figure:
@@ -30,7 +35,7 @@ def new_figure(width: float, height: float, layout: Any = "constrained") -> Figu
 
 
 def render(figure: Figure, formats: Sequence[str], dots_per_inch: float) -> dict[str, bytes]:
-    """The figure as files, by format: png, svg."""
+    """The figure as files, by format: pdf, png, svg."""
     import matplotlib
 
     files = {}

@@ -24,6 +24,7 @@ SHORT = {
     "fit": ("--iterations", "3", "--threads", "1", "--force"),
     "fit --resume": ("--iterations", "203", "--threads", "1"),
     "report": ("--force",),
+    "draw": ("--force", "--by", "matplotlib"),
     "models": ("--iterations", "3", "--threads", "1", "--answer-draws", "100", "--force"),
     "eval": ("--importance-samples", "20", "--repeats", "2", "--threads", "1"),
     "compare": ("--draws", "100", "--force"),

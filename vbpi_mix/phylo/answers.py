@@ -53,9 +53,9 @@ class Answers:
             return self.importance.answer
         return self.own
 
-    def rooted(self, answer: Answer) -> Rooted:
-        """The consensus of an answer, at the outgroup that the fit was given, if it was."""
-        rooting, consensus = self._rooting(), answer.consensus(self._problem.taxa)
+    def rooted(self, answer: Answer, rooting: Rooting | None = None) -> Rooted:
+        """The consensus of an answer, rooted as asked, else at the outgroup that the fit was given, if it was."""
+        rooting, consensus = rooting or self._rooting(), answer.consensus(self._problem.taxa)
         return Rooted(consensus) if rooting is None else root(consensus, rooting)
 
     def with_draws(self, count: int, weighted: bool = True) -> tuple[Answer, ExportDraws]:

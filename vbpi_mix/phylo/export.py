@@ -72,7 +72,7 @@ def check_places(paths: list[Path], force: bool) -> None:
 def check_trained(directory: RunDirectory) -> None:
     """RunDirectoryError for a run that has learned nothing yet."""
     if not directory.was_trained():
-        raise RunDirectoryError(f"{directory.path} was never trained: it has nothing to export; run fit --resume on it first")
+        raise RunDirectoryError(f"{directory.path} was never trained: it has no answer yet; run fit --resume on it first")
 
 
 def export(answers: Answers, problem: PhyloProblem, seed: int, paths: list[Path], choices: ExportChoices) -> Export:

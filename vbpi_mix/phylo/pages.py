@@ -19,7 +19,6 @@ from vbpi_mix.phylo.report.certainty import Certainty
 from vbpi_mix.phylo.report.page import Compared, Contents, ParameterDraws, page
 from vbpi_mix.phylo.report.parameters import reported_values
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
-from vbpi_mix.phylo.report.tree_figure import draw_tree
 from vbpi_mix.phylo.report.weighted import Estimate
 from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
 from vbpi_mix.phylo.trees.sample import read_tree_sample
@@ -176,11 +175,6 @@ def rooted_tree(answer: Answer, taxa: tuple[str, ...], rooting: Rooting | None) 
     if rooting.outgroup:
         return root(tree, rooting), f"The root is beside the outgroup {', '.join(rooting.outgroup)}."
     return root(tree, rooting), "The root is at the midpoint of the longest path between two taxa."
-
-
-def tree_picture(answer: Answer, taxa: tuple[str, ...], rooting: Rooting | None) -> str:
-    """The consensus as SVG, by itself."""
-    return draw_tree(rooted_tree(answer, taxa, rooting)[0].tree)
 
 
 def evidence_conditions(config: Mapping[str, Any]) -> str:

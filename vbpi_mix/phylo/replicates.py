@@ -14,15 +14,18 @@ from vbpi_mix.errors import ConfigError, RunDirectoryError
 from vbpi_mix.phylo.assess.verdict import Facts, Verdict, judge
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.export import check_trained
 from vbpi_mix.phylo.fit import begin
 from vbpi_mix.phylo.importance import FORM, facts_of
 from vbpi_mix.phylo.inputs import Progress, Trees
-from vbpi_mix.phylo.pages import REPORT, Pooled, parameter_draws, pooled_page, tree_picture
+from vbpi_mix.phylo.pages import REPORT, Pooled, parameter_draws, pooled_page
 from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.consensus import Consensus
 from vbpi_mix.phylo.report.page import ParameterDraws
 from vbpi_mix.phylo.report.pooling import agreement, pooled_answer, pooled_evidence
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
+from vbpi_mix.phylo.report.tree_drawing import Drawing, check_picture, draw_picture
+from vbpi_mix.phylo.report.tree_figure import draw_tree
 from vbpi_mix.phylo.report.weighted import Estimate
 from vbpi_mix.phylo.results import write_answer
 from vbpi_mix.phylo.run import REPLICATES, Run, load
@@ -108,28 +111,49 @@ class Replicates:
         """Majority rule of the common answer."""
         return self.pooled.consensus(self.taxa)
 
-    def rooted(self) -> Rooted:
-        """The consensus at the outgroup that the fits were given, if they were."""
-        rooting = Rooting.of(self.runs[0].config.get("answer", {}).get("outgroup"), False, self.taxa)
+    def rooted(self, rooting: Rooting | None = None) -> Rooted:
+        """The consensus, rooted as asked, else at the outgroup that the fits were given, if they were."""
+        rooting = rooting or Rooting.of(self.runs[0].config.get("answer", {}).get("outgroup"), False, self.taxa)
         return Rooted(self.consensus()) if rooting is None else root(self.consensus(), rooting)
 
     def report(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
         """The text of their report.html; as `Run.report`."""
+        self._check_trained()
+        rooting = Rooting.of(outgroup, midpoint, self.taxa)
         found = Pooled(
             self.pooled, self.answers, self.parameter_draws, self.verdict, self.evidence, self.facts, self.summary
         )
-        rooting = Rooting.of(outgroup, midpoint, self.taxa)
         return pooled_page(self.directory, self.runs[0].config, self.taxa, found, rooting)
 
     def tree_picture(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
         """The consensus as SVG; as `Run.tree_picture`."""
-        return tree_picture(self.pooled, self.taxa, Rooting.of(outgroup, midpoint, self.taxa))
+        self._check_trained()
+        return draw_tree(self.rooted(Rooting.of(outgroup, midpoint, self.taxa)).tree)
+
+    def draw(
+        self,
+        out: str | os.PathLike[str],
+        outgroup: str | Sequence[str] | None = None,
+        midpoint: bool = False,
+        *,
+        by: str | None = None,
+        force: bool = False,
+    ) -> Drawing:
+        """Write the consensus as a picture; as `Run.draw`."""
+        self._check_trained()
+        rooting, place = Rooting.of(outgroup, midpoint, self.taxa), Path(out)
+        check_picture(place, by, force)
+        return draw_picture(self.rooted(rooting), place, by)
 
     def write(self) -> None:
         """Write the common answer, summary.json and the page into the folder."""
         write_answer(self.pooled, self.rooted().tree, self.taxa, self.directory)
         self.directory.update_summary(self._entries())
         self.directory.write_text(REPORT, self.report())
+
+    def _check_trained(self) -> None:
+        for run in self.runs:
+            check_trained(run.directory)
 
     def _entries(self) -> dict[str, Any]:
         runs, facts, found = self.runs, self.facts, self.evidence

@@ -31,7 +31,6 @@ from vbpi_mix.phylo.export import (
 from vbpi_mix.phylo.importance import ImportancePass
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.pages import tree_picture
 from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import KIND, PhyloProblem, restore_problem
 from vbpi_mix.phylo.report.answer import Answer
@@ -40,6 +39,8 @@ from vbpi_mix.phylo.report.consensus import Consensus
 from vbpi_mix.phylo.report.libraries import to_arviz
 from vbpi_mix.phylo.report.parameters import ParameterSummary
 from vbpi_mix.phylo.report.rooting import Rooting
+from vbpi_mix.phylo.report.tree_drawing import Drawing, check_picture, draw_picture
+from vbpi_mix.phylo.report.tree_figure import draw_tree
 from vbpi_mix.phylo.results import (
     EVALUATED,
     SampledTree,
@@ -252,6 +253,7 @@ class Run:
         >>> run.report(outgroup="t03").count("<svg")
         3
         """
+        check_trained(self.directory)
         return self._answers.page(Rooting.of(outgroup, midpoint, self.taxa))
 
     def tree_picture(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
@@ -262,7 +264,34 @@ class Run:
         >>> run.tree_picture(midpoint=True).startswith("<svg")
         True
         """
-        return tree_picture(self.answer(), self.taxa, Rooting.of(outgroup, midpoint, self.taxa))
+        check_trained(self.directory)
+        return draw_tree(self._answers.rooted(self.answer(), Rooting.of(outgroup, midpoint, self.taxa)).tree)
+
+    def draw(
+        self,
+        out: str | os.PathLike[str],
+        outgroup: str | Sequence[str] | None = None,
+        midpoint: bool = False,
+        *,
+        by: str | None = None,
+        force: bool = False,
+    ) -> Drawing:
+        """Write the consensus as a picture, PDF, PNG or SVG by the ending of `out`, rooted as `report` has it.
+
+        by: ete3 or matplotlib; by default ETE 3 if it is installed (`pip install 'vbpi-mix[ete3]'`). ConfigError for a root or
+        picture that cannot be, a file that exists unless `force`, and a place that cannot be written; RunDirectoryError for a
+        run that was never trained.
+
+        >>> import tempfile, vbpi_mix
+        >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run.draw(f"{folder}/tree.pdf", outgroup="t03", by="matplotlib").path.name
+        'tree.pdf'
+        """
+        check_trained(self.directory)
+        rooting, place = Rooting.of(outgroup, midpoint, self.taxa), Path(out)
+        check_picture(place, by, force)
+        return draw_picture(self._answers.rooted(self.answer(), rooting), place, by)
 
     @property
     def importance(self) -> ImportancePass:

@@ -1,9 +1,14 @@
-"""A tree drawn as SVG: branches as long as their means, the taxa in rows, the probability of each split at its node."""
+"""A tree drawn: branches as long as their means, the taxa in rows, the probability of each split at its node.
+
+`draw_tree` draws it as SVG, `draw_on` on any canvas of the same few strokes.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
 from vbpi_mix.phylo.report.svg import FAINT, INK, Picture, ticks
@@ -12,11 +17,31 @@ WIDTH = 960.0
 # Of a tree with more taxa than this rows are low, and nodes of probability 1 have a dot alone.
 MANY_TAXA = 60
 LONGEST_NAME = 40
+UNIT = "substitutions per site"
 CERTAIN = 0.995
 # Where each colour of a node begins.
 GRADES = ((0.95, INK), (0.75, "#56b4e9"), (0.0, "#e69f00"))
 _LETTER = 0.58
 _MARGIN = 12.0
+
+
+class Canvas(Protocol):
+    """What a tree is drawn with, in pixels, y downwards; `svg.Picture` is one."""
+
+    def line(self, points: Sequence[tuple[float, float]], colour: str = INK, width: float = 1.0) -> None:
+        """Points joined by straight lines."""
+
+    def dot(self, x: float, y: float, radius: float, colour: str, title: str = "") -> None:
+        """A disc; title: shown when it is pointed at, if that can be."""
+
+    def text(
+        self, x: float, y: float, words: str, size: float = 12, anchor: str = "start", colour: str = INK, title: str = "",
+        halo: bool = False,
+    ) -> None:  # fmt: skip
+        """Words from, around or up to x on the base line y; halo: white around the letters."""
+
+
+_Canvas = TypeVar("_Canvas", bound=Canvas)
 
 
 @dataclass
@@ -31,7 +56,12 @@ class _Placed:
 
 
 def draw_tree(tree: Consensus) -> str:
-    """The markup of a tree, rooted where its clades join; the smaller of two clades is above."""
+    """The markup of a tree as SVG."""
+    return draw_on(tree, Picture).markup()
+
+
+def draw_on(tree: Consensus, canvas: Callable[[float, float, str], _Canvas]) -> _Canvas:
+    """A tree on the canvas of a width, height and label, rooted where its clades join; the smaller of two clades is above."""
     n_taxa = sum(map(_size, tree.clades))
     row, font = (20.0, 13.0) if n_taxa <= MANY_TAXA else (15.0, 11.5)
     deepest = max(map(_depth, tree.clades)) or 1.0
@@ -50,21 +80,20 @@ def draw_tree(tree: Consensus) -> str:
 
     top = [place(clade, _MARGIN) for clade in sorted(tree.clades, key=_size)]
     height = 2 * _MARGIN + row * n_taxa + 30
-    picture = Picture(WIDTH, height, f"Consensus tree of {n_taxa} taxa with the probability of each split")
+    picture = canvas(WIDTH, height, f"Consensus tree of {n_taxa} taxa with the probability of each split")
     picture.line([(_MARGIN, top[0].y), (_MARGIN, top[-1].y)], width=1.4)
     labels: list[tuple[float, float, float]] = []
     for placed in top:
         _draw(picture, placed, font, labels)
-    # The two edges at a root are one split.
-    if len(tree.clades) == 2 and all(each.clade.clades for each in top):
+    if twice_at_root(tree):
         labels.remove((top[0].right, top[0].y, top[0].clade.frequency))
     for x, y, frequency in labels:
         _mark(picture, x, y, frequency, n_taxa > MANY_TAXA)
-    _draw_scale(picture, scale, deepest, height - _MARGIN - 8)
-    return picture.markup()
+    _draw_scale(picture, scale, scale_length(deepest), height - _MARGIN - 8)
+    return picture
 
 
-def _draw(picture: Picture, placed: _Placed, font: float, labels: list[tuple[float, float, float]]) -> None:
+def _draw(picture: Canvas, placed: _Placed, font: float, labels: list[tuple[float, float, float]]) -> None:
     picture.line([(placed.left, placed.y), (placed.right, placed.y)], width=1.4)
     if not placed.below:
         name = placed.clade.name
@@ -77,7 +106,7 @@ def _draw(picture: Picture, placed: _Placed, font: float, labels: list[tuple[flo
         _draw(picture, inner, font, labels)
 
 
-def _mark(picture: Picture, x: float, y: float, frequency: float, sparing: bool) -> None:
+def _mark(picture: Canvas, x: float, y: float, frequency: float, sparing: bool) -> None:
     colour = next(shade for least, shade in GRADES if frequency >= least)
     picture.dot(x, y, 3.0, colour, f"{frequency:.4g}")
     if frequency < CERTAIN:
@@ -86,11 +115,20 @@ def _mark(picture: Picture, x: float, y: float, frequency: float, sparing: bool)
         picture.text(x - 5, y - 4, "1", 10.5, "end", FAINT, halo=True)
 
 
-def _draw_scale(picture: Picture, scale: float, deepest: float, y: float) -> None:
-    """A bar of a round number of substitutions per site, about a fifth of the tree's depth."""
-    length = ticks(0.0, deepest, 5)[1] if len(ticks(0.0, deepest, 5)) > 1 else deepest
+def _draw_scale(picture: Canvas, scale: float, length: float, y: float) -> None:
     picture.line([(_MARGIN, y), (_MARGIN + length * scale, y)], width=2)
-    picture.text(_MARGIN + length * scale + 8, y + 4, f"{length:g} substitutions per site", 11)
+    picture.text(_MARGIN + length * scale + 8, y + 4, f"{length:g} {UNIT}", 11)
+
+
+def scale_length(depth: float) -> float:
+    """Of the bar beside a tree of this depth: a round number of substitutions per site, about a fifth of it."""
+    found = ticks(0.0, depth, 5)
+    return found[1] if len(found) > 1 else depth
+
+
+def twice_at_root(tree: Consensus) -> bool:
+    """Whether the probability of one split, that of the edge with the root, is known of two clades."""
+    return len(tree.clades) == 2 and all(clade.clades for clade in tree.clades)
 
 
 def _size(clade: ConsensusClade) -> int:
