@@ -18,7 +18,7 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix.files import read_bytes
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.trees.files import read_tree_texts
-from vbpi_mix.phylo.trees.newick import unquote
+from vbpi_mix.phylo.trees.newick import unquote, without_comments
 
 _FORMS = "give (A,B,C) or A,B,C, a file with one such group a line, or 'constraint NAME = A B C'"
 _WORD = r"'(?:[^']|'')*'|\"[^\"]*\""
@@ -107,7 +107,7 @@ class _Reader:
             if len(trees) != 1:
                 raise ConfigError(f"{text}: it holds {len(trees)} trees; a topology to fix is one")
             tree, shown = trees[0], text
-        groups = self._nested(re.sub(r"\[[^\]]*\]", "", tree), tokens, shown)
+        groups = self._nested(without_comments(tree), tokens, shown)
         absent = [name for k, name in enumerate(self.taxa) if k not in groups[-1]]
         if absent:
             raise ConfigError(f"{shown}: taxon {absent[0]!r} is not in the tree, which must have all of the alignment's")

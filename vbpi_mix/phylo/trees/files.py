@@ -1,23 +1,30 @@
 """One tree file read: a Newick list, or NEXUS as MrBayes, BEAST and PAUP* write it; its trees, or its taxa.
 
 Which files to read `find` knows; several files as one sample are `sample`. What a file is shows in its content:
-NEXUS begins with `#NEXUS`, anything else is a list of Newick trees.
+NEXUS begins with `#NEXUS`, anything else is a list of Newick trees. What cannot be read so is given to DendroPy before it is
+refused.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from vbpi_mix.errors import TreeError
 from vbpi_mix.files import read_bytes
+from vbpi_mix.phylo.trees.by_dendropy import plain_newick
 from vbpi_mix.phylo.trees.kernels import newick_tokens as kernels
 from vbpi_mix.phylo.trees.newick import LabelReader, byte_array, leaf_labels, unquote
-from vbpi_mix.phylo.trees.nexus import NexusLabels, read_labels
+from vbpi_mix.phylo.trees.nexus import NEXUS_HEAD, NexusLabels, read_labels
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +70,10 @@ def read_tree_file(path: str | os.PathLike[str], taxa: Sequence[str]) -> TreeFil
     file cannot be read, is not a tree file, holds no tree, has a weight that is not a finite number of at least 0,
     or holds a tree that is not fully resolved on exactly these taxa.
     """
-    path = Path(path)
-    commands = _read_commands(path)
+    return _read(Path(path), partial(_trees_of, taxa=taxa))
+
+
+def _trees_of(commands: _Commands, path: Path, taxa: Sequence[str]) -> TreeFile:
     is_tree = commands.is_tree
     if not commands.is_nexus and not is_tree.all():
         line = _line(commands.text, int(commands.starts[~is_tree][0]))
@@ -84,8 +93,10 @@ def read_tree_taxa(path: str | os.PathLike[str]) -> tuple[str, ...]:
     the first tree. Raises TreeError if the file cannot be read, its TRANSLATE is malformed, it tells fewer than
     3 taxa, or one twice.
     """
-    path = Path(path)
-    commands = _read_commands(path)
+    return _read(Path(path), _taxa_of)
+
+
+def _taxa_of(commands: _Commands, path: Path) -> tuple[str, ...]:
     taxa = commands.labels.names
     if not taxa and commands.is_tree.any():
         first = int(np.argmax(commands.is_tree))
@@ -103,15 +114,34 @@ def read_tree_texts(path: str | os.PathLike[str]) -> tuple[list[str], dict[str, 
 
     Raises TreeError if the file cannot be read.
     """
-    commands = _read_commands(Path(path))
+    return _read(Path(path), _texts_of)
+
+
+def _texts_of(commands: _Commands, path: Path) -> tuple[list[str], dict[str, str]]:
+    if not commands.is_tree.any():
+        raise TreeError(f"{path}: the file holds no tree")
     found = zip(commands.starts[commands.is_tree], commands.stops[commands.is_tree], strict=True)
     texts = [commands.text[start:stop].tobytes().decode("utf-8", "replace") for start, stop in found]
     return texts, dict(commands.labels.tokens)
 
 
-def _read_commands(path: Path) -> _Commands:
-    text = byte_array(read_bytes(path, "tree file", TreeError))
-    is_nexus = text[:200].tobytes().lstrip()[:6].upper() == b"#NEXUS"
+def _read(path: Path, use: Callable[[_Commands, Path], _Found]) -> _Found:
+    """What `use` makes of the commands of a file, or else of those of its trees as DendroPy reads them."""
+    data = read_bytes(path, "tree file", TreeError)
+    try:
+        return use(_commands_of(data, path), path)
+    except TreeError:
+        plain = plain_newick(data)
+        if plain is not None:
+            # What is refused either way is told in the words, and the lines, of the file itself.
+            with suppress(TreeError):
+                return use(_commands_of(plain, path), path)
+        raise
+
+
+def _commands_of(data: bytes, path: Path) -> _Commands:
+    text = byte_array(data)
+    is_nexus = NEXUS_HEAD.match(data) is not None
     room = int(np.count_nonzero(text == kernels.SEMICOLON)) + 1
     kinds = np.zeros((2, room), dtype=np.uint8)
     starts, stops = np.empty((2, room), dtype=np.int64)

@@ -17,6 +17,9 @@ from vbpi_mix.phylo.trees.kernels import newick as kernels
 from vbpi_mix.phylo.trees.kernels.newick_tokens import LabelTable, fill_table
 
 _NAMED_AT_MOST = 5
+_QUOTED = r"'(?:[^']|'')*'|\"[^\"]*\""
+# A quote opens a label where a label begins; a comment may hold others.
+_COMMENT = re.compile(rf"((?<=[(,)\]\s])(?:{_QUOTED}))|\[(?:[^\[\]]|\[[^\]]*\])*\]")
 _MESSAGES = {
     kernels.TRUNCATED: "the tree is cut short; no ';' ends it",
     kernels.UNBALANCED: "the parentheses are unbalanced",
@@ -176,10 +179,16 @@ def unquote(label: str) -> str:
     return label
 
 
+def without_comments(tree: str) -> str:
+    """The text without what stands in brackets; in quotes, brackets are a name's own."""
+    return _COMMENT.sub(lambda found: found[1] or "", tree)
+
+
 def leaf_labels(tree: str) -> list[str]:
-    """Labels that follow a parenthesis or comma, as written. Slow; for messages only."""
-    bare = re.sub(r"\[[^\]]*\]", "", tree)
-    return re.findall(r"[(,]\s*('(?:[^']|'')*'|\"[^\"]*\"|[^\s()\[\],:;]+)", bare)
+    """Labels that follow a parenthesis or comma, as written. Slow; for single trees and messages."""
+    # A quoted label is taken whole, with its brackets and commas.
+    found = re.findall(rf"([(,]\s*)?({_QUOTED}|[^\s()\[\],:;'\"][^\s()\[\],:;]*)", without_comments(tree))
+    return [label for before, label in found if before]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -16,6 +16,8 @@ import numpy as np
 from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.trees.newick import quoted, to_newick, unquote
 
+# What stands before the first word of a file: nothing, or comments.
+NEXUS_HEAD = re.compile(rb"\s*(?:\[[^\]]*\]\s*)*(?=#NEXUS)", re.IGNORECASE)
 _TOKEN = re.compile(r"\[[^\]]*\]|'(?:[^']|'')*'|\"[^\"]*\"|,|[^\s,\[]+")
 
 
