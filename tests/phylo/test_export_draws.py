@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
 from vbpi_mix.phylo.report.export_draws import ExportDraws
 from vbpi_mix.phylo.report.export_trees import label_mark, tree_text
 from vbpi_mix.phylo.report.hpd import spread
+from vbpi_mix.phylo.report.libraries import to_arviz
 from vbpi_mix.phylo.report.rooting import Rooting, root
 from vbpi_mix.phylo.trees.newick import newick_word
 from vbpi_mix.phylo.trees.topology import enumerate_topologies
@@ -158,6 +160,35 @@ def test_arviz_has_the_parameters(tmp_path):
     for name, each in known.items():
         assert float(made.posterior[name].mean()) == pytest.approx(each.mean, abs=4 * each.sd / np.sqrt(500) + 4 * each.error)
     assert (made.sample_stats["lp"] < made.sample_stats["LnPr"]).all()
+
+
+TRACE = np.arange(15.0).reshape(3, 5) - 9
+
+
+@pytest.mark.parametrize("version", ["0.23.4", "1.3.0"])
+def test_arviz_is_given_its_groups_as_its_version_takes_them(monkeypatch, version):
+    """Versions before 1.0 take a keyword for each group, later ones one mapping; both were run once by the test below."""
+    given = []
+    fake = types.SimpleNamespace(__version__=version)
+    if version.startswith("0"):
+        fake.from_dict = lambda *, posterior, sample_stats: given.append({"posterior": posterior, "sample_stats": sample_stats})
+    else:
+        fake.from_dict = lambda data, *, name=None: given.append(data)
+    monkeypatch.setitem(sys.modules, "arviz", fake)
+    to_arviz(("LnL", "LnPr", "TL", "kappa", "pi(A)"), TRACE)
+    (groups,) = given
+    assert list(groups) == ["posterior", "sample_stats"]
+    assert list(groups["posterior"]) == ["TL", "kappa", "pi(A)"]
+    np.testing.assert_array_equal(groups["posterior"]["kappa"], TRACE[None, :, 3])
+    np.testing.assert_array_equal(groups["sample_stats"]["lp"], TRACE[None, :, 0] + TRACE[None, :, 1])
+
+
+def test_arviz_itself_takes_a_trace():
+    pytest.importorskip("arviz")
+    made = to_arviz(("LnL", "LnPr", "TL", "kappa", "pi(A)"), TRACE)
+    assert dict(made.posterior.sizes) == {"chain": 1, "draw": 3}
+    np.testing.assert_array_equal(made.posterior["kappa"].values, TRACE[None, :, 3])
+    np.testing.assert_array_equal(made.sample_stats["lp"].values, TRACE[None, :, 0] + TRACE[None, :, 1])
 
 
 @pytest.mark.parametrize(("module", "convert"), [("ete3", "to_ete3"), ("Bio.Phylo.Newick", "to_biopython")])
