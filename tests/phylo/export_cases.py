@@ -48,8 +48,8 @@ def rows_of(path):
 
 def trace_of(path):
     """Names of columns, and values float64 [N, k]."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return lines[1].split("\t"), np.array([[float(word) for word in line.split("\t")] for line in lines[2:]])
+    head, *rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line[0] not in "#["]
+    return head.split("\t"), np.array([[float(word) for word in line.split("\t")] for line in rows])
 
 
 def splits_of(tree):

@@ -114,6 +114,47 @@ def test_beast_reads_trees_and_traces(place):
             assert means[wanted] == pytest.approx(each.mean, abs=4 * each.sd / np.sqrt(2_000) + 4 * each.error + 1e-4)
 
 
+R = """
+suppressMessages(library(ape))
+read <- function(trees, trace, skip) {
+  found <- read.nexus(trees); table <- read.table(trace, skip = skip, header = TRUE, check.names = FALSE)
+  number <- function(name) as.numeric(tail(strsplit(name, "[[:punct:]]")[[1]], 1))
+  stopifnot(length(found) == nrow(table), number(names(found)[3]) - number(names(found)[2]) == 1)
+  total <- unname(sapply(found, function(tree) sum(tree$edge.length)))
+  stopifnot(isTRUE(all.equal(total, table[[if (skip == 1) "TL" else "treeLength"]], tolerance = 1e-6)))
+  if (is.rooted(found[[1]])) found <- lapply(found, unroot)
+  found
+}
+read("six.trees", "six.log", 2)
+trees <- read("six.t", "six.p", 1)
+parts <- prop.part(lapply(trees, root, outgroup = "Homo_sapiens", resolve.root = TRUE))
+for (k in seq_along(parts)) cat(attr(parts, "labels")[parts[[k]]], attr(parts, "number")[k], sep = ",", fill = 1000)
+for (name in c("six.con.tre", "six.map.tre")) stopifnot(Ntip(read.nexus(name)) == 6)
+"""
+
+
+def r_has(package):
+    """Whether R is installed with it."""
+    if shutil.which("Rscript") is None:
+        return False
+    return subprocess.run(["Rscript", "-e", f"library({package})"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not r_has("ape"), reason="not installed: R with ape")
+def test_r_reads_trees_and_traces(place):
+    """By the steps of RWTY's load.trees: lines that are passed over, numbers in the names of trees, a row for each."""
+    folder, run = place
+    (folder / "read.R").write_text(R)
+    known = {side_of(each.members, PLAIN): each.frequency for each in run.split_frequencies()}
+    compared = 0
+    for line in call(folder, "Rscript", "read.R").splitlines():
+        *members, number = line.strip().split(",")
+        if 1 < len(members) < 5:
+            assert int(number) / 2_000 == pytest.approx(known[side_of(members, PLAIN)], abs=0.01)
+            compared += 1
+    assert compared >= 3
+
+
 @needs("figtree", "xvfb-run")
 def test_figtree_draws_the_consensus(place):
     folder, _ = place

@@ -154,7 +154,9 @@ def _beast(exported: Exported, consensus: KnownTree, best: KnownTree) -> tuple[s
     trees = (f"STATE_{k} = [&R] {text}" for k, text in enumerate(texts))
     sample = nexus_trees(exported.taxa, trees, exported.source, taxa_block=True)
     names = ("state", "posterior", "likelihood", "prior", "treeLength", *trace.names[3:])
-    table = _table(names, np.column_stack([joint, trace.values]), f"# {exported.source}")
+    # BEAST writes two lines before the head, and RWTY passes over two.
+    head = f"# {exported.source}\n# equally weighted draws, none of them burn-in"
+    table = _table(names, np.column_stack([joint, trace.values]), head)
     return sample, table, *_annotated(exported, consensus, best)
 
 
@@ -186,7 +188,7 @@ _FORMATS: Mapping[str, Callable[[Exported, KnownTree, KnownTree], tuple[str, ...
 
 
 def _table(names: Sequence[str], values: np.ndarray, comment: str) -> str:
-    """Tab-separated, after one line of comment and one of names; the first column counts."""
+    """Tab-separated, after lines of comment and one of names; the first column counts."""
     rows = [f"{k}\t" + "\t".join(f"{value:.10g}" for value in row) for k, row in enumerate(values.tolist())]
     return "\n".join([comment, "\t".join(names), *rows, ""])
 
