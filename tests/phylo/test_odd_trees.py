@@ -96,6 +96,11 @@ REFUSED = {
     "NeXML cut short": BY_DENDROPY["NeXML"][:-100],
     "no tree": "#NEXUS\nbegin trees;\nend;\n",
     "one taxon": "a;",
+    # DendroPy passes over these words.
+    "prose at the end": f"({PLAIN[:-1]});\nprose\n",
+    "prose between": f"({PLAIN[:-1]});\nprose;\n{PLAIN}",
+    "a last tree cut short": BY_DENDROPY["two blocks whose labels differ"][:-30],
+    "a block cut short": BY_DENDROPY["two blocks whose labels differ"].rpartition("tree y")[0] + "tree y = [&R]",
 }
 
 

@@ -19,6 +19,7 @@ _WEIGHT = re.compile(rb"\[\s*&W\s", re.IGNORECASE)
 # Extended Newick's `:length:support`, of which DendroPy takes the last number for the length.
 _SEVERAL_NUMBERS = re.compile(r":\s*[-+.\dEe]*\s*:")
 _NAMES = re.compile(r"'(?:[^']|'')*'")
+_TREE = {"nexml": re.compile(r"<(?:\w+:)?tree\b"), "nexus": re.compile(r"\s*u?tree\b[^=]*=", re.IGNORECASE)}
 
 
 def plain_newick(data: bytes) -> bytes | None:
@@ -31,27 +32,39 @@ def plain_newick(data: bytes) -> bytes | None:
     if len(data) > _LONGEST:
         return None
     nexus = NEXUS_HEAD.match(data)
-    is_nexml = _NEXML.search(data[:2000]) is not None
-    given: dict[str, Any] = {"schema": "nexml"}
-    if not is_nexml:
+    schema = "nexml" if _NEXML.search(data[:2000]) else "nexus" if nexus else "newick"
+    given: dict[str, Any] = {}
+    if schema != "nexml":
         given = {
-            "schema": "nexus" if nexus else "newick", "preserve_underscores": True, "store_tree_weights": True,
-            "suppress_internal_node_taxa": True, "case_sensitive_taxon_labels": True,
+            "preserve_underscores": True, "store_tree_weights": True, "suppress_internal_node_taxa": True,
+            "case_sensitive_taxon_labels": True,
         }  # fmt: skip
     text = data[nexus.end() if nexus else 0 :].decode("utf-8", "replace")
     try:
         names = dendropy.TaxonNamespace(is_case_sensitive=True)
-        trees = dendropy.TreeList.get(data=text, taxon_namespace=names, **given)
+        trees = dendropy.TreeList.get(data=text, schema=schema, taxon_namespace=names, **given)
     # Damaged files end in exceptions of every kind there.
     except Exception:
         return None
-    if not is_nexml and _SEVERAL_NUMBERS.search(_NAMES.sub("", without_comments(text))):
+    bare = text if schema == "nexml" else _NAMES.sub("", without_comments(text))
+    # What it passes over without a word is a loss.
+    if len(trees) != _count(bare, schema) or (schema != "nexml" and _SEVERAL_NUMBERS.search(bare)):
         return None
     weighted = bool(_WEIGHT.search(data))
     lines = [_line(tree, weighted) for tree in trees]
     if not lines or None in lines:
         return None
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _count(bare: str, schema: str) -> int:
+    """How many trees a text without names and comments must hold; what follows the last of a list counts as one."""
+    if schema == "nexml":
+        return len(_TREE["nexml"].findall(bare))
+    *statements, rest = bare.split(";")
+    if schema == "nexus":
+        return sum(bool(_TREE["nexus"].match(each)) for each in [*statements, rest])
+    return len(statements) + bool(rest.strip())
 
 
 def _line(tree: Any, weighted: bool) -> str | None:
