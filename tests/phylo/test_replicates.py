@@ -89,6 +89,13 @@ def test_what_is_written_is_what_was_found(place, found):
     assert f"ASDSF of {facts['asdsf']:.4f}" in page
 
 
+def test_the_common_tree_is_drawn(run, place, tmp_path):
+    done = run("draw", place, "--out", tmp_path / "tree.svg", "--by", "matplotlib", "--midpoint")
+    assert done.status == 0, done.err
+    text = (tmp_path / "tree.svg").read_text(encoding="utf-8")
+    assert all(f">t0{k}<" in text for k in range(1, 9))
+
+
 def test_evidence_is_pooled_on_its_own_scale():
     found = pooled_evidence([Estimate(-1000.0, 0.1), Estimate(-1001.0, 0.1)])
     assert found.value == pytest.approx(np.log(0.5 * (1 + np.exp(-1))) - 1000)

@@ -103,7 +103,8 @@ def _by_ete3(tree: Consensus, form: str) -> tuple[bytes | None, str]:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / f"tree.{form}"
         environment["XDG_RUNTIME_DIR"] = folder
-        command = [sys.executable, "-m", ete3_page.__name__, str(made)]
+        # -P: what lies in the user's folder is no module.
+        command = [sys.executable, "-P", "-m", ete3_page.__name__, str(made)]
         try:
             done = subprocess.run(
                 command, input=json.dumps(dataclasses.asdict(tree)), env=environment, capture_output=True, text=True,
