@@ -7,11 +7,18 @@ import shutil
 import numpy as np
 import pytest
 
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.alphabets import DNA, PROTEIN, standard
 from vbpi_mix.phylo.data.site_patterns import compress
+from vbpi_mix.phylo.inputs import program_parts
+from vbpi_mix.phylo.models.observed import state_frequencies
 from vbpi_mix.phylo.models.part import make_part
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.parts import data_parts, posterior_of
+from vbpi_mix.phylo.prior_choices import Priors
+from vbpi_mix.phylo.problem import FittedData
 from vbpi_mix.phylo.sampling.program_parts import (
     ProgramPart,
     ProgramParts,
@@ -67,7 +74,7 @@ def test_every_part_is_a_file_and_a_charset_of_iqtree(alignment, tmp_path):
     models = [part.model.iqtree for part in given.parts]
     assert f"charpartition parts = {models[0]}:p1, {models[1]}:p2, {models[2]}:p3;\n" in text
     assert [len((tmp_path / f"part{k}.fasta").read_text().split()[1]) for k in (1, 2, 3)] == [59, 30, 30]
-    same_rates = parts_of(alignment, (0, 1, 2), MODELS, multipliers=False)
+    same_rates = parts_of(alignment, (0, 1, 2), MODELS, multipliers=None)
     assert write_iqtree_parts(safe, same_rates, tmp_path) == ["-q", "parts.nex"]
     binary = parts_of(alignment, (2,), ["GTR2+FQ"])
     assert write_iqtree_parts(safe, binary, tmp_path)[3] == "BIN"
@@ -84,7 +91,7 @@ def test_mrbayes_has_the_parts_one_after_the_other(alignment):
     assert lines[-3:] == (
         "unlink tratio=(all) revmat=(all) statefreq=(all) pinvar=(all);",
         "link shape=(all);",
-        "prset applyto=(all) ratepr=variable;",
+        "prset applyto=(all) ratepr=dirichlet(1,1);",
     )
     together = part_after_part(alignment, given)
     assert together.states.shape == (6, 89)
@@ -93,7 +100,49 @@ def test_mrbayes_has_the_parts_one_after_the_other(alignment):
     assert together.alphabets == (ALPHABETS[0], ALPHABETS[2])
     alone = parts_of(alignment, (0,), MODELS[:1])
     assert mrbayes_model_lines(alone) == alone.parts[0].model.mrbayes()
-    assert "ratepr" not in " ".join(mrbayes_model_lines(parts_of(alignment, (0, 2), MODELS[::2], multipliers=False)))
+    assert "ratepr" not in " ".join(mrbayes_model_lines(parts_of(alignment, (0, 2), MODELS[::2], multipliers=None)))
+
+
+def test_mrbayes_has_the_prior_of_multipliers(alignment):
+    def last_line(density):
+        return mrbayes_model_lines(parts_of(alignment, (0, 1, 2), MODELS, multipliers=density))[-1]
+
+    assert last_line("dirichlet:2") == "prset applyto=(all) ratepr=dirichlet(2,2,2);"
+    assert last_line("dirichlet:10,40,1.5") == "prset applyto=(all) ratepr=dirichlet(10,40,1.5);"
+
+
+def test_a_fit_hands_its_priors_and_links_on(alignment):
+    def lines(**choices):
+        parts = data_parts(alignment, "HKY+F+G4")
+        model = ModelConfig(**choices)
+        fitted = FittedData(alignment.taxa, parts, posterior_of(parts, model, Priors.default(6)))
+        found = program_parts(fitted, model)
+        assert found is not None
+        return " ".join(mrbayes_model_lines(found))
+
+    assert "ratepr=dirichlet(3,4,5)" in lines(prior="multipliers=dirichlet:3,4,5;alpha=exp:2")
+    assert "shapepr=exponential(2)" in lines(prior="multipliers=dirichlet:3,4,5;alpha=exp:2")
+    assert "ratepr=dirichlet(1,1,1)" in lines()
+    assert "ratepr" not in lines(link="multipliers")
+
+
+def test_mrbayes_has_the_frequencies_that_are_counted(alignment):
+    (part,) = parts_of(alignment, (0,), ["F81+F"]).parts
+    counted = state_frequencies(compress(alignment, part.sites), 4)
+    line = part.model.mrbayes()[1]
+    written = [float(word) for word in line.split("fixed(")[1].split(")")[0].split(",")]
+    np.testing.assert_allclose(written, counted, rtol=1e-9)
+
+
+def test_characters_of_fewer_states_are_none_of_mrbayes():
+    """It gives a character the states up to its own highest: here the second has two of three, and of the third nothing is
+    known of the highest."""
+    states = np.array([[1, 1, 7, 1], [4, 2, 1, 2], [1, 2, 2, 6], [2, 1, 1, 1]], np.uint8)
+    ternary = Alignment(tuple("abcd"), states, (standard("012"),))
+    with pytest.raises(ConfigError, match=r"^model MK: MrBayes .* 2 here have fewer than 3; "):
+        make_part("MK", compress(ternary)).mrbayes()
+    whole = Alignment(tuple("abcd"), states[:, [0, 3]], (standard("012"),))
+    assert make_part("MK", compress(whole)).mrbayes()[0] == "lset coding=all rates=equal;"
 
 
 def assert_groups(sample):

@@ -131,11 +131,11 @@ def test_what_is_refused(text, alphabet, words):
     [
         ("JC", DNA, ("lset applyto=(2) nst=1 rates=equal;", "prset applyto=(2) statefreqpr=fixed(equal);")),
         (
-            "HKY+F+I+G4",
+            "HKY+FQ+I+G4",
             DNA,
             (
                 "lset applyto=(2) nst=2 rates=invgamma ngammacat=4;",
-                "prset applyto=(2) statefreqpr=fixed(empirical) tratiopr=beta(1,1) shapepr=exponential(1) "
+                "prset applyto=(2) statefreqpr=fixed(equal) tratiopr=beta(1,1) shapepr=exponential(1) "
                 "pinvarpr=uniform(0,1);",
             ),
         ),
@@ -168,11 +168,30 @@ def test_lines_for_mrbayes(text, alphabet, lines):
 
 
 @pytest.mark.parametrize(
-    ("text", "alphabet"), [("TIM", DNA), ("LG+F", PROTEIN), ("FLU", PROTEIN), ("GTR2", BINARY), ("JC+ASC", DNA)]
+    ("text", "alphabet"),
+    [
+        ("TIM", DNA), ("K81", DNA), ("LG+F", PROTEIN), ("FLU", PROTEIN), ("GTR2", BINARY), ("JC+ASC", DNA),
+        ("ORDERED", standard("012")), ("MK", standard("0123456789A")),
+    ],
 )
 def test_models_that_mrbayes_lacks(text, alphabet):
     with pytest.raises(ConfigError, match="MrBayes"):
         mrbayes_lines(parse_model(text, alphabet), DEFAULT_PRIORS)
+
+
+@pytest.mark.parametrize(
+    ("text", "prior", "words"),
+    [
+        ("GTR", {"rates": "dirichlet:1,2,3,4,5,6"}, "revmatpr=dirichlet(1,2,3,4,5,6)"),
+        ("GTR", {"rates": "dirichlet:2"}, "revmatpr=dirichlet(2,2,2,2,2,2)"),
+        ("HKY", {"kappa": "beta:2,3"}, "tratiopr=beta(2,3)"),
+        ("F81", {"frequencies": "dirichlet:10,5,5,9"}, "statefreqpr=dirichlet(10,5,5,9)"),
+        ("JC+G4", {"alpha": "exp:0.5"}, "shapepr=exponential(0.5)"),
+        ("JC+I", {"pinvar": "uniform:0,1"}, "pinvarpr=uniform(0,1)"),
+    ],
+)
+def test_every_prior_is_handed_to_mrbayes(text, prior, words):
+    assert words in mrbayes_lines(parse_model(text, DNA), {**DEFAULT_PRIORS, **prior})[1]
 
 
 @pytest.mark.parametrize(("name", "prior"), [("alpha", "gamma:2,1"), ("pinvar", "beta:1,2")])

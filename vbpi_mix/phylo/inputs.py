@@ -98,13 +98,16 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
 
 def program_parts(fitted: FittedData, model: ModelConfig) -> ProgramParts | None:
     """The parts and their models, for other programs; None under JC69."""
-    characters = getattr(fitted.posterior.model, "characters", None)
-    if characters is None:
+    from vbpi_mix.phylo.models.joint import HeldModel
+
+    held = fitted.posterior.model
+    if not isinstance(held, HeldModel):
         return None
+    characters = held.characters
     parts = zip(fitted.parts, characters.parts, strict=True)
     given = tuple(ProgramPart(data.places, part.model) for data, part in parts if data.places is not None)
-    linked = model.shared()
-    return ProgramParts(given, tuple(name for name in linked if name != "multipliers"), "multipliers" not in linked)
+    linked = tuple(name for name in model.shared() if name != "multipliers")
+    return ProgramParts(given, linked, characters.multiplier_prior)
 
 
 def _allowed(sample: TreeSample, fitted: FittedData, tell: Progress) -> TreeSample:

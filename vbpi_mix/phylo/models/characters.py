@@ -80,10 +80,11 @@ class CharacterModel:
     ) -> None:
         self.parts = tuple(parts)
         self.linked = tuple(linked)
-        # The parts' shares of all change; None where all have one rate.
+        # Of the parts' shares of all change; None where all have one rate.
+        self.multiplier_prior = multipliers if len(self.parts) > 1 else None
         self._shares: Parameter | None = None
-        if multipliers is not None and len(self.parts) > 1:
-            self._shares = make_parameter("multipliers", multipliers, len(self.parts), (0.0, 1.0))
+        if self.multiplier_prior is not None:
+            self._shares = make_parameter("multipliers", self.multiplier_prior, len(self.parts), (0.0, 1.0))
         self._packed = [
             reversible_likelihood.pack(part.patterns, part.model.spec.ascertainment) for part in self.parts
         ]

@@ -12,11 +12,13 @@ AMINO_ACID_MODELS = {
     "Poisson": "poisson", "JTT": "jones", "Dayhoff": "dayhoff", "mtREV": "mtrev", "mtMAM": "mtmam", "WAG": "wag",
     "rtREV": "rtrev", "cpREV": "cprev", "VT": "vt", "Blosum62": "blosum", "LG": "lg", "GTR20": "gtr",
 }  # fmt: skip
+# Digits; it reads no SYMBOLS.
+MOST_CHARACTER_STATES = 10
 
 
 def mrbayes_lines(spec: ModelSpec, priors: Mapping[str, str], partition: int | None = None) -> tuple[str, ...]:
-    """lset and prset lines for a partition, counted from 1, or for all characters. priors: of what is free, at
-    least.
+    """lset and prset lines for a partition, counted from 1, or for all characters. spec: frequencies that are counted in the
+    data are numbers in it. priors: of what is free, at least.
 
     ConfigError for a model or a prior that MrBayes does not have.
     """
@@ -40,7 +42,7 @@ def _nucleotides(spec: ModelSpec, priors: Mapping[str, str]) -> Settings:
     if nst == 2:
         prset.append(f"tratiopr={_prior(priors, 'kappa') or _fixed(spec.exchangeabilities or (), 1)}")
     if nst == 6:
-        prset.append(f"revmatpr={_dirichlet(priors, 'rates', 6) or _fixed(spec.exchangeabilities or ())}")
+        prset.append(f"revmatpr={_rates(spec, priors)}")
     return [f"nst={nst}"], prset
 
 
@@ -50,7 +52,7 @@ def _amino_acids(spec: ModelSpec, priors: Mapping[str, str]) -> Settings:
         raise ConfigError(f"model {spec.text}: MrBayes has no such model of amino acids")
     prset = [f"aamodelpr=fixed({AMINO_ACID_MODELS[spec.name]})"]
     if spec.name == "GTR20":
-        prset.append(f"aarevmatpr={_dirichlet(priors, 'rates', 190) or _fixed(spec.exchangeabilities or ())}")
+        prset.append(f"aarevmatpr={_rates(spec, priors)}")
         prset.append(f"statefreqpr={_frequencies(spec, priors)}")
     return [], prset
 
@@ -58,6 +60,8 @@ def _amino_acids(spec: ModelSpec, priors: Mapping[str, str]) -> Settings:
 def _characters(spec: ModelSpec, priors: Mapping[str, str]) -> Settings:
     if spec.frequencies != "equal" or 0.0 in (spec.exchangeabilities or ()):
         raise ConfigError(f"model {spec.text}: lines for MrBayes are written for unordered characters of equal frequencies")
+    if spec.n_states > MOST_CHARACTER_STATES:
+        raise ConfigError(f"model {spec.text}: MrBayes has at most {MOST_CHARACTER_STATES} states, not {spec.n_states}")
     return [f"coding={'variable' if spec.ascertainment else 'all'}"], ["symdirihyperpr=fixed(infinity)"]
 
 
@@ -76,11 +80,16 @@ def _sites(spec: ModelSpec, priors: Mapping[str, str]) -> Settings:
     return lset, prset
 
 
+def _rates(spec: ModelSpec, priors: Mapping[str, str]) -> str:
+    """Of the pairs of states."""
+    given = spec.exchangeabilities
+    return dirichlet(priors["rates"], spec.n_classes) if given is None else _fixed(given)
+
+
 def _frequencies(spec: ModelSpec, priors: Mapping[str, str]) -> str:
     if isinstance(spec.frequencies, tuple):
         return _fixed(spec.frequencies)
-    named = {"equal": "fixed(equal)", "empirical": "fixed(empirical)"}
-    return named.get(spec.frequencies) or _dirichlet(priors, "frequencies", spec.n_states)
+    return "fixed(equal)" if spec.frequencies == "equal" else dirichlet(priors["frequencies"], spec.n_states)
 
 
 def _fixed(values: Iterable[float], most: int | None = None) -> str:
@@ -93,10 +102,11 @@ def _prior(priors: Mapping[str, str], name: str) -> str:
     return f"{kind}({numbers})" if kind else ""
 
 
-def _dirichlet(priors: Mapping[str, str], name: str, size: int) -> str:
-    kind, _, numbers = priors.get(name, "").partition(":")
+def dirichlet(density: str, size: int) -> str:
+    """A density such as dirichlet:1 or dirichlet:1,2,1, with a number for each of `size` proportions."""
+    kind, _, numbers = density.partition(":")
     given = numbers.split(",")
-    return f"{kind}({','.join(given * size if len(given) == 1 else given)})" if kind else ""
+    return f"{kind}({','.join(given * size if len(given) == 1 else given)})"
 
 
 def _shape(priors: Mapping[str, str]) -> str:

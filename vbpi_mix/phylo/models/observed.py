@@ -1,4 +1,4 @@
-"""What models read of the data: frequencies of states, and which patterns may be constant."""
+"""What models read of the data: frequencies of states, and which patterns may be constant, and how many states are seen."""
 
 from __future__ import annotations
 
@@ -43,3 +43,15 @@ def may_be_constant(patterns: SitePatterns) -> np.ndarray:
 def constant_share(patterns: SitePatterns) -> float:
     """Of the sites."""
     return float(patterns.weights[may_be_constant(patterns)].sum() / max(patterns.weights.sum(), 1.0))
+
+
+def of_fewer_states(patterns: SitePatterns) -> int:
+    """How many sites have fewer states than the alphabet, where each has those up to the highest that is seen there and at
+    least two.
+    """
+    n_states = patterns.alphabet.n_states
+    if n_states == 2:
+        return 0
+    last = (patterns.states >> patterns.states.dtype.type(n_states - 1)) & patterns.states.dtype.type(1)
+    seen = (last != 0) & (patterns.states != patterns.alphabet.missing)
+    return int(patterns.weights[~seen.any(axis=0)].sum())

@@ -10,6 +10,7 @@ Shapes: M parameter vectors, T trees, S states, C categories, pairs of states as
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.matrices import protein_matrices
 from vbpi_mix.phylo.models.mrbayes_lines import mrbayes_lines
-from vbpi_mix.phylo.models.observed import constant_share, may_be_constant, state_frequencies
+from vbpi_mix.phylo.models.observed import constant_share, may_be_constant, of_fewer_states, state_frequencies
 from vbpi_mix.phylo.models.parameters import (
     DEFAULT_PRIORS,
     DENSITIES,
@@ -81,6 +82,7 @@ class PartModel:
         self._labels = _labels(spec, patterns)
         self.names = tuple(name for free in spec.free for name in self._names(free))
         self._constant_share = constant_share(patterns)
+        self._of_fewer_states = of_fewer_states(patterns) if spec.alphabet == "standard" else 0
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -95,7 +97,16 @@ class PartModel:
     def mrbayes(self, partition: int | None = None) -> tuple[str, ...]:
         """Lines of a MrBayes block for a partition, counted from 1, or for all characters. ConfigError if it has no
         such model."""
-        return mrbayes_lines(self.spec, self.priors, partition)
+        spec = self.spec
+        if self._of_fewer_states:
+            raise ConfigError(
+                f"model {spec.text}: MrBayes gives a character the states up to its own highest, and {self._of_fewer_states} "
+                f"here have fewer than {spec.n_states}; make parts of equal numbers of states, or take the trees from mcmc"
+            )
+        if spec.frequencies == "empirical":
+            # Its own way of counting ambiguous characters is another.
+            spec = replace(spec, frequencies=tuple(self._empirical.tolist()))
+        return mrbayes_lines(spec, self.priors, partition)
 
     def lacking(self) -> tuple[str, ...]:
         """What the model leaves free: without numbers for it there is no likelihood."""

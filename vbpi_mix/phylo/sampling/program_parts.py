@@ -11,6 +11,8 @@ import numpy as np
 
 from vbpi_mix.phylo.data.alignment import Alignment, write_fasta
 from vbpi_mix.phylo.data.alphabets import Alphabet
+from vbpi_mix.phylo.models.mrbayes_lines import dirichlet
+from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS
 
 # What MrBayes calls parameters that several parts may share.
 _MRBAYES_PARAMETERS = {
@@ -43,13 +45,13 @@ class ProgramPart:
 class ProgramParts:
     """All parts of an alignment; branch lengths are the same for all.
 
-    linked: names of parameters (kappa, rates, frequencies, alpha, pinvar) that parts share. multipliers: whether every part has
-    a rate of its own.
+    linked: names of parameters (kappa, rates, frequencies, alpha, pinvar) that parts share. multipliers: the prior of the parts'
+    shares of all change, as dirichlet:1, where every part has a rate of its own; None: all have one rate.
     """
 
     parts: tuple[ProgramPart, ...]
     linked: tuple[str, ...] = ()
-    multipliers: bool = True
+    multipliers: str | None = DEFAULT_PRIORS["multipliers"]
 
     @property
     def several(self) -> bool:
@@ -74,7 +76,7 @@ def write_iqtree_parts(alignment: Alignment, given: ProgramParts, folder: Path) 
     models = [f"{part.model.iqtree}:p{k}" for k, part in enumerate(given.parts, start=1)]
     lines = ["#nexus", "begin sets;", *charsets, f"charpartition parts = {', '.join(models)};", "end;", ""]
     (folder / "parts.nex").write_text("\n".join(lines), encoding="ascii")
-    return ["-p" if given.multipliers else "-q", "parts.nex"]
+    return ["-q" if given.multipliers is None else "-p", "parts.nex"]
 
 
 def _iqtree_kind(alphabet: Alphabet, model: str) -> str:
@@ -101,7 +103,7 @@ def part_after_part(alignment: Alignment, given: ProgramParts) -> Alignment:
 def mrbayes_model_lines(given: ProgramParts) -> tuple[str, ...]:
     """Lines of a MrBayes block that set the model of an alignment whose parts stand one after the other.
 
-    Raises ConfigError for a model that MrBayes does not have.
+    Raises ConfigError for a model or a prior that MrBayes does not have.
     """
     if not given.several:
         return given.parts[0].model.mrbayes()
@@ -113,7 +115,7 @@ def mrbayes_model_lines(given: ProgramParts) -> tuple[str, ...]:
     return (
         *charsets, f"partition parts = {len(names)}: {', '.join(names)};", "set partition=parts;", *models,
         *_links(given.linked),
-        *(("prset applyto=(all) ratepr=variable;",) if given.multipliers else ()),
+        *([] if given.multipliers is None else [f"prset applyto=(all) ratepr={dirichlet(given.multipliers, len(names))};"]),
     )  # fmt: skip
 
 
