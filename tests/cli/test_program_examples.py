@@ -27,7 +27,7 @@ def example(folder, name):
         (MRBAYES, "sceloporus.nex", 123, {"all": ("dna", 1566, "JC69")}),
         (MRBAYES, "avian_ovomucoids.nex", 89, {"all": ("protein", 88, "LG")}),
         (MRBAYES, "cynmix.nex", 32, {"standard": ("standard", 166, "MK"), "dna": ("dna", 3080, "JC69")}),
-        (MRBAYES, "hymfossil.nex", 114, {"standard": ("standard", 343, "MK"), "dna": ("dna", 4748, "JC69")}),
+        (MRBAYES, "hymfossil.nex", 113, {"standard": ("standard", 343, "MK"), "dna": ("dna", 4748, "JC69")}),
         (IQTREE, "example.phy", 17, {"all": ("dna", 1998, "JC69")}),
     ],
 )

@@ -150,6 +150,28 @@ def test_excluded_sites_are_kept_and_not_compressed(read):
     assert read(text + "begin paup; exclude all; include 2-3; end;").excluded.tolist() == [0, 3]
 
 
+SIX = nexus("a ACG\nB ACA\n'c x' ACC\nd AAG\n12 TTT\nf GGG", "datatype=dna", 3, n_taxa=6)
+
+
+@pytest.mark.parametrize(
+    ("commands", "left"),
+    [
+        ("delete b;", "a cx d 12 f"), ("delete 'c x' f;", "a B d 12"), ("delete 1 3;", "B d 12 f"), ("delete 5-.;", "a B cx d"),
+        ("delete 12;", "a B cx d f"), ("taxset out = a 4; delete out;", "B cx 12 f"), ("delete all; restore 1-4;", "a B cx d"),
+        ("taxset odd = 1-.\\2; taxset one = odd; delete one; restore 'c x';", "B cx d f"), ("taxset out = a 4;", "a B cx d 12 f"),
+    ],
+)  # fmt: skip
+def test_deleted_taxa_are_dropped(read, commands, left):
+    """Names whatever their case, numbers unless they are names, ranges, and sets of MrBayes and PAUP blocks."""
+    whole = read(SIX)
+    alignment = read(f"{SIX}begin mrbayes; {commands} end;")
+    assert whole.deleted == ()
+    names = tuple("c x" if name == "cx" else name for name in left.split())
+    assert alignment.taxa == names
+    assert alignment.deleted == tuple(name for name in whole.taxa if name not in names)
+    assert np.array_equal(alignment.states, whole.states[[whole.taxa.index(name) for name in names]])
+
+
 @pytest.mark.parametrize("alphabets", [(PROTEIN,),
 (BINARY,),
 (standard("0123456789A"),),
@@ -254,6 +276,18 @@ DNA_ROWS = "a ACG\nb ACG\nc ACG\nd ACG"
             "EXCLUDE: 'gone' is neither a site nor a charset",
         ),
         (
+            nexus(DNA_ROWS, "datatype=dna", 3, "begin paup; taxset x = a; delete gone; end;"), None,
+            "DELETE: 'gone' is neither a taxon nor a taxset; there are x, a, b, c, d",
+        ),
+        (
+            nexus(DNA_ROWS, "datatype=dna", 3, "begin mrbayes; delete 5; end;"), None,
+            "DELETE: taxon 5 is beyond the 4 taxa",
+        ),
+        (
+            nexus(DNA_ROWS, "datatype=dna", 3, "begin mrbayes; delete a; end;"), None,
+            "DELETE leaves 3 of 4 taxa; at least 4 are needed",
+        ),
+        (
             "#nexus\nbegin sets; charset a = 1-3; end;", None,
             "no DATA or CHARACTERS block with a MATRIX; its blocks are: SETS",
         ),
@@ -321,10 +355,11 @@ def test_ovomucoids_read_as_biopython_reads_them():
     assert [["?" if cell == AMINO else cell for cell in row] for row in expected] == sets(alignment)
 
 
-# Taxa, sites and excluded sites as the files say them; sceloporus: 4 + 20 + 4 + 4 + 3 + 5 sites by its EXCLUDE.
+# Taxa, sites and excluded sites as the files say them; sceloporus: 4 + 20 + 4 + 4 + 3 + 5 sites by its EXCLUDE, hymfossil: 114
+# taxa less the one of its DELETE.
 EXAMPLES = {
     "avian_ovomucoids": (89, 88, 0), "cynmix": (32, 3246, 0), "finch": (4, 16119, 0), "primates": (12, 898, 0),
-    "replicase": (9, 720, 0), "sceloporus": (123, 1606, 40), "hymfossil": (114, 5449, 358),
+    "replicase": (9, 720, 0), "sceloporus": (123, 1606, 40), "hymfossil": (113, 5449, 358),
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,9 @@ import numpy as np
 from vbpi_mix.errors import AlignmentError, ConfigError
 from vbpi_mix.files import read_bytes, write_whole
 from vbpi_mix.phylo.data.alphabets import DNA, Alphabet
-from vbpi_mix.phylo.data.nexus_commands import read_commands
-from vbpi_mix.phylo.data.nexus_matrix import Matrix, read_matrix
+from vbpi_mix.phylo.data.deleted_taxa import deleted_taxa
+from vbpi_mix.phylo.data.nexus_commands import Command, read_commands
+from vbpi_mix.phylo.data.nexus_matrix import read_matrix
 from vbpi_mix.phylo.data.plain_formats import read_fasta, read_phylip
 from vbpi_mix.phylo.data.sequences import KINDS, Records, alphabet_of, encode
 from vbpi_mix.phylo.data.site_sets import SiteSets, define_charsets, excluded_sites
@@ -43,6 +44,7 @@ class Alignment:
     alphabets: those of the sites; alphabet_of: uint8 [sites], which of them each site has.
     charsets: sites, int64, counted from 0, of the sets that the file names.
     excluded: int64, sorted, the sites that the file leaves out (EXSET *, EXCLUDE); they have states, and no likelihood.
+    deleted: names of the taxa that the file leaves out (DELETE); they are not among the taxa.
     """
 
     taxa: tuple[str, ...]
@@ -51,6 +53,7 @@ class Alignment:
     alphabet_of: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
     charsets: Mapping[str, np.ndarray] = field(default_factory=dict)
     excluded: np.ndarray = field(default_factory=_no_sites)
+    deleted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.alphabet_of.size == 0:
@@ -166,6 +169,7 @@ def _read_nexus(text: str, kind: str | None, path: Path) -> Alignment:
     commands = read_commands(text, path)
     matrix = read_matrix(commands, kind, path)
     _check(matrix.records, path)
+    deleted = _delete(matrix.records, commands, path)
     n_sites = matrix.of_site.size
     sets = SiteSets(n_sites, path)
     define_charsets(sets, commands)
@@ -174,12 +178,21 @@ def _read_nexus(text: str, kind: str | None, path: Path) -> Alignment:
         # A set that cannot be read is no reason to refuse the data; whoever asks for it hears why.
         with suppress(AlignmentError):
             charsets[name] = sets.defined(name)
-    return _encoded(matrix, charsets, excluded_sites(sets, commands), path)
-
-
-def _encoded(matrix: Matrix, charsets: Mapping[str, np.ndarray], excluded: np.ndarray, path: Path) -> Alignment:
+    excluded = excluded_sites(sets, commands)
     states = encode(matrix.records, matrix.alphabets, matrix.of_site, path)
-    return Alignment(tuple(matrix.records.names), states, matrix.alphabets, matrix.of_site, charsets, excluded)
+    return Alignment(tuple(matrix.records.names), states, matrix.alphabets, matrix.of_site, charsets, excluded, deleted)
+
+
+def _delete(records: Records, commands: Sequence[Command], path: Path) -> tuple[str, ...]:
+    """Drop the taxa that the file leaves out, and return their names."""
+    out = deleted_taxa(records.names, commands, path)
+    dropped = tuple(name for name, gone in zip(records.names, out, strict=True) if gone)
+    left = len(out) - len(dropped)
+    if dropped and left < 4:
+        raise AlignmentError(f"{path}: DELETE leaves {left} of {len(out)} taxa; at least 4 are needed")
+    records.rows = [row for row, gone in zip(records.rows, out, strict=True) if not gone]
+    records.names = [name for name, gone in zip(records.names, out, strict=True) if not gone]
+    return dropped
 
 
 def _check(records: Records, path: Path) -> None:

@@ -1,7 +1,8 @@
 """What names sites in a NEXUS file: CHARSET, EXSET, EXCLUDE, and expressions such as `1-500\\3 502 codon2 510-.`.
 
-Commands are those of SETS, ASSUMPTIONS, PAUP and MrBayes blocks, and of the block that holds the matrix; TAXSET, TYPESET and
-all others name no sites. Sites are counted from 1 in files and from 0 in arrays.
+Commands are those of SETS, ASSUMPTIONS, PAUP and MrBayes blocks, and of the block that holds the matrix; TYPESET and all others
+name no sites. TAXSETs are written alike, and `deleted_taxa` reads them by the same class. Sites are counted from 1 in files and
+from 0 in arrays.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,17 +27,34 @@ _ITEM = re.compile(
 _LINKED = re.compile(r"^\s*\([^)]*\)")
 
 
-class SiteSets:
-    """The named sets of sites of a file, each worked out when it is asked for.
+class Words(NamedTuple):
+    """What is numbered, one and many, and what a named set of it is called."""
 
-    n_sites: of the alignment. known: sets from elsewhere, sites int64. where: what errors begin with.
+    one: str
+    many: str
+    set: str
+
+
+_SITES = Words("site", "sites", "charset")
+
+
+class SiteSets:
+    """The named sets of sites of a file, or of its taxa, each worked out when it is asked for.
+
+    n_sites: of the alignment. known: sets from elsewhere, sites int64; a name that is a number is taken for the name. where:
+    what errors begin with. words: of errors.
     """
 
-    def __init__(self, n_sites: int, where: Path | str, known: Mapping[str, np.ndarray] | None = None) -> None:
+    def __init__(
+        self, n_sites: int, where: Path | str, known: Mapping[str, np.ndarray] | None = None, words: Words = _SITES
+    ) -> None:
         self.n_sites = n_sites
         self.where = where
+        self.words = words
         self._texts: dict[str, tuple[str, str]] = {}
-        self._known = {name.lower(): sites for name, sites in (known or {}).items()}
+        self._shown_known = list(known or {})
+        # Case counts only between names that differ by nothing else.
+        self._known = {**{name.lower(): sites for name, sites in (known or {}).items()}, **(known or {})}
 
     def define(self, name: str, text: str) -> None:
         """A set, by the expression that says its sites; a later one of the name replaces it."""
@@ -52,7 +71,7 @@ class SiteSets:
     def defined(self, name: str) -> np.ndarray:
         """The sites of a set that was defined, int64, sorted. Raises AlignmentError as `sites`."""
         shown, text = self._texts[name.lower()]
-        return self.sites(text, f"charset {shown!r}", (name.lower(),))
+        return self.sites(text, f"{self.words.set} {shown!r}", (name.lower(),))
 
     def sites(self, text: str, what: str, within: tuple[str, ...] = ()) -> np.ndarray:
         """The sites that an expression says, int64, each once, sorted.
@@ -62,17 +81,19 @@ class SiteSets:
         """
         found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
         for item in _ITEM.finditer(text):
-            if item["word"] is None:
+            if item["word"] is None and item.group() not in self._known:
                 found.append(self._range(item, what))
                 continue
-            word = unquote(item["word"])
+            word = unquote(item.group())
             if word.lower() in within:
-                raise AlignmentError(f"{self.where}: {what}: the charset {word!r} contains itself")
+                raise AlignmentError(f"{self.where}: {what}: the {self.words.set} {word!r} contains itself")
             sites = self._named(word, within)
             if sites is None and word.lower() in ("all", "*"):
                 sites = np.arange(self.n_sites)
             if sites is None:
-                raise AlignmentError(f"{self.where}: {what}: {word!r} is neither a site nor a charset{self._offered()}")
+                raise AlignmentError(
+                    f"{self.where}: {what}: {word!r} is neither a {self.words.one} nor a {self.words.set}{self._offered()}"
+                )
             found.append(sites)
         return np.unique(np.concatenate(found))
 
@@ -80,8 +101,8 @@ class SiteSets:
         key = name.lower()
         if key in self._texts:
             shown, text = self._texts[key]
-            return self.sites(text, f"charset {shown!r}", (*within, key))
-        return self._known.get(key)
+            return self.sites(text, f"{self.words.set} {shown!r}", (*within, key))
+        return self._known.get(name, self._known.get(key))
 
     def _range(self, item: re.Match[str], what: str) -> np.ndarray:
         first, last = (
@@ -92,16 +113,16 @@ class SiteSets:
             last = self.n_sites
         if not 1 <= first <= last or step < 1:
             raise AlignmentError(
-                f"{self.where}: {what}: {item.group()!r} is no range of sites; write 1-500 or 1-500\\3"
+                f"{self.where}: {what}: {item.group()!r} is no range of {self.words.many}; write 1-500 or 1-500\\3"
             )
         if last > self.n_sites:
             raise AlignmentError(
-                f"{self.where}: {what}: site {last} is beyond the {self.n_sites} sites of the alignment"
+                f"{self.where}: {what}: {self.words.one} {last} is beyond the {self.n_sites} {self.words.many} of the alignment"
             )
         return np.arange(first - 1, last, step, dtype=np.int64)
 
     def _offered(self) -> str:
-        names = [*self.names(), *self._known]
+        names = [*self.names(), *self._shown_known]
         return f"; there are {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else ""
 
 
