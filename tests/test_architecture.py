@@ -44,7 +44,7 @@ NEIGHBOURS = {
     "phylo/sampling": {"kernels", "phylo/trees", "phylo/data", "phylo/models", "phylo/sbn"},
     "phylo/mixture": {"kernels", "phylo/branches", "phylo/sbn"},
     "phylo/start": {"phylo/trees", "phylo/models", "phylo/sbn", "phylo/branches", "phylo/sampling", "phylo/mixture"},
-    "phylo/assess": {"phylo/trees", "phylo/sbn", "phylo/sampling", "phylo/mixture"},
+    "phylo/assess": {"phylo/trees", "phylo/models", "phylo/sbn", "phylo/sampling", "phylo/mixture"},
     "phylo/report": {"estimators", "phylo/trees", "phylo/models", "phylo/sbn", "phylo/mixture", "phylo/assess"},
     "phylo/fit": {
         "estimators", "evaluation", "training", "phylo/trees", "phylo/data", "phylo/models", "phylo/sbn",

@@ -1,6 +1,7 @@
 """What a support holds of a sample, and of held-out parts of its own."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from vbpi_mix.errors import SupportError, TreeError
 from vbpi_mix.phylo.assess.coverage import HeldOutCoverage, held_out_coverage
 from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.widen import widen_sample
 from vbpi_mix.phylo.sbn.coverage import coverage, in_support
 from vbpi_mix.phylo.sbn.support import build_support
@@ -183,6 +185,45 @@ def test_widening_covers_the_neighbours(sample_of):
     assert plain.share < 1
     assert held_out_coverage(sample, widen_topologies=1).share == 1.0
     assert held_out_coverage(sample, widen_topologies=0).share == 1.0
+
+
+def of_a_cherry(children):
+    """The prior that asks for two taxa that are next to each other in a topology."""
+    pair = re.search(r"\((\w),(\w)\)", to_newick(children, TAXA))
+    return TopologyPrior.of(7, [frozenset(map(TAXA.index, pair.groups()))])
+
+
+def test_trees_that_break_a_constraint_count_on_neither_side(sample_of):
+    """What lacks a split that is asked for is as if it were not in the files."""
+    prior = of_a_cherry(LISTED[10])
+    allowed = np.flatnonzero(prior.allows(LISTED)).tolist()
+    assert 10 in allowed
+    banned = next(k for k in range(len(LISTED)) if k not in allowed)
+    near = [10, 10, 10, allowed[0], 10, allowed[-1], 10, 10]
+    mixed = [k for each in near for k in (each, banned)]
+    expected = held_out_coverage(sample_of(near, [10] * 5), folds=4)
+    assert expected.share < 1
+    assert held_out_coverage(sample_of(mixed, [10] * 5), folds=4, prior=prior) == expected
+    assert held_out_coverage(sample_of(mixed, [10] * 5, [banned] * 3), folds=4, prior=prior) == expected
+    with pytest.raises(TreeError, match="no tree of the sample has the groups"):
+        held_out_coverage(sample_of([banned] * 4), prior=prior)
+
+
+def test_widening_adds_no_tree_that_a_constraint_bans(monkeypatch, sample_of):
+    """Supports are built of allowed topologies alone."""
+    prior = of_a_cherry(LISTED[10])
+    built = []
+
+    def remember(children):
+        built.append(children)
+        return build_support(children)
+
+    monkeypatch.setattr("vbpi_mix.phylo.assess.coverage.build_support", remember)
+    held_out_coverage(sample_of([10] * 20), folds=2, widen_topologies=0, prior=prior)
+    assert all(len(children) > 1 and prior.allows(children).all() for children in built)
+    built.clear()
+    held_out_coverage(sample_of([10] * 20), folds=2, widen_topologies=0)
+    assert not any(prior.allows(children).all() for children in built)
 
 
 def test_files_of_a_single_tree_count_as_one(sample_of):

@@ -17,6 +17,7 @@ from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.inputs import Data, Progress, Trees, find_alignment, read_data
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import PhyloProblem, build_problem
 from vbpi_mix.phylo.run import Run
@@ -80,7 +81,7 @@ def begin(
     data = read_data(alignment, trees, asked, threads, tell)
     training = asked.training(data.fitted.posterior.n_parameters > 0)
     prior = data.fitted.posterior.topology_prior
-    share, warning = (None, None) if prior.fixed else _held_out(data.sample, asked)
+    share, warning = (None, None) if prior.fixed else _held_out(data.sample, asked, prior)
     started = time.perf_counter()
     problem, start = build_problem(
         data.fitted, _widened(data, asked), asked.model, asked.seed, growing=asked.support == "growing",
@@ -114,11 +115,11 @@ def _say_nothing(event: Any) -> None:
     pass
 
 
-def _held_out(sample: TreeSample, config: FitConfig) -> tuple[float | None, str | None]:
+def _held_out(sample: TreeSample, config: FitConfig, prior: TopologyPrior) -> tuple[float | None, str | None]:
     """How much of the sample a support built from part of it holds, and a warning where that is little."""
     if sample.tree_topology.size < 2:
         return None, "the tree sample is a single tree: the fit can find no other topology"
-    found = held_out_coverage(sample, widen_topologies=0 if config.widen == "nni" else None)
+    found = held_out_coverage(sample, widen_topologies=0 if config.widen == "nni" else None, prior=prior)
     return found.share, found.warning()
 
 
@@ -141,8 +142,9 @@ def _widened(data: Data, config: FitConfig) -> TreeSample:
 def _describe(problem: PhyloProblem, data: Data, start: str) -> str:
     taxa, sites = data.alignment.states.shape
     excluded = f" ({data.alignment.excluded.size} excluded)" if data.alignment.excluded.size else ""
+    deleted = f" ({len(data.alignment.deleted)} deleted)" if data.alignment.deleted else ""
     return (
-        f"{taxa} taxa, {sites} sites{excluded}, {problem.n_patterns} patterns; {data.sample.tree_weights.size:,} trees, "
+        f"{taxa} taxa{deleted}, {sites} sites{excluded}, {problem.n_patterns} patterns; {data.sample.tree_weights.size:,} trees, "
         f"{data.sample.weights.size:,} topologies, {problem.support.n_params:,} support elements; {start}"
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vbpi_mix.errors import TreeError
+from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.widen import widen
 from vbpi_mix.phylo.sbn.coverage import coverage
 from vbpi_mix.phylo.sbn.support import build_support
@@ -61,6 +62,7 @@ def held_out_coverage(
     seed: int = 0,
     hpd: float = 1.0,
     widen_topologies: int | None = None,
+    prior: TopologyPrior | None = None,
 ) -> HeldOutCoverage:
     """Build supports from part of a sample and see how much of the rest they hold, each part left out once.
 
@@ -71,7 +73,8 @@ def held_out_coverage(
 
     hpd: of each file of the part that builds, only the most frequent topologies that hold this share are
     used, as `read_tree_sample` does; give samples that were read with hpd=1. widen_topologies: the support is
-    widened by NNI as `widen` does it, 0 for its default number; None for no widening.
+    widened by NNI as `widen` does it, 0 for its default number; None for no widening. prior: trees that it does not
+    allow count on neither side, and none is added.
 
     The supports that are judged are built from less than the whole, so the shares are on the low side.
     Where a file has a single tree, all files count as one. Raises TreeError if there is one tree in all, or
@@ -79,7 +82,10 @@ def held_out_coverage(
     """
     if folds < 2:
         raise TreeError(f"folds={folds}: held-out coverage needs at least 2")
-    children, files = _by_file(sample)
+    samples = [sample] if isinstance(sample, TreeSample) else list(sample)
+    children, files = _by_file(samples)
+    if prior is not None:
+        files = _allowed(files, prior.allows(children))
     rng = np.random.default_rng(seed)
     single = [_single_trees(*trees, rng) for trees in files]
     if min(topology.size for topology in single) < 2:
@@ -88,7 +94,7 @@ def held_out_coverage(
     if folds < 2:
         raise TreeError("the sample is a single tree; held-out coverage needs at least two")
     parts = np.stack([_runs_of_trees(topology, children.shape[0], folds) for topology in single])
-    build = _Builder(children, hpd, widen_topologies)
+    build = _Builder(children, hpd, widen_topologies, prior)
     by_fold = [build.coverage(parts.sum(axis=1) - part, part) for part in parts.swapaxes(0, 1)]
     between = None
     if len(single) > 1:
@@ -103,9 +109,8 @@ def held_out_coverage(
 _Trees = tuple[np.ndarray, np.ndarray]
 
 
-def _by_file(sample: TreeSample | Sequence[TreeSample]) -> tuple[np.ndarray, list[_Trees]]:
+def _by_file(samples: Sequence[TreeSample]) -> tuple[np.ndarray, list[_Trees]]:
     """Distinct topologies [U, n-2, 2]; of each file, the topology int32 [N] and weight [N] of its trees."""
-    samples = [sample] if isinstance(sample, TreeSample) else list(sample)
     if not samples:
         raise TreeError("no tree sample is given; held-out coverage needs one")
     children, index = unique_topologies(np.concatenate([each.children for each in samples]))
@@ -114,6 +119,15 @@ def _by_file(sample: TreeSample | Sequence[TreeSample]) -> tuple[np.ndarray, lis
     for each, number in zip(samples, numbers, strict=True):
         files += _split_by_file(number[each.tree_topology], each.tree_weights, len(each.sources))
     return children, files
+
+
+def _allowed(files: list[_Trees], allowed: np.ndarray) -> list[_Trees]:
+    """The trees of allowed topologies, bool [U], of files that have any."""
+    kept = [(topology[allowed[topology]], weights[allowed[topology]]) for topology, weights in files]
+    kept = [trees for trees in kept if trees[0].size]
+    if not kept:
+        raise TreeError("no tree of the sample has the groups of taxa asked for; held-out coverage needs at least two")
+    return kept
 
 
 def _split_by_file(topology: np.ndarray, weights: np.ndarray, n_files: int) -> list[_Trees]:
@@ -148,6 +162,7 @@ class _Builder:
     children: np.ndarray
     hpd: float
     widen_topologies: int | None
+    prior: TopologyPrior | None
 
     def coverage(self, rest: np.ndarray, left_out: np.ndarray) -> float:
         """The share of `left_out` float64 [..., U] in the support of the files `rest` float64 [F, U]."""
@@ -162,5 +177,5 @@ class _Builder:
             used[chosen[weights[chosen] > ROUNDING]] = True
         if self.widen_topologies is None:
             return self.children[used]
-        new = widen(self.children[used], by_file.sum(axis=0)[used], self.widen_topologies or None)
+        new = widen(self.children[used], by_file.sum(axis=0)[used], self.widen_topologies or None, self.prior)
         return np.concatenate([self.children[used], new])
