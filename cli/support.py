@@ -88,7 +88,7 @@ def command(
         sample, facts = obtain_tree_sample(
             read,
             posterior=fitted.posterior.at(theta),
-            parts=program_parts(fitted, config.model),
+            parts=program_parts(read, fitted),
             threads=threads or available_cores(),
             progress=progress,
             **options,

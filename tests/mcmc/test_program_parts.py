@@ -11,6 +11,7 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.alphabets import DNA, PROTEIN, standard
+from vbpi_mix.phylo.data.partitions import Part
 from vbpi_mix.phylo.data.site_patterns import compress
 from vbpi_mix.phylo.inputs import program_parts
 from vbpi_mix.phylo.models.observed import state_frequencies
@@ -116,7 +117,7 @@ def test_a_fit_hands_its_priors_and_links_on(alignment):
         parts = data_parts(alignment, "HKY+F+G4")
         model = ModelConfig(**choices)
         fitted = FittedData(alignment.taxa, parts, posterior_of(parts, model, Priors.default(6)))
-        found = program_parts(fitted, model)
+        found = program_parts(alignment, fitted)
         assert found is not None
         return " ".join(mrbayes_model_lines(found))
 
@@ -124,6 +125,20 @@ def test_a_fit_hands_its_priors_and_links_on(alignment):
     assert "shapepr=exponential(2)" in lines(prior="multipliers=dirichlet:3,4,5;alpha=exp:2")
     assert "ratepr=dirichlet(1,1,1)" in lines()
     assert "ratepr" not in lines(link="multipliers")
+
+
+def test_other_programs_see_the_sites_of_the_only_part(alignment):
+    """Under JC69 too, where a partition file leaves sites out."""
+    dna = Alignment(TAXA, alignment.states[:, :30].astype(np.uint8), excluded=np.array([0]))
+
+    def of(sites):
+        parts = data_parts(dna, "JC", [Part("one", sites, DNA)])
+        return program_parts(dna, FittedData(TAXA, parts, posterior_of(parts, ModelConfig(), Priors.default(6))))
+
+    assert of(np.arange(1, 30)) is None
+    some = of(np.arange(5, 20))
+    np.testing.assert_array_equal(part_after_part(dna, some).states, dna.states[:, 5:20])
+    assert mrbayes_model_lines(some) == ("lset nst=1 rates=equal;", "prset statefreqpr=fixed(equal);")
 
 
 def test_mrbayes_has_the_frequencies_that_are_counted(alignment):

@@ -12,8 +12,9 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.data.alphabets import BINARY, DNA, PROTEIN, STANDARD_SYMBOLS, standard
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models import reversible
+from vbpi_mix.phylo.models.given import tree_log_likelihood
 from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
-from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, make_parameter, parse_priors
+from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, make_parameter
 from vbpi_mix.phylo.models.part import make_part
 from vbpi_mix.phylo.trees.topology import random_topologies
 
@@ -229,21 +230,25 @@ NESTED = [
 
 @pytest.mark.parametrize(("wide", "of_wide", "narrow", "of_narrow"), NESTED, ids=[case[0] for case in NESTED])
 def test_nested_models_agree(wide, of_wide, narrow, of_narrow):
-    rng, which = np.random.default_rng(2), np.zeros(1, int)
-    tree = (random_topologies(6, 1, rng), rng.exponential(0.3, (1, 9)))
-    found = []
-    for text, alphabet in ((wide, of_wide), (narrow, of_narrow)):
-        patterns = patterns_of(alphabet)
-        rates = make_part(text, patterns).rates(np.empty((1, 0)))
-        found.append(reversible.log_likelihoods(*tree, reversible.pack(patterns), rates, which)[0])
+    """By the kernels, of which JC69 has its own; the wide one by pruning in numpy as well."""
+    rng = np.random.default_rng(2)
+    children, lengths = random_topologies(6, 1, rng), rng.exponential(0.3, (1, 9))
+    found = [
+        tree_log_likelihood(text, patterns_of(alphabet), children[0], lengths[0])
+        for text, alphabet in ((wide, of_wide), (narrow, of_narrow))
+    ]
+    patterns = patterns_of(of_wide)
+    rates, packed = make_part(wide, patterns).rates(np.empty((1, 0))), reversible.pack(patterns)
+    found += reversible.log_likelihoods(children, lengths, packed, rates, np.zeros(1, int)).tolist()
+    assert found[2] == pytest.approx(found[0], rel=1e-12)
     assert found[0] == pytest.approx(found[1], rel=1e-11)
 
 
 def test_a_large_alpha_is_no_gamma():
-    rng, which, patterns = np.random.default_rng(2), np.zeros(1, int), patterns_of(DNA)
-    tree, packed = (random_topologies(6, 1, rng), rng.exponential(0.3, (1, 9))), reversible.pack(patterns)
+    rng, patterns = np.random.default_rng(2), patterns_of(DNA)
+    children, lengths = random_topologies(6, 1, rng), rng.exponential(0.3, (1, 9))
     plain, near, far = (
-        reversible.log_likelihoods(*tree, packed, make_part(text, patterns).rates(np.empty((1, 0))), which)[0]
+        tree_log_likelihood(text, patterns, children[0], lengths[0])
         for text in ("HKY{2}+F", "HKY{2}+F+G4{1000}", "HKY{2}+F+G4{1}")
     )
     assert near == pytest.approx(plain, abs=2e-3)
@@ -267,32 +272,27 @@ def test_nothing_overflows_far_out(text, alphabet, size):
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"),
+    ("name", "density", "words"),
     [
-        (["alpha"], "NAME=DENSITY"),
-        (["beta=exp:1"], "NAME one of"),
-        (["alpha=exp:1", "alpha=exp:2"], "has a prior already"),
-        (["alpha=exp"], "not a density"),
-        (["alpha=exp:0"], "not a density"),
-        (["alpha=exp:1,2"], "not a density"),
-        (["alpha=dirichlet:1"], "alpha takes exp:1 or gamma:1,1"),
-        (["pinvar=beta:1"], "not a density"),
-        (["pinvar=uniform:0,0.5"], "not a density"),
-        (["kappa=beta:-1,1"], "not a density"),
-        (["rates=dirichlet:"], "not a density"),
-        (["frequencies=dirichlet:1,nan"], "not a density"),
+        ("alpha", "exp", "not a density"),
+        ("alpha", "exp:0", "not a density"),
+        ("alpha", "exp:1,2", "not a density"),
+        ("alpha", "dirichlet:1", "alpha takes exp:1 or gamma:1,1"),
+        ("pinvar", "beta:1", "not a density"),
+        ("pinvar", "uniform:0,0.5", "not a density"),
+        ("kappa", "beta:-1,1", "not a density"),
+        ("rates", "dirichlet:", "not a density"),
+        ("frequencies", "dirichlet:1,nan", "not a density"),
+        ("multipliers", "exp:1", "multipliers takes dirichlet:1,1,..."),
     ],
 )
-def test_priors_that_are_none(texts, words):
+def test_priors_that_are_none(name, density, words):
     with pytest.raises(ConfigError, match=words) as caught:
-        parse_priors(texts)
+        make_parameter(name, density, 2, (0.1, 10.0))
     assert "\n" not in str(caught.value)
 
 
 def test_priors_go_where_their_parameters_are():
-    assert parse_priors(["alpha=gamma:2,1", "rates=dirichlet:1,1,1,1,1,1"]) == {
-        "alpha": "gamma:2,1", "rates": "dirichlet:1,1,1,1,1,1",
-    }  # fmt: skip
     part = make_part("HKY+G4", patterns_of(DNA), {"alpha": "gamma:2,1"})
     assert part.priors == {**{name: DEFAULT_PRIORS[name] for name in ("kappa", "frequencies")}, "alpha": "gamma:2,1"}
     z = np.array([[0.0, 0.0, 0.0, 0.0, 0.5]])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.phylo.config import FitConfig, ModelConfig
+from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
 from vbpi_mix.phylo.data.benchmarks import find_benchmark
 from vbpi_mix.phylo.data.partitions import read_partitions
@@ -85,7 +85,7 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
         alignment,
         config.trees_from,
         posterior=fitted.posterior.at(theta),
-        parts=program_parts(fitted, config.model),
+        parts=program_parts(alignment, fitted),
         seconds=config.trees_seconds,
         until="coverage",
         seed=config.seed,
@@ -96,17 +96,21 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
     return Data(alignment, sample, {"made": facts}, replace(fitted, theta=theta))
 
 
-def program_parts(fitted: FittedData, model: ModelConfig) -> ProgramParts | None:
-    """The parts and their models, for other programs; None under JC69."""
+def program_parts(alignment: Alignment, fitted: FittedData) -> ProgramParts | None:
+    """The parts and their models, for other programs; None where all of the alignment is nucleotides under JC69."""
     from vbpi_mix.phylo.models.joint import HeldModel
+    from vbpi_mix.phylo.models.part import make_part
 
     held = fitted.posterior.model
     if not isinstance(held, HeldModel):
-        return None
+        (only,) = fitted.parts
+        if only.places is None or only.places.size == alignment.included.size:
+            return None
+        return ProgramParts((ProgramPart(only.places, make_part(only.model, only.patterns)),))
     characters = held.characters
     parts = zip(fitted.parts, characters.parts, strict=True)
     given = tuple(ProgramPart(data.places, part.model) for data, part in parts if data.places is not None)
-    linked = tuple(name for name in model.shared() if name != "multipliers")
+    linked = tuple(name for name in characters.linked if name != "multipliers")
     return ProgramParts(given, linked, characters.multiplier_prior)
 
 

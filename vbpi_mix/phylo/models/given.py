@@ -7,7 +7,7 @@ import numpy as np
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.data.alphabets import DNA, PROTEIN, STANDARD_SYMBOLS, Alphabet, standard
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
-from vbpi_mix.phylo.models import reversible
+from vbpi_mix.phylo.models.characters import CharacterModel, CharacterPart
 from vbpi_mix.phylo.models.jukes_cantor import JukesCantor
 from vbpi_mix.phylo.models.part import PartModel, make_part
 from vbpi_mix.phylo.models.simulate import simulate_characters, simulate_states, state_sets
@@ -30,9 +30,8 @@ def tree_log_likelihood(text: str, patterns: SitePatterns, children: np.ndarray,
     if part.spec.text == "JC":
         model = JukesCantor()
         return float(model.log_likelihoods(*one, model.pack(patterns))[0])
-    packed = reversible.pack(patterns, part.spec.ascertainment)
-    which = np.zeros(1, np.int64)
-    return float(reversible.log_likelihoods(*one, packed, part.rates(np.empty((1, 0))), which)[0])
+    characters = CharacterModel([CharacterPart("all", patterns, part)])
+    return float(characters.log_likelihoods(*one, np.empty((1, 0)))[0])
 
 
 def draw_characters(

@@ -24,7 +24,7 @@ from vbpi_mix.phylo.models.substitution import Likelihoods, SubstitutionModel
 
 
 class ParameterDraws(Protocol):
-    """What the posterior reads of draws (mixture.PhyloDraws has it)."""
+    """What the posterior reads of draws (draws.PhyloDraws has it)."""
 
     @property
     def topologies(self) -> Any:
@@ -78,17 +78,6 @@ class HeldModel(SubstitutionModel):
     def work_of(self, packed: CharacterModel) -> float:
         """Of all parts."""
         return packed.work
-
-    def frequencies(self) -> np.ndarray:
-        """Of the only part."""
-        (only,) = self.characters.rates(self.theta)
-        return np.asarray(only.frequencies[0])
-
-    def transition_matrices(self, lengths: np.ndarray | float) -> np.ndarray:
-        """Of the only part, at rate one."""
-        (only,) = self.characters.rates(self.theta)
-        grown = np.exp(np.asarray(lengths)[..., None] * only.values[0])
-        return np.asarray((only.vectors[0] * grown[..., None, :]) @ only.inverse[0])
 
 
 @dataclass(frozen=True, eq=False)

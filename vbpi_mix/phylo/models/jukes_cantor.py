@@ -14,12 +14,12 @@ from vbpi_mix.phylo.models.likelihood import (
     log_likelihoods_and_gradients,
     pack_patterns,
 )
-from vbpi_mix.phylo.models.substitution import Likelihoods, SubstitutionModel
+from vbpi_mix.phylo.models.substitution import Likelihoods, StationaryModel
 
 _OTHERS = {"protein": ("amino acids", "LG, WAG or JTT"), "standard": ("discrete characters", "MK")}
 
 
-class JukesCantor(SubstitutionModel):
+class JukesCantor(StationaryModel):
     """JC69 on nucleotides; nothing to learn."""
 
     name = "JC69"

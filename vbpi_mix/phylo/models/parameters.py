@@ -147,20 +147,6 @@ DEFAULT_PRIORS = {
 }  # fmt: skip
 
 
-def parse_priors(texts: Sequence[str]) -> dict[str, str]:
-    """NAME=DENSITY:NUMBERS, as alpha=exp:1, as a mapping. ConfigError for what names no parameter or no density."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name, sign, density = text.partition("=")
-        if not sign or name not in DENSITIES:
-            raise ConfigError(f"prior {text!r}: write NAME=DENSITY:NUMBERS, with NAME one of {', '.join(DENSITIES)}")
-        if name in found:
-            raise ConfigError(f"prior {text!r}: {name} has a prior already, {found[name]}")
-        _numbers(name, density)
-        found[name] = density
-    return found
-
-
 def make_parameter(name: str, density: str, size: int, bounds: tuple[float, float]) -> Parameter:
     """The parameter of a name of DENSITIES with the density that a text says, as exp:1. size: of a simplex.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class TreeDraws(Protocol):
-    """What the posterior reads of draws (mixture.PhyloDraws has it)."""
+    """What the posterior reads of draws (draws.PhyloDraws has it)."""
 
     @property
     def topologies(self) -> Any:

@@ -25,7 +25,7 @@ import numpy as np
 
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.rates import Rates, RateSlopes
-from vbpi_mix.phylo.models.substitution import Likelihoods, SubstitutionModel
+from vbpi_mix.phylo.models.substitution import Likelihoods, StationaryModel
 
 TINY = np.finfo(float).tiny
 
@@ -206,7 +206,7 @@ def rate_matrix(exchangeabilities: np.ndarray, frequencies: np.ndarray) -> np.nd
     return scaled
 
 
-class ReversibleModel(SubstitutionModel):
+class ReversibleModel(StationaryModel):
     """A model with nothing to learn. A subclass gives names, `frequencies` and `exchangeabilities`."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.alphabets import Alphabet
 from vbpi_mix.phylo.models.rates import Rates
-from vbpi_mix.phylo.models.substitution import SubstitutionModel, substitution_model
+from vbpi_mix.phylo.models.substitution import StationaryModel, substitution_model
 from vbpi_mix.phylo.trees.topology import random_topology
 
 # Characters that do not vary are drawn again so often, where only those that do are recorded.
@@ -20,7 +20,7 @@ def simulate_states(
     lengths: np.ndarray,
     sites: int,
     rng: np.random.Generator,
-    model: SubstitutionModel | None = None,
+    model: StationaryModel | None = None,
 ) -> np.ndarray:
     """State sets uint8 [n, sites] at the taxa of one tree: children int32 [n-2, 2], lengths float64 [E]; under JC69, or
     the model given.
@@ -107,7 +107,7 @@ def random_tree(
 
 
 def simulate_alignment(
-    n_taxa: int, sites: int, seed: int, mean_length: float = 0.1, model: SubstitutionModel | None = None
+    n_taxa: int, sites: int, seed: int, mean_length: float = 0.1, model: StationaryModel | None = None
 ) -> tuple[Alignment, np.ndarray, np.ndarray]:
     """An alignment on a uniform random topology with Exp(1 / mean_length) branch lengths, and that tree.
 

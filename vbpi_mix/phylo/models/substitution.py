@@ -2,7 +2,7 @@
 
 Everything else (posterior, sampler, simulation, other programs) asks a model for what it needs and knows none by name.
 A new model is a file with a subclass and a line in SUBSTITUTION_MODELS: a subclass of `reversible.ReversibleModel` if a
-rate matrix says it all, of `SubstitutionModel` if it has kernels. The built-in sampler has kernels for JC69 and
+rate matrix says it all, of `StationaryModel` if it has kernels. The built-in sampler has kernels for JC69 and
 for parts with a held model (models/held.py); for a model that is neither, trees come from files or another program.
 
 Shapes: n taxa, T trees, E = 2n-3 edges; children int32 [T, n-2, 2] and lengths float64 [T, E], in substitutions per site.
@@ -45,13 +45,11 @@ class SubstitutionModel(ABC):
     """A model of how characters change along branches, and its parameters, of which there may be none.
 
     name       as in SUBSTITUTION_MODELS
-    n_states   of a character
     iqtree     the model in IQ-TREE's words, after -m
     mrbayes    lines of a MrBayes block that set it
     """
 
     name: ClassVar[str]
-    n_states: ClassVar[int] = 4
     iqtree: ClassVar[str]
     mrbayes: ClassVar[tuple[str, ...]]
 
@@ -71,28 +69,10 @@ class SubstitutionModel(ABC):
     def work_of(self, packed: Any) -> float:
         """Of one taxon, about: the number of patterns under JC69, and as many times that as another model takes longer."""
 
-    @abstractmethod
-    def frequencies(self) -> np.ndarray:
-        """Of the states in equilibrium, [n_states]."""
-
-    @abstractmethod
-    def transition_matrices(self, lengths: np.ndarray | float) -> np.ndarray:
-        """P [..., n_states, n_states] of lengths [...]: rows are the state before, columns the state after."""
-
     @property
     def held_parts(self) -> tuple[HeldPart, ...]:
         """What the built-in sampler needs of a model that has no kernels of its own; nothing of one that has."""
         return ()
-
-    def draw_states(self, sites: int, rng: np.random.Generator) -> np.ndarray:
-        """States uint8 [sites] from the equilibrium."""
-        return rng.choice(self.n_states, sites, p=self.frequencies()).astype("uint8")
-
-    def evolve(self, states: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
-        """States uint8 [sites] at the far end of a branch that has `states` at its near end."""
-        cumulative = self.transition_matrices(length).cumsum(axis=-1)[states]
-        wanted = rng.random(states.size)[:, None] * cumulative[:, -1:]
-        return (wanted >= cumulative).sum(axis=1).astype("uint8")
 
     def parameters(self) -> Mapping[str, Tensor]:
         """What is learned, by name; nothing, unless a model says otherwise."""
@@ -111,10 +91,37 @@ class SubstitutionModel(ABC):
             tensor.data.copy_(state[name])
 
 
-def substitution_model(name: str = DEFAULT_MODEL) -> SubstitutionModel:
+class StationaryModel(SubstitutionModel):
+    """A model by which all characters evolve alike, so that they can be drawn.
+
+    n_states   of a character
+    """
+
+    n_states: ClassVar[int] = 4
+
+    @abstractmethod
+    def frequencies(self) -> np.ndarray:
+        """Of the states in equilibrium, [n_states]."""
+
+    @abstractmethod
+    def transition_matrices(self, lengths: np.ndarray | float) -> np.ndarray:
+        """P [..., n_states, n_states] of lengths [...]: rows are the state before, columns the state after."""
+
+    def draw_states(self, sites: int, rng: np.random.Generator) -> np.ndarray:
+        """States uint8 [sites] from the equilibrium."""
+        return rng.choice(self.n_states, sites, p=self.frequencies()).astype("uint8")
+
+    def evolve(self, states: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
+        """States uint8 [sites] at the far end of a branch that has `states` at its near end."""
+        cumulative = self.transition_matrices(length).cumsum(axis=-1)[states]
+        wanted = rng.random(states.size)[:, None] * cumulative[:, -1:]
+        return (wanted >= cumulative).sum(axis=1).astype("uint8")
+
+
+def substitution_model(name: str = DEFAULT_MODEL) -> StationaryModel:
     """A model by its name. Raises ConfigError for an unknown name."""
     if name not in SUBSTITUTION_MODELS:
         raise ConfigError(f"substitution model {name!r}: choose one of {', '.join(SUBSTITUTION_MODELS)}")
     module, _, kind = SUBSTITUTION_MODELS[name].partition(":")
-    made: SubstitutionModel = getattr(importlib.import_module(module), kind)()
+    made: StationaryModel = getattr(importlib.import_module(module), kind)()
     return made
