@@ -2,7 +2,9 @@
 
 import pytest
 
+from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import read_alignment
+from vbpi_mix.phylo.inputs import read_parts
 from vbpi_mix.phylo.parts import data_parts
 
 HALVES = {
@@ -84,6 +86,12 @@ def test_parts_that_cannot_be(run, untouched, file, words):
 
 def test_sites_are_left_out_only_where_a_file_says_which(run, untouched):
     assert "--partitions" in fit(run, "--partitions-partial").error_line()
+
+
+def test_sites_may_be_left_out_where_that_is_asked_for(untouched):
+    config = FitConfig.of(partitions="left.txt", partitions_partial=True)
+    _, parts = read_parts("six.nex", config, lambda note: None)
+    assert [(part.name, part.sites) for part in parts] == [("a", 60), ("b", 50)]
 
 
 def test_a_model_beside_parts_that_have_their_own(run, untouched):
