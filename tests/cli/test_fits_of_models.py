@@ -1,12 +1,10 @@
 """Fits under other models than JC69, as a user has them: recorded, evaluated, compared, resumed, and the same by any threads."""
 
 import json
-import signal
 
 import dendropy
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from vbpi_mix.phylo.run import load
@@ -29,19 +27,15 @@ def kinds(six):
     return six
 
 
-def fit(run, kind, *options, out, seconds=(), iterations=60):
+def arguments_of(kind, iterations):
     alignment, model = KINDS[kind]
-    arguments = ("--trees", "all.ufboot", "--iterations", iterations, "--answer-draws", 500, "--quiet", "--out", out)
-    outcome = run("fit", alignment, *model, *arguments, *options)
+    return ("fit", alignment, *model, "--trees", "all.ufboot", "--iterations", iterations, "--answer-draws", 500, "--quiet")
+
+
+def fit(run, kind, *options, out, iterations=60):
+    outcome = run(*arguments_of(kind, iterations), "--out", out, *options)
     assert outcome.status == 0, outcome.err
     return outcome
-
-
-def trace(folder):
-    """Without the columns of time."""
-    lines = (folder / "trace.csv").read_text().splitlines()
-    dropped = {k for k, name in enumerate(lines[0].split(",")) if "seconds" in name}
-    return [[word for k, word in enumerate(line.split(",")) if k not in dropped] for line in lines]
 
 
 def answers(folder):
@@ -50,41 +44,21 @@ def answers(folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_by_any_number_of_threads(run, kinds, kind):
+def test_the_same_by_any_number_of_threads(run, kinds, trace_without_seconds, kind):
     for threads in (1, 2):
         fit(run, kind, "--threads", threads, out=f"t{threads}.vbpi")
     one, two = kinds / "t1.vbpi", kinds / "t2.vbpi"
-    assert len(trace(one)) > 4
-    assert trace(one) == trace(two)
+    assert len(trace_without_seconds(one)) > 4
+    assert trace_without_seconds(one) == trace_without_seconds(two)
     assert answers(one) == answers(two)
     for name in ("consensus.nwk", "splits.csv", "topologies.trprobs"):
         assert (one / name).read_text() == (two / name).read_text()
 
 
 @pytest.mark.parametrize("kind", ["gtr", "parts", "protein"])
-def test_resume_continues_as_if_it_had_not_stopped(run, kinds, monkeypatch, kind):
-    from vbpi_mix.phylo.problem import PhyloProblem
-
-    fit(run, kind, "--threads", 1, out="whole.vbpi")
-    objective = PhyloProblem.objective
-
-    def interrupted(self, iteration, beta, generator):
-        if iteration == 31:
-            signal.raise_signal(signal.SIGINT)
-        return objective(self, iteration, beta, generator)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PhyloProblem, "objective", interrupted)
-        assert "interrupted after 31 iterations" in fit(run, kind, "--threads", 1, out="cut.vbpi").out
-    assert run("fit", "--resume", "cut.vbpi", "--quiet").status == 0
-    whole, cut = kinds / "whole.vbpi", kinds / "cut.vbpi"
-    assert trace(whole) == trace(cut)
+def test_resume_continues_as_if_it_had_not_stopped(kinds, cut_and_resumed, kind):
+    whole, cut, _ = cut_and_resumed(*arguments_of(kind, 60), "--threads", 1, parts=["model_parameters"])
     assert answers(whole) == answers(cut)
-    states = [torch.load(each / "checkpoint.pt", weights_only=True)["problem"]["model_parameters"] for each in (whole, cut)]
-    assert states[0].keys() == states[1].keys()
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name])
-    assert (whole / "consensus.nwk").read_text() == (cut / "consensus.nwk").read_text()
 
 
 @pytest.mark.parametrize("kind", KINDS)
