@@ -18,7 +18,7 @@ from common import data_folder, patterns_of
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.evaluation import evaluate
 from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
-from vbpi_mix.phylo.config import LearningRates, learning_rates
+from vbpi_mix.phylo.learning_rates import LearningRates, learning_rates
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn import networks as sbn

@@ -22,12 +22,14 @@ FACE_OF_PHYLO = (
 )  # fmt: skip
 ROOM_OF = {
     "vbpi_mix.phylo.mixture": "phylo/mixture",
+    "vbpi_mix.phylo.draws": "phylo/mixture",
     "vbpi_mix.phylo.kernels": "phylo/mixture",
     "vbpi_mix.phylo.parameters": "phylo/mixture",
     **{
         f"vbpi_mix.phylo.{name}": "phylo/start"
-        for name in ("start", "approximation", "growth", "parameter_start", "part_curvature")
+        for name in ("start", "shares", "approximation", "growth", "parameter_start", "part_curvature")
     },
+    "vbpi_mix.phylo.learning_rates": "phylo/fit",
     **{f"vbpi_mix.phylo.{name}": "phylo/fit" for name in FACE_OF_PHYLO},
 }
 # room: the rooms that it may import. A room that is not named in a row is out of its reach.

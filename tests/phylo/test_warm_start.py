@@ -85,8 +85,8 @@ def test_shares_of_adaptive_draws_are_right_too(six, monkeypatch, base):
     """
     target, exact = six
     calls = []
-    adapt = start._adapt
-    monkeypatch.setattr(start, "_adapt", lambda *given: calls.append(1) or adapt(*given))
+    adapt = start.adapt
+    monkeypatch.setattr(start, "adapt", lambda *given: calls.append(1) or adapt(*given))
     monkeypatch.setattr(start, "ADAPTIVE_DRAWS", 40_000)
     monkeypatch.setattr(start, "FEWEST_TOPOLOGIES", 1)
     found = started(sample_of(SIX), target, make_base(base), growing=False, max_topologies=6)
@@ -108,11 +108,11 @@ def test_adaptive_shares_err_by_chance_only(six):
     rows = support.encode(SIX).rows
     features = regress(rows, GAMMA.features_of(pilots), np.ones(105), support)
     log_marginal = refine(SIX, pilots, target, rng, 100_000).take(approximated)
-    table = start._Table(SIX, np.zeros(105), approximated, log_marginal)
+    table = start.Table(SIX, np.zeros(105), approximated, log_marginal)
     mixture = PhyloMixture(support, 2, generator=torch.Generator().manual_seed(1), base=GAMMA, features=features)
     found = []
     for seed in range(6):
-        topologies, weights, _ = start._adapt(table, mixture, target, np.random.default_rng(seed), 50_000)
+        topologies, weights, _ = start.adapt(table, mixture, target, np.random.default_rng(seed), 50_000)
         np.testing.assert_array_equal(topologies, SIX)
         found.append(weights)
     found = np.array(found)
@@ -195,7 +195,7 @@ def approximations(shares):
 
 
 def test_shares_are_of_approximations_and_of_predictions_where_there_is_none():
-    known = start._Table(SIX[:3], np.log([0.9, 0.9, 0.2]), np.array([0, 1]), approximations([0.6, 0.4]))
+    known = start.Table(SIX[:3], np.log([0.9, 0.9, 0.2]), np.array([0, 1]), approximations([0.6, 0.4]))
     np.testing.assert_allclose(known.weights(), np.array([0.6, 0.4, 0.2]) / 1.2, rtol=1e-12)
     more = known.with_more(SIX[50:51], approximations([1.0]))
     np.testing.assert_allclose(more.weights(), np.array([0.6, 0.4, 0.2, 1.0]) / 2.2, rtol=1e-12)

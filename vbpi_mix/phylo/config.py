@@ -15,6 +15,7 @@ from typing import Any
 from vbpi_mix.errors import ConfigError, RunDirectoryError
 from vbpi_mix.options import check_options, option, options_of, same_as
 from vbpi_mix.phylo.branches.flows.registry import FLOWS, default_sizes, flow_size
+from vbpi_mix.phylo.learning_rates import learning_rates
 from vbpi_mix.training.config import TrainingConfig
 
 ESTIMATORS = ("a2a", "s2a", "s2s")
@@ -27,50 +28,9 @@ SHAREABLE = ("rates", "kappa", "frequencies", "alpha", "pinvar", "multipliers")
 SUPPORTS = ("growing", "fixed")
 TYPES = ("dna", "protein", "standard", "binary", "mixed")
 
-# Of networks, branch features and flow (docs/development/log.md says how these were found). A flow's output is a sum over
-# hundreds of weights, which all move at once.
-WARM_RATES = {
-    # What is learned with gamma lengths is the lengths; the networks start where training cannot take them.
-    "gamma": {"sbn": 0.0001, "branches": 0.001, "flow": 0.0001},
-    "lognormal": {"sbn": 0.003, "branches": 0.002, "flow": 0.0001},
-}
 SHORT_PLATEAUS = {"plateau_window": 400, "plateau_reductions": 2, "plateau_standard_errors": 2.0}
 # A fit with a shorter budget of training than this starts with less work, in proportion, but with no less than the share.
 FULL_START_SECONDS, LEAST_EFFORT = 20.0, 0.1
-# From branch lengths at random.
-COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
-# Of primary subsplit pairs, compared with splits: an edge that is seldom drawn then takes most of what is learned from
-# its split, which is drawn more often (docs/flows.md).
-PAIR_RATE = 0.2
-# Of the densities of model parameters, which start as standard normals.
-PARAMETER_RATE = 0.002
-
-
-@dataclass(frozen=True)
-class LearningRates:
-    """learning_rate: of the networks, None for the schedule's own. multipliers: of the other parameter groups. pairs: of
-    the rows of primary subsplit pairs, compared with those of splits.
-    """
-
-    learning_rate: float | None
-    multipliers: dict[str, float]
-    pairs: float
-
-
-def learning_rates(
-    schedule: str, flow: str, init: str, lengths: str, parameters: bool = False
-) -> LearningRates:
-    """Those of a schedule, a start and a base density; the published schedule has one rate for all. parameters: whether the
-    substitution model has any."""
-    if schedule == "paper":
-        return LearningRates(None, {}, 1.0)
-    rates = WARM_RATES[lengths] if init == "warm" else COLD_RATES
-    multipliers = {"branches": rates["branches"] / rates["sbn"]}
-    if parameters:
-        multipliers["model"] = PARAMETER_RATE / rates["sbn"]
-    if flow != "none":
-        multipliers |= dict.fromkeys(("flow", "flow biases"), rates["flow"] / rates["sbn"])
-    return LearningRates(rates["sbn"], multipliers, PAIR_RATE)
 
 
 def _sizes(size: str) -> str:

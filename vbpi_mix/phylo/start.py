@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from vbpi_mix.pareto import effective_sample_size
 from vbpi_mix.phylo.approximation import GammaApproximations, approximate, laplace, refine
 from vbpi_mix.phylo.branches.base import BaseDensity
 from vbpi_mix.phylo.branches.regression import predict, regress
@@ -26,6 +25,7 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn import networks
 from vbpi_mix.phylo.sbn.mixtures import fit_mixture
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport, build_support
+from vbpi_mix.phylo.shares import Table, adapt, joined
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
@@ -56,7 +56,6 @@ ADAPTIVE_ITERATIONS = 6
 # posterior are fitted to a thousand draws or so, and forget what was not among them.
 SAMPLE_WORTH = 500.0
 NEARLY_ALL = 0.005
-DRAWS_AT_ONCE = 2_000
 # Most topologies of a sample whose worth is predicted; the others are taken to be worth as little as the least of these.
 MOST_SCREENED, SCREENING_STEPS = 50_000, 1
 
@@ -77,34 +76,6 @@ class WarmStart:
     logits: np.ndarray
     added: int
     missing: float | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """What is known of topologies int32 [K, n-2, 2]: about their log marginal likelihoods, float64 [K], by prediction; and
-    approximations of those with numbers `approximated` [T].
-    """
-
-    topologies: np.ndarray
-    predicted: np.ndarray
-    approximated: np.ndarray
-    found: GammaApproximations
-
-    def with_more(self, children: np.ndarray, found: GammaApproximations) -> _Table:
-        """The same and new, approximated topologies."""
-        first, new = self.predicted.size, children.shape[0]
-        return _Table(
-            np.concatenate([self.topologies, children]),
-            np.concatenate([self.predicted, found.log_marginal]),
-            np.concatenate([self.approximated, np.arange(first, first + new)]),
-            self.found.joined(found),
-        )
-
-    def weights(self) -> np.ndarray:
-        """Shares of the posterior [K]."""
-        worth = self.predicted.copy()
-        worth[self.approximated] = self.found.log_marginal
-        return np.asarray(np.exp(worth - np.logaddexp.reduce(worth)))
 
 
 def warm_start(
@@ -156,9 +127,9 @@ def warm_start(
             support, logits.shape[0], generator=torch.Generator(), base=base,
             branch_model="split" if split_only else "psp", logits=logits, features=features,
         )  # fmt: skip
-        drawn, own, worth = _adapt(table, mixture, posterior, rng, int(ADAPTIVE_DRAWS * max(effort, 0.4)))
+        drawn, own, worth = adapt(table, mixture, posterior, rng, int(ADAPTIVE_DRAWS * max(effort, 0.4)))
         size += worth
-        topologies, weights = _joined((topologies, weights), (drawn, own), worth / size)
+        topologies, weights = joined((topologies, weights), (drawn, own), worth / size)
         logits = fit_mixture(
             support, support.encode(topologies), weights, n_components, rng, iterations=ADAPTIVE_ITERATIONS,
             start=logits if k > 0 else None,
@@ -181,7 +152,7 @@ def _examine(
     split_only: bool,
     max_topologies: int,
     effort: float,
-) -> tuple[_Table, bool]:
+) -> tuple[Table, bool]:
     """The topologies of a sample, those that matter most approximated; and whether these are not nearly all that matters.
 
     The most frequent ones are approximated first. From the features of their edges the lengths of all others are predicted,
@@ -194,7 +165,7 @@ def _examine(
     log_worth = np.full(sample.weights.size, -np.inf)
     log_worth[first] = pilots.log_marginal
     if others.size == 0:
-        return _Table(sample.children, log_worth, first, pilots), False
+        return Table(sample.children, log_worth, first, pilots), False
     rows = _rows(support.encode(sample.children[order]), split_only)
     modes, shapes = _guess(rows, rows[: first.size], pilots, support)
     known = slice(0, first.size)
@@ -217,7 +188,7 @@ def _examine(
         log_worth[others] = frequency[others] + np.logaddexp.reduce(screened + bias) - np.logaddexp.reduce(frequency[others])
     taken = ranked[: max(room, 0)]
     more = approximate(sample.children[others[taken]], posterior, rng, better[taken], shapes[rest][taken])
-    table = _Table(sample.children, log_worth, np.concatenate([first, others[taken]]), pilots.joined(more))
+    table = Table(sample.children, log_worth, np.concatenate([first, others[taken]]), pilots.joined(more))
     return table, diffuse
 
 
@@ -231,13 +202,13 @@ def _guess(
 
 
 def _complete(
-    table: _Table,
+    table: Table,
     support: SubsplitSupport,
     posterior: Posterior,
     rng: np.random.Generator,
     split_only: bool,
     max_topologies: int,
-) -> _Table:
+) -> Table:
     """The table with topologies that a network fitted to it draws and that it lacks, the most often drawn first.
 
     A support holds more than the topologies it was made of, and where a sample is small for its posterior most of the mass
@@ -275,54 +246,3 @@ def _drawn_but_unknown(
     times[index[: len(encoded)]] = 0
     order = np.argsort(-times, kind="stable")
     return children[order[: int((times > 0).sum())]], float(times.sum()) / DRAFT_DRAWS
-
-
-@dataclass(frozen=True, eq=False)
-class _AllComponents:
-    """Each of A components, sampled and evaluated (mixture.ComponentSelection)."""
-
-    sampled: torch.Tensor
-    evaluated: torch.Tensor
-    own: torch.Tensor
-
-
-def _adapt(
-    table: _Table, mixture: PhyloMixture, posterior: Posterior, rng: np.random.Generator, count: int
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Topologies [U, n-2, 2] of a table and of `count` draws from the mixture, their shares of the posterior, and what the
-    draws are worth: their effective sample size.
-
-    Approximated ones have their own estimate of the marginal likelihood. That of the others is the sum of the weights of
-    their draws, over the number of draws: unbiased, and zero for what was not drawn.
-    """
-    n_components = mixture.n_components
-    each = torch.arange(n_components)
-    draw = _AllComponents(each, each, each)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    children, log_w = [], []
-    at_once = max(1, DRAWS_AT_ONCE // n_components)
-    with torch.no_grad():
-        for _ in range(max(1, count // (at_once * n_components))):
-            draws = mixture.sample(draw, at_once, generator)
-            log_q = torch.logsumexp(draws.log_q, 2) - np.log(n_components)
-            log_p = posterior.log_likelihood(draws) + posterior.log_prior(draws)
-            children.append(draws.topologies.children)
-            log_w.append((log_p - log_q).numpy().ravel())
-    joined = np.concatenate([table.topologies, *children])
-    topologies, index = unique_topologies(canonicalise(joined)[0])
-    known, drawn = index[: table.predicted.size], index[table.predicted.size :]
-    weights, own = np.concatenate(log_w), table.found.log_marginal + posterior.constant
-    largest = max(float(weights.max()), float(own.max()))
-    marginal = np.bincount(drawn, np.exp(weights - largest), topologies.shape[0]) / weights.size
-    marginal[known[table.approximated]] = np.exp(own - largest)
-    return topologies, marginal / marginal.sum(), effective_sample_size(weights)
-
-
-def _joined(
-    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], share: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct topologies of two weighted sets, canonical, with the average of their weights, `share` being the second's."""
-    children = canonicalise(np.concatenate([first[0], second[0]]))[0]
-    topologies, index = unique_topologies(children)
-    each = np.concatenate([(1.0 - share) * first[1], share * second[1]])
-    return topologies, np.bincount(index, each, topologies.shape[0])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vbpi_mix.phylo.mixture import ComponentSelection, PhyloMixture
+from vbpi_mix.phylo.draws import ComponentSelection
+from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.report.consensus import Consensus, majority_rule
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies

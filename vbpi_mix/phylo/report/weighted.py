@@ -29,7 +29,8 @@ import numpy as np
 import torch
 
 from vbpi_mix.pareto import Smoothed, effective_sample_size, smooth
-from vbpi_mix.phylo.mixture import ComponentSelection, PhyloDraws, PhyloMixture
+from vbpi_mix.phylo.draws import ComponentSelection, PhyloDraws
+from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.report.consensus import majority_rule_newick
 from vbpi_mix.phylo.sbn.splits import SplitFrequencies
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
