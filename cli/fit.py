@@ -20,7 +20,7 @@ Examples:
   vbpi-mix fit primates.nex --model GTR+G4
   vbpi-mix fit cynmix.nex --partitions scheme.nex --link alpha
   vbpi-mix fit primates.nex --replicates 2
-  vbpi-mix fit --resume DS1.vbpi
+  vbpi-mix fit --resume DS1.vbpi --seconds 600
 """
 
 
@@ -32,7 +32,7 @@ Examples:
               help="Run directory.  [default: the alignment's name with .vbpi]")
 @click.option("--force", is_flag=True, help="Replace an earlier run at the same place.")
 @click.option("--resume", type=click.Path(path_type=Path), default=None, metavar="DIR",
-              help="Continue a run with its own configuration; --iterations and --seconds extend it.")
+              help="Continue a run, or replicates, with its own configuration; --iterations and --seconds extend it.")
 @click.option("--replicates", type=int, default=None, metavar="N",
               help="Fit N times, with seeds and tree samples of their own, and pool the answers.")
 @click.option("--quiet", is_flag=True, help="Print only the result.")
@@ -55,40 +55,36 @@ def command(
     """
     from vbpi_mix_cli.console import check_only_resume
     from vbpi_mix_cli.fit_progress import FitProgress
-    from vbpi_mix_cli.fit_screen import screen, screen_of_replicates
+    from vbpi_mix_cli.fit_screen import screen
 
     if resume is not None:
         check_only_resume(MAY_CHANGE_ON_RESUME)
-        from vbpi_mix.phylo.run import load
+        from vbpi_mix.phylo.replicate_fits import resume_any
 
         with FitProgress(quiet) as progress:
-            given = {name: choices[name] for name in resumable_choices()}
-            run = load(resume).resume(**given, progress=progress)
+            found = resume_any(resume, **{name: choices[name] for name in resumable_choices()}, progress=progress)
     elif alignment is None:
         raise click.UsageError("name an alignment, or a run to resume: --resume DIR")
     elif replicates is not None:
         from vbpi_mix.phylo.fit import run_name
-        from vbpi_mix.phylo.replicates import fit_replicates
+        from vbpi_mix.phylo.replicate_fits import fit_replicates
 
         config = FitConfig.of(**choices)
         with FitProgress(quiet) as progress:
-            several = fit_replicates(
+            found = fit_replicates(
                 alignment, trees, replicates=replicates, out=out or run_name(alignment), force=force, config=config,
                 progress=progress,
             )  # fmt: skip
-        click.echo("\n".join(screen_of_replicates(several)))
-        _files(several.path, quiet)
-        return
     else:
         from vbpi_mix.phylo.fit import fit, run_name
 
         config = FitConfig.of(**choices)
         with FitProgress(quiet) as progress:
-            run = fit(
+            found = fit(
                 alignment, trees, out=out or run_name(alignment), force=force, config=config, progress=progress
             )
-    click.echo("\n".join(screen(run)))
-    _files(run.path, quiet)
+    click.echo("\n".join(screen(found)))
+    _files(found.path, quiet)
 
 
 def _files(path: Path, quiet: bool) -> None:
@@ -96,7 +92,5 @@ def _files(path: Path, quiet: bool) -> None:
     from vbpi_mix_cli.console import shown_path
 
     if not quiet:
-        place = shown_path(path.absolute())
-        click.echo(
-            f"wrote {place}/: report.html to look at, consensus.nwk, splits.csv, topologies.trprobs, summary.json", err=True
-        )
+        names = "consensus.nwk (the tree), splits.csv, topologies.trprobs, summary.json"
+        click.echo(f"wrote {shown_path(path.absolute())}/: report.html to look at,\n  {names}", err=True)

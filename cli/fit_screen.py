@@ -1,9 +1,10 @@
-"""What `vbpi-mix fit` prints at its end, on one screen: whether to trust it, which tree, how sure, what evidence."""
+"""What `vbpi-mix fit` prints at its end, on one screen of 80 columns and 24 rows: whether to trust it, which tree, how sure,
+what evidence."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vbpi_mix_cli.console import describe_elbo, parameter_table, shown_path
@@ -13,84 +14,114 @@ if TYPE_CHECKING:
     from vbpi_mix.phylo.report.answer import Answer
     from vbpi_mix.phylo.run import Run
 
-WIDTH = 100
-# Rows of the table of parameters, and splits that are named as the least certain of the tree.
-MOST_PARAMETERS, MOST_SPLITS = 14, 3
+# Two rows say where the files are, and one is for what is typed next.
+WIDTH, ROWS = 80, 21
+# Fits side by side, splits that are named as the least certain of the tree, and rows that say what the evidence is of.
+MOST_FITS, MOST_SPLITS, MOST_OF_CONDITIONS = 3, 3, 2
 SURE = 0.995
 
 
-def screen(run: Run) -> list[str]:
-    """The lines for a run."""
+def screen(found: Run | Replicates) -> list[str]:
+    """The lines for a run, or for independent fits."""
     from vbpi_mix.phylo.pages import evidence_conditions
+    from vbpi_mix.phylo.run import Run
 
-    facts, answer = run.summary, run.answer()
-    place = shown_path(run.path.absolute())
-    return [
-        f"{place.name}: {facts['stop_reason']} after {facts['iterations']:,} iterations and {facts['seconds']:.0f} s, "
-        f"bound {facts['training_bound']:.2f}, {describe_elbo(facts['elbo'], facts['elbo_standard_error'])}",
-        *_verdict(facts),
-        *_tree(answer, run.taxa),
-        *([facts["rooting"]] if "rooting" in facts else []),
-        *_topologies(answer, facts.get("certainty")),
-        *_evidence(facts, evidence_conditions(run.config)),
-        *_parameters(answer),
+    facts = found.summary
+    if isinstance(found, Run):
+        head, answer, config = _of_run(found), found.answer(), found.config
+    else:
+        head, answer, config = _of_fits(found), found.pooled, found.runs[0].config
+    tree = _tree(answer)
+    after = [
+        *(_wrapped(facts["rooting"]) if "rooting" in facts else []),
+        *_topologies(answer, facts["certainty"]),
+        *_evidence(facts, evidence_conditions(config)),
     ]
+    # What there is room for, the most important first.
+    verdict = _verdict(facts, ROWS - len(head) - len(tree) - len(after))
+    before = [*head, *verdict, *tree]
+    splits = _least_certain(answer, found.taxa, ROWS - len(before) - len(after))
+    lines = [*before, *splits, *after]
+    return [*lines, *_parameters(answer, ROWS - len(lines))]
 
 
-def screen_of_replicates(found: Replicates) -> list[str]:
-    """The lines for independent fits."""
-    from vbpi_mix.phylo.pages import evidence_conditions, replicate_rows
+def _of_run(run: Run) -> list[str]:
+    facts = run.summary
+    return _wrapped(
+        f"{shown_path(run.path.absolute()).name}: {facts['stop_reason']} after {facts['iterations']:,} iterations and "
+        f"{facts['seconds']:.0f} s, bound {facts['training_bound']:.2f}, "
+        f"{describe_elbo(facts['elbo'], facts['elbo_standard_error'])}"
+    )
 
-    facts, answer = found.summary, found.pooled
-    place = shown_path(found.path.absolute())
+
+def _of_fits(found: Replicates) -> list[str]:
+    from vbpi_mix.phylo.pages import replicate_rows
+
+    facts = found.summary
     rows = replicate_rows(facts)
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    table = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    more = len(table) - 1 - MOST_FITS
     agreement = "" if facts["asdsf"] is None else (
-        f"they differ by an ASDSF of {facts['asdsf']:.4f}, at most {facts['largest_split_difference']:.3f} in a split"
+        f"; they differ by an ASDSF of {facts['asdsf']:.4f}, at most {facts['largest_split_difference']:.3f} in a split"
     )  # fmt: skip
     return [
-        f"{place.name}: {len(found.runs)} independent fits{f'; {agreement}' if agreement else ''}",
-        *("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows),
-        *_verdict(facts),
-        *_tree(answer, found.taxa),
-        *_topologies(answer, None),
-        *_evidence(facts, evidence_conditions(found.runs[0].config)),
-        *_parameters(answer),
+        *_wrapped(f"{shown_path(found.path.absolute()).name}: {len(found.runs)} independent fits{agreement}"),
+        *table[: MOST_FITS + 1],
+        *([f"  and {more} more: summary.json"] if more > 0 else []),
     ]
 
 
-def _verdict(facts: Mapping[str, Any]) -> list[str]:
+def _verdict(facts: Mapping[str, Any], rows: int) -> list[str]:
+    """With its reasons, at least the gravest."""
     given = "that of the weighted draws" if facts["answer"] == "weighted" else "the fit's own, not weighted"
     lines = [f"verdict: {facts['verdict']}; the answer given is {given}"]
-    for reason in facts["reasons"]:
-        lines += textwrap.wrap(reason, WIDTH, initial_indent="- ", subsequent_indent="  ")
+    reasons = [_wrapped(f"- {reason}") for reason in facts["reasons"]]
+    for k, reason in enumerate(reasons):
+        rest = 1 if k + 1 < len(reasons) else 0
+        if k and len(lines) + len(reason) + rest > rows:
+            return [*lines, f"- and {len(reasons) - k} more: report.html"]
+        lines += reason
     return lines
 
 
-def _tree(answer: Answer, taxa: tuple[str, ...]) -> list[str]:
-    """How much of the tree is resolved, and its least certain splits."""
-    frequencies = answer.splits.frequencies
-    lines = [f"tree: the consensus has {answer.resolved} of {answer.n_taxa - 3} splits"]
+def _unsure(answer: Answer) -> Sequence[int]:
+    """Splits of the consensus that are not certain, by number, the least certain first."""
     in_tree = answer.internal[: answer.resolved]
-    unsure = in_tree[frequencies[in_tree] < SURE]
-    lines[0] += f", {answer.resolved - unsure.size} of them with a probability of {SURE} or more"
-    least = unsure[::-1][:MOST_SPLITS]
-    for k, members in zip(least.tolist(), answer.members(least, taxa), strict=True):
-        lines.append(textwrap.shorten(f"  least certain: {frequencies[k]:.3f}  {', '.join(members)}", WIDTH, placeholder=" ..."))
-    # Shortening leaves no blanks in front.
-    return [lines[0], *(f"  {line.strip()}" for line in lines[1:])]
+    return [k for k in in_tree[::-1].tolist() if answer.splits.frequencies[k] < SURE]
 
 
-def _topologies(answer: Answer, certainty: Mapping[str, Any] | None) -> list[str]:
+def _tree(answer: Answer) -> list[str]:
+    """How much of the tree is resolved."""
+    sure = answer.resolved - len(_unsure(answer))
+    return _wrapped(
+        f"tree: the consensus has {answer.resolved} of {answer.n_taxa - 3} splits, {sure} of them with {SURE} or more"
+    )
+
+
+def _least_certain(answer: Answer, taxa: tuple[str, ...], rows: int) -> list[str]:
+    import numpy as np
+
+    least = _unsure(answer)[: max(0, min(MOST_SPLITS, rows))]
+    lines = []
+    for k, members in zip(least, answer.members(np.array(least, np.int64), taxa), strict=True):
+        words = f"least certain: {answer.splits.frequencies[k]:.3f}  {', '.join(members)}"
+        # Shortening leaves no blanks in front.
+        lines.append(f"  {textwrap.shorten(words, WIDTH - 2, placeholder=' ...')}")
+    return lines
+
+
+def _topologies(answer: Answer, certainty: Mapping[str, Any]) -> list[str]:
     best = f"{answer.topologies.probabilities[0]:.4f}"
     if answer.source == "weighted":
         best += f" (error {answer.topologies.errors[0]:.4f})"
-    line = f"most probable topology {best}, {answer.children.shape[0]:,} met"
-    if certainty is not None:
-        size = certainty["credible_sets"][-1]
-        about = "" if size["exact"] else "about "
-        line += f"; {about}{size['topologies']:,.0f} hold {size['share']:.0%}, entropy {certainty['entropy']:.2f} nats"
-    return [line]
+    size = certainty["credible_sets"][-1]
+    about = "" if size["exact"] else "about "
+    error = f" (error {certainty['entropy_error']:.2g})" if certainty["entropy_error"] else ""
+    return _wrapped(
+        f"most probable topology {best}, {answer.children.shape[0]:,} met; {about}{size['topologies']:,.0f} hold "
+        f"{size['share']:.0%}, entropy {certainty['entropy']:.2f}{error} nats"
+    )
 
 
 def _evidence(facts: Mapping[str, Any], conditions: str) -> list[str]:
@@ -100,17 +131,28 @@ def _evidence(facts: Mapping[str, Any], conditions: str) -> list[str]:
     value = (
         "log p(Y) unknown: no draw has any weight"
         if found["mean"] is None
-        else f"log p(Y) {found['mean']:.2f} (error {found['error']:.2f})"
+        else f"log p(Y) {found['mean']:.2f} (error {found['error']:.2f}) nats"
     )
     return [
-        f"{value}; {found['draws']:,} weighted draws, worth {size or 0:,.0f} independent ones{tail}",
-        f"this is of {conditions}",
+        *_wrapped(f"{value}; {found['draws']:,} weighted draws, worth {size or 0:,.0f} independent ones{tail}"),
+        *_wrapped(f"this is of {conditions}", MOST_OF_CONDITIONS),
     ]
 
 
-def _parameters(answer: Answer) -> list[str]:
-    if len(answer.parameters) < 2:
+def _parameters(answer: Answer, rows: int) -> list[str]:
+    """A table of as many as there are rows for, if there are any but the tree length."""
+    count = len(answer.parameters)
+    if count < 2:
         return []
-    more = len(answer.parameters) - MOST_PARAMETERS
-    rest = [f"and {more} more: summary.json"] if more > 0 else []
-    return ["", *parameter_table(answer.parameters[:MOST_PARAMETERS]), *rest]
+    if count + 1 <= rows:
+        return parameter_table(answer.parameters)
+    shown = rows - 2
+    if shown < 1:
+        return [f"{count} parameters: report.html"]
+    return [*parameter_table(answer.parameters[:shown]), f"and {count - shown} more: report.html"]
+
+
+def _wrapped(text: str, most: int | None = None) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, max_lines=most, placeholder=" ..."
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 
 from vbpi_mix import __version__
 from vbpi_mix.errors import RunExistsError, VbpiMixError
+from vbpi_mix.training.provenance import TYPED
 
 # name: (module that defines `command`, the line that `vbpi-mix --help` shows)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -69,6 +71,7 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; expected errors are one line on standard error and exit status 2."""
     # Before torch starts its OpenMP runtime, which the kernels then share (vbpi_mix/accelerate.py).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    typed = TYPED.set(shlex.join(["vbpi-mix", *(sys.argv[1:] if arguments is None else arguments)]))
     try:
         status = cli.main(args=arguments, prog_name="vbpi-mix", standalone_mode=False)
         # Without its standalone mode click returns what a command exited with.
@@ -85,6 +88,8 @@ def main(arguments: list[str] | None = None) -> Any:
     except VbpiMixError as error:
         click.echo(f"error: {error}{HINTS.get(type(error), '')}", err=True)
         sys.exit(2)
+    finally:
+        TYPED.reset(typed)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ _PUBLIC = {
     "compare": "vbpi_mix.phylo.compare",
     "compare_models": "vbpi_mix.phylo.model_choice",
     "fit": "vbpi_mix.phylo.fit",
-    "fit_replicates": "vbpi_mix.phylo.replicates",
+    "fit_replicates": "vbpi_mix.phylo.replicate_fits",
     "load": "vbpi_mix.phylo.run",
     "read_alignment": "vbpi_mix.phylo.data.alignment",
     "read_tree_sample": "vbpi_mix.phylo.trees.sample",
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
     from vbpi_mix.phylo.fit import fit
     from vbpi_mix.phylo.model_choice import compare_models
-    from vbpi_mix.phylo.replicates import fit_replicates
+    from vbpi_mix.phylo.replicate_fits import fit_replicates
     from vbpi_mix.phylo.run import Run, load
     from vbpi_mix.phylo.simulation import simulate
     from vbpi_mix.phylo.trees.sample import TreeSample, read_tree_sample

@@ -77,7 +77,9 @@ def test_a_run_is_loaded_evaluated_and_compared(run, kinds, kind):
 def test_the_evidence_says_what_it_is_of(run, kinds):
     def line(*options):
         arguments = ("--trees", "all.ufboot", "--iterations", 2, "--threads", 1, "--answer-draws", 50, "--quiet", "--force")
-        found = [each for each in run("fit", "six.nex", *arguments, *options).out.splitlines() if each.startswith("this is of")]
+        # Lines that go on begin with blanks.
+        lines = run("fit", "six.nex", *arguments, *options).out.replace("\n  ", " ").splitlines()
+        found = [each for each in lines if each.startswith("this is of")]
         assert len(found) == 1
         return found[0]
 

@@ -8,7 +8,8 @@ import torch
 
 from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.report.certainty import certainty, entropy_drops, exact_certainty, pruned_keys
+from vbpi_mix.phylo.report.certainty import certainty, credible_size, entropy_drops, exact_certainty, pruned_keys
+from vbpi_mix.phylo.report.pooled_certainty import pooled_certainty
 from vbpi_mix.phylo.report.weighted import draw_weighted_trees, weighting
 from vbpi_mix.phylo.sbn.most_probable import most_probable_topology
 from vbpi_mix.phylo.sbn.support import build_support
@@ -43,6 +44,12 @@ def drops_by_sets(children, probabilities):
     return found
 
 
+def within_errors(drops, right):
+    """Whether falls of the entropy are right to their errors, which are small."""
+    assert 0 < drops.errors.max() < 0.02
+    assert (np.abs(drops.falls - right) < 4 * drops.errors + 1e-3).all()
+
+
 def some_topologies(n_taxa):
     """All of few taxa; of many, random ones in threes that differ by the place of the last taxon alone."""
     if n_taxa <= 6:
@@ -70,7 +77,9 @@ def test_what_a_taxon_costs_is_the_fall_of_the_entropy():
     rng = np.random.default_rng(2)
     children = canonicalise(enumerate_topologies(6))[0]
     probabilities = rng.dirichlet(np.full(105, 0.2))
-    np.testing.assert_allclose(entropy_drops(children, probabilities), drops_by_sets(children, probabilities), atol=1e-12)
+    drops = entropy_drops(children, probabilities)
+    np.testing.assert_allclose(drops.falls, drops_by_sets(children, probabilities), atol=1e-12)
+    assert not drops.errors.any()
 
 
 def test_a_taxon_that_may_be_anywhere_costs_all():
@@ -78,7 +87,7 @@ def test_a_taxon_that_may_be_anywhere_costs_all():
     base = canonicalise(enumerate_topologies(6))[0]
     first = pruned(base[0], 3)
     same = np.array([tree for tree in base if pruned(tree, 3) == first])
-    drops = entropy_drops(same, np.ones(len(same)))
+    drops = entropy_drops(same, np.ones(len(same))).falls
     assert len(same) == 7
     assert drops[3] == pytest.approx(np.log(7))
     assert np.argmax(drops) == 3
@@ -115,7 +124,7 @@ def test_weighted_figures_are_those_of_the_posterior(fitted):
     assert abs(found.entropy - entropy(p)) < 4 * found.entropy_error
     for size in found.sizes:
         assert abs(size.topologies - credible_set(p, size.share).size) <= 2
-    np.testing.assert_allclose(found.drops, drops_by_sets(every, p), atol=0.03)
+    within_errors(found.drops, drops_by_sets(every, p))
 
 
 def test_own_figures_of_a_small_support_are_exact(fitted):
@@ -125,7 +134,7 @@ def test_own_figures_of_a_small_support_are_exact(fitted):
     assert found.entropy_error == 0.0
     assert [size.topologies for size in found.sizes] == [credible_set(q, size.share).size for size in found.sizes]
     assert all(size.exact for size in found.sizes)
-    np.testing.assert_allclose(found.drops, drops_by_sets(every, q), atol=1e-10)
+    np.testing.assert_allclose(found.drops.falls, drops_by_sets(every, q), atol=1e-10)
     assert found.best.proven
     assert found.best.probability == pytest.approx(q.max())
 
@@ -142,11 +151,9 @@ def test_own_figures_from_draws_agree_with_exact_ones(fitted, monkeypatch):
 
 def test_the_size_of_a_set_too_large_to_be_met_is_estimated():
     """Uniform on 20,000 topologies of which 2,000 draws meet some: the 95% set has 19,000."""
-    from vbpi_mix.phylo.report.certainty import _size
-
     met = np.bincount(np.random.default_rng(1).integers(0, 20_000, 2_000))
     share = met[met > 0] / 2_000
-    found = _size(share, np.full(share.size, -np.log(20_000)), 0.95)
+    found = credible_size(share, np.full(share.size, -np.log(20_000)), 0.95)
     assert not found.exact
     assert found.topologies == pytest.approx(19_000, rel=0.002)
 
@@ -159,3 +166,81 @@ def test_one_topology_is_certain():
     assert found.entropy == 0.0
     assert [size.topologies for size in found.sizes] == [1, 1]
     assert found.rogues(tuple("abcde")) == []
+
+
+@pytest.fixture(scope="module")
+def several():
+    """Two fits of one posterior on 6 taxa with other supports, the draws of each, and the posterior in either support."""
+    rng = np.random.default_rng(8)
+    every = canonicalise(enumerate_topologies(6))[0]
+    joint = 0.8 * rng.standard_normal(105)
+    at = {tree.tobytes(): value for tree, value in zip(every, joint, strict=True)}
+    mixtures, trees, right = [], [], []
+    for seed in (1, 2):
+        support = build_support(random_topologies(6, 6, rng))
+        generator = torch.Generator().manual_seed(seed)
+        mixture = PhyloMixture(support, 2, generator=generator, logits=rng.standard_normal((2, support.n_params)))
+
+        def log_q(children, mixture=mixture):
+            of_components = mixture.log_topology_probability(mixture.support.encode(children))
+            return np.logaddexp.reduce(of_components, axis=1) - np.log(2)
+
+        def log_weights(draws, log_q=log_q):
+            children = canonicalise(draws.topologies.children)[0]
+            log_p = np.array([at[tree.tobytes()] for tree in children])
+            return torch.from_numpy((log_p - log_q(children)).reshape(draws.log_q.shape[:2]))
+
+        draw = draw_components(Estimator.A2A, 2, None, generator)
+        mixtures.append(mixture)
+        trees.append(draw_weighted_trees(mixture, log_weights, draw, 20_000, generator))
+        p = np.exp(joint) * np.isfinite(log_q(every))
+        right.append((np.exp(log_q(every)), p / p.sum()))
+    q, p = (np.array(each) for each in zip(*right, strict=True))
+    # Each has topologies that the other lacks.
+    assert ((q[0] > 0) != (q[1] > 0)).sum() > 10
+    return mixtures, trees, every, q.mean(axis=0), p.mean(axis=0)
+
+
+def test_pooled_weighted_figures_are_those_of_the_mean(several):
+    mixtures, trees, every, _, p = several
+    found = pooled_certainty(mixtures, trees, [weighting(each) for each in trees])
+    assert found.best is None
+    assert not found.exact
+    assert found.entropy == pytest.approx(entropy(p), abs=0.02)
+    for size in found.sizes:
+        assert abs(size.topologies - credible_set(p, size.share).size) <= 2
+    np.testing.assert_allclose(found.drops.falls, drops_by_sets(every, p), atol=0.03)
+
+
+@pytest.mark.parametrize("most", [0, 50_000])
+def test_pooled_own_figures_are_those_of_the_mean(several, monkeypatch, most):
+    """Exact, and from draws where there are too many topologies."""
+    mixtures, trees, every, q, _ = several
+    monkeypatch.setattr("vbpi_mix.phylo.report.pooled_certainty.MOST_ROOTED_TREES", most)
+    found = pooled_certainty(mixtures, trees, None)
+    assert found.exact == (most > 0)
+    assert (found.entropy_error == 0) == found.exact
+    assert found.entropy == pytest.approx(entropy(q), abs=1e-10 if found.exact else 0.02)
+    np.testing.assert_allclose(found.drops.falls, drops_by_sets(every, q), atol=1e-10 if found.exact else 0.03)
+    for size in found.sizes:
+        assert abs(size.topologies - credible_set(q, size.share).size) <= (0 if found.exact else 2)
+
+
+def test_what_a_fit_has_not_met_is_known_from_the_others(several):
+    """p(Y, tau) over its own evidence, where its support has the topology, and nothing where not; of own answers q(tau)."""
+    from vbpi_mix.phylo.report.pooled_certainty import _fill_in
+
+    mixtures, _, every, _, _ = several
+    joint, evidence = np.linspace(-3.0, 2.0, 105), np.array([0.5, -1.0])
+    log_q = np.logaddexp.reduce(mixtures[0].log_topology_probability(mixtures[0].support.encode(every)), axis=1) - np.log(2)
+    met = np.arange(0, 105, 3)
+    unmet = np.setdiff1d(np.arange(105), met)
+    for weighted in (True, False):
+        log_p = joint - evidence[:, None]
+        log_p[0, unmet] = -np.inf
+        _fill_in(log_p, [met, np.arange(105)], mixtures, every, evidence if weighted else None)
+        expected = np.where(np.isfinite(log_q), joint - evidence[0], -np.inf) if weighted else log_q
+        np.testing.assert_allclose(log_p[0, unmet], expected[unmet])
+        np.testing.assert_allclose(log_p[0, met], joint[met] - evidence[0])
+    assert np.isfinite(log_q[unmet]).any()
+    assert np.isinf(log_q[unmet]).any()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,21 +12,20 @@ import yaml
 
 import vbpi_mix
 from vbpi_mix.errors import ConfigError, RunDirectoryError, RunExistsError
-from vbpi_mix.phylo.replicates import fit_replicates, load_any
+from vbpi_mix.phylo.replicate_fits import fit_replicates, resume_any
+from vbpi_mix.phylo.replicates import load_any
 from vbpi_mix.phylo.report.pooling import agreement, pooled_evidence
 from vbpi_mix.phylo.report.weighted import Estimate
 
-EXAMPLE = "eight.nex"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eight.nex"
+FILES = ("consensus.nwk", "splits.csv", "topologies.trprobs")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Two replicates of a short fit, by the command line's library call."""
-    from pathlib import Path
-
     folder = tmp_path_factory.mktemp("replicates")
-    alignment = Path(__file__).resolve().parents[2] / "examples" / EXAMPLE
-    fit_replicates(alignment, replicates=2, out=folder / "two.vbpi", iterations=200, threads=1, trees_seconds=2.0, seed=5)
+    fit_replicates(EXAMPLE, replicates=2, out=folder / "two.vbpi", iterations=200, threads=1, trees_seconds=2.0, seed=5)
     return folder / "two.vbpi"
 
 
@@ -42,19 +43,91 @@ def test_each_is_a_whole_run_with_a_seed_and_a_sample_of_its_own(place, found):
     assert (place / "replicate-2" / "report.html").exists()
 
 
-def test_the_first_is_what_a_fit_without_replicates_is(place, tmp_path):
-    """Digit for digit."""
-    from pathlib import Path
-
-    alignment = Path(__file__).resolve().parents[2] / "examples" / EXAMPLE
-    # The sampler may have ended by its time: the same trees for both.
+@pytest.fixture(scope="module")
+def short(place, tmp_path_factory):
+    """Arguments of replicates that do not depend on the clock, and what becomes of them."""
+    # The sampler may have ended by its time: the same trees for all.
     trees = place / "replicate-1" / "tree_sample.trprobs"
-    single = vbpi_mix.fit(alignment, trees, out=tmp_path / "one.vbpi", iterations=60, threads=1, seed=5)
-    several = fit_replicates(alignment, trees, replicates=2, out=tmp_path / "s.vbpi", iterations=60, threads=1, seed=5)
-    for name in ("consensus.nwk", "splits.csv", "topologies.trprobs"):
+    arguments = {"trees": trees, "replicates": 2, "iterations": 60, "threads": 1, "seed": 5}
+    return arguments, fit_replicates(EXAMPLE, out=tmp_path_factory.mktemp("short") / "whole.vbpi", **arguments)
+
+
+def test_the_first_is_what_a_fit_without_replicates_is(short, tmp_path):
+    """Digit for digit."""
+    arguments, several = short
+    single = vbpi_mix.fit(EXAMPLE, arguments["trees"], out=tmp_path / "one.vbpi", iterations=60, threads=1, seed=5)
+    for name in FILES:
         assert (single.path / name).read_text() == (several.runs[0].path / name).read_text()
     bound = [run.summary["training_bound"] for run in (single, several.runs[0])]
     assert bound[0] == bound[1]
+
+
+class CutOff(Exception):
+    """The end of a process."""
+
+
+def cut_off_after(what):
+    """A progress callback that ends all before the second replicate is begun, or before the first has its answer."""
+
+    def progress(event):
+        if what == "answer" and getattr(event, "text", "").startswith("replicate 2 of 2"):
+            raise CutOff
+        if what == "training" and getattr(event, "finished", False):
+            raise CutOff
+
+    return progress
+
+
+def without_times(summary):
+    """What must not depend on when it was made."""
+    facts = {name: value for name, value in summary.items() if name != "commands"}
+    facts["replicates"] = [{**each, "seconds": None} for each in summary["replicates"]]
+    return facts
+
+
+@pytest.mark.parametrize("what", ["training", "answer"])
+def test_replicates_that_were_cut_off_are_resumed(short, tmp_path, monkeypatch, what):
+    """Digit for digit, from another folder; and while they have no answer of all, a report says what to do."""
+    arguments, whole = short
+    place = tmp_path / "cut.vbpi"
+    with pytest.raises(CutOff):
+        fit_replicates(EXAMPLE, out=place, progress=cut_off_after(what), **arguments)
+    with pytest.raises(RunDirectoryError, match="--resume"):
+        load_any(place)
+    monkeypatch.chdir(tmp_path)
+    found = resume_any("cut.vbpi")
+    assert len(found.runs) == 2
+    for name in FILES:
+        assert (place / name).read_text() == (whole.path / name).read_text()
+    assert without_times(found.summary) == without_times(whole.summary)
+
+
+def test_longer_replicates(short, tmp_path):
+    """Every fit goes on, and fits that are not there are begun with the new budget."""
+    _, whole = short
+    place = tmp_path / "longer.vbpi"
+    shutil.copytree(whole.path, place)
+    with pytest.raises(ConfigError, match="has had 60"):
+        resume_any(place, iterations=30)
+    assert [each["iterations"] for each in load_any(place).summary["replicates"]] == [60, 60]
+    shutil.rmtree(place / "replicate-2")
+    found = resume_any(place, iterations=80)
+    assert [each["iterations"] for each in found.summary["replicates"]] == [80, 80]
+    assert [run.training.seed for run in found.runs] == [5, 6]
+
+
+def test_data_that_have_changed_are_not_fitted(short, tmp_path):
+    arguments, _ = short
+    alignment = tmp_path / "mine.nex"
+    shutil.copy(EXAMPLE, alignment)
+    with pytest.raises(CutOff):
+        fit_replicates(alignment, out=tmp_path / "cut.vbpi", progress=cut_off_after("answer"), **{**arguments, "iterations": 3})
+    alignment.write_text(alignment.read_text().replace("A", "C"))
+    with pytest.raises(RunDirectoryError, match="is not what the first fit"):
+        resume_any(tmp_path / "cut.vbpi")
+    alignment.unlink()
+    with pytest.raises(RunDirectoryError, match="is not what the first fit"):
+        resume_any(tmp_path / "cut.vbpi")
 
 
 def test_the_answer_is_the_mean_and_its_error_covers_the_difference(found):
@@ -87,6 +160,8 @@ def test_what_is_written_is_what_was_found(place, found):
     page = (place / "report.html").read_text()
     assert "2 independent fits" in page
     assert f"ASDSF of {facts['asdsf']:.4f}" in page
+    assert f"{facts['certainty']['entropy']:.3f} nats" in page
+    assert facts["certainty"]["credible_sets"][1]["topologies"] >= 1
 
 
 def test_the_common_tree_is_drawn(run, place, tmp_path):
@@ -143,7 +218,14 @@ def test_commands_find_and_refuse(run, place, monkeypatch):
     monkeypatch.chdir(place.parent)
     assert run("report", "two.vbpi").out.strip() == "wrote two.vbpi/report.html"
     assert "name one of them" in run("eval", "two.vbpi").error_line()
-    assert "name one of them" in run("fit", "--resume", "two.vbpi").error_line()
+    before = (place / "splits.csv").read_text()
+    resumed = run("fit", "--resume", "two.vbpi")
+    assert resumed.status == 0, resumed.err
+    assert "2 independent fits" in resumed.out
+    assert (place / "splits.csv").read_text() == before
+    commands = json.loads((place / "summary.json").read_text())["commands"]
+    assert commands == ["called from Python", "vbpi-mix fit --resume two.vbpi"]
+    assert "vbpi-mix fit --resume two.vbpi" in (place / "report.html").read_text()
     outcome = run("eval", "--importance-samples", 10, "--repeats", 2)
     assert outcome.status == 0
     assert "newest run: two.vbpi/replicate-" in outcome.err

@@ -25,7 +25,7 @@ from vbpi_mix.phylo.sampling.sources import describe_source, write_trprobs
 from vbpi_mix.phylo.sampling.widen import widen_sample
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.config import TrainingConfig
-from vbpi_mix.training.provenance import use_threads
+from vbpi_mix.training.provenance import typed_commands, use_threads
 from vbpi_mix.training.reports import Note
 from vbpi_mix.training.run_directory import RunDirectory
 
@@ -99,7 +99,8 @@ def begin(
     with RunDirectory.create(place, force) as directory:
         if "made" in data.source:
             write_trprobs(data.sample, directory.path / "tree_sample.trprobs", describe_source(data.source["made"]))
-        directory.update_summary({"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing})
+        facts = {"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing}
+        directory.update_summary({"commands": typed_commands(), **facts})
         whole = _whole_config(alignment, data, asked, training)
         directory.commit(whole)
     return Run(directory, whole, problem, temporary)
@@ -155,7 +156,7 @@ def _parameter_priors(data: Data) -> list[dict[str, str]]:
     return [{} for _ in data.fitted.parts] if characters is None else [part.model.priors for part in characters.parts]
 
 
-def _digest(alignment: str | os.PathLike[str] | Alignment) -> str:
+def digest_of(alignment: str | os.PathLike[str] | Alignment) -> str:
     """SHA-256 of the file, or of names and states of an alignment in memory."""
     if not isinstance(alignment, Alignment):
         return sha256_of(find_alignment(alignment))
@@ -172,7 +173,7 @@ def _whole_config(
     return {
         "command": "fit",
         "target": describe_target(data.fitted.parts, data.fitted.posterior, config.model),
-        "alignment": {"file": file, "taxa": taxa, "sites": sites, "sha256": _digest(alignment)},
+        "alignment": {"file": file, "taxa": taxa, "sites": sites, "sha256": digest_of(alignment)},
         "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
         "priors": {
             "lengths": data.fitted.posterior.branch_prior.text,

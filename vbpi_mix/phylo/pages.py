@@ -80,7 +80,8 @@ def run_page(
 @dataclass(frozen=True, eq=False)
 class Pooled:
     """What independent fits say together: the common answer and that of each, in their order, draws of their parameters, the
-    verdict, log p(Y) and the facts that the verdict rests on. summary: of the folder that holds them."""
+    verdict, log p(Y), the facts that the verdict rests on, and how certain the topology is. summary: of the folder that holds
+    them."""
 
     answer: Answer
     answers: Sequence[Answer]
@@ -88,6 +89,7 @@ class Pooled:
     verdict: Verdict
     evidence: Estimate
     facts: Facts
+    certainty: Certainty
     summary: Mapping[str, Any]
 
 
@@ -110,7 +112,7 @@ def pooled_page(
             draws=found.summary["marginal_log_likelihood"][0]["draws"],
             effective_sample_size=found.facts.effective_sample_size,
             pareto_k=found.facts.pareto_k,
-            certainty=None,
+            certainty=found.certainty,
             parameters=ParameterDraws(
                 np.concatenate([each.values for each in found.draws]),
                 np.concatenate([each.shares for each in found.draws]) / len(found.draws),
@@ -118,10 +120,12 @@ def pooled_page(
             trace=None,
             compared=_farthest(found, listed),
             made_by=[
-                ("command", f"vbpi-mix fit --replicates {len(found.answers)}"),
+                *_commands(found.summary),
                 ("alignment", str(config.get("alignment", {}).get("file") or "given from Python")),
                 ("SHA-256 of the data", str(config.get("alignment", {}).get("sha256"))),
                 ("seeds", ", ".join(str(each["seed"]) for each in listed)),
+                ("training", "; ".join(f"{each['iterations']:,} iterations, {each['seconds']:.0f} s" for each in listed)),
+                ("versions", ", ".join(f"{name} {version}" for name, version in found.summary.get("versions", {}).items())),
             ],
             files=[*(each for each in FILES if (directory.path / each[0]).exists()),
                    *((each["folder"], "a whole run, with its own report.html") for each in listed)],
@@ -193,7 +197,7 @@ def _made_by(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tupl
     made = trees.get("made")
     source = f"made by {made.get('source')}" if made else ", ".join(map(str, trees.get("files", [])))
     rows = [
-        ("command", f"vbpi-mix {config.get('command', 'fit')}"),
+        *_commands(summary),
         ("alignment", str(data.get("file") or "given from Python")),
         ("SHA-256 of the data", str(data.get("sha256", "not recorded"))),
         ("tree sample", source),
@@ -204,6 +208,11 @@ def _made_by(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tupl
         ("versions", ", ".join(f"{name} {version}" for name, version in summary.get("versions", {}).items())),
     ]
     return [row for row in rows if row[1]]
+
+
+def _commands(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """As they were typed, in their order."""
+    return [("command" if k == 0 else "then", text) for k, text in enumerate(summary.get("commands", ["not recorded"]))]
 
 
 def _trace(place: Path) -> tuple[np.ndarray, np.ndarray] | None:

@@ -1,8 +1,7 @@
-"""Several independent fits of one alignment: how far they agree, and one answer of all."""
+"""Several independent fits of one alignment: how far they agree, and one answer of all. replicate_fits.py makes them."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Sequence
@@ -10,18 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vbpi_mix.errors import ConfigError, RunDirectoryError
+from vbpi_mix.errors import RunDirectoryError
 from vbpi_mix.phylo.assess.verdict import Facts, Verdict, judge
-from vbpi_mix.phylo.config import FitConfig
-from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.export import check_trained
-from vbpi_mix.phylo.fit import begin
 from vbpi_mix.phylo.importance import FORM, facts_of
-from vbpi_mix.phylo.inputs import Progress, Trees
 from vbpi_mix.phylo.pages import REPORT, Pooled, parameter_draws, pooled_page
 from vbpi_mix.phylo.report.answer import Answer
+from vbpi_mix.phylo.report.certainty import Certainty
 from vbpi_mix.phylo.report.consensus import Consensus
 from vbpi_mix.phylo.report.page import ParameterDraws
+from vbpi_mix.phylo.report.pooled_certainty import pooled_certainty
 from vbpi_mix.phylo.report.pooling import agreement, pooled_answer, pooled_evidence
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
 from vbpi_mix.phylo.report.tree_drawing import Drawing, check_picture, draw_picture
@@ -29,7 +26,7 @@ from vbpi_mix.phylo.report.tree_figure import draw_tree
 from vbpi_mix.phylo.report.weighted import Estimate
 from vbpi_mix.phylo.results import write_answer
 from vbpi_mix.phylo.run import REPLICATES, Run, load
-from vbpi_mix.training.reports import Note
+from vbpi_mix.training.provenance import versions
 from vbpi_mix.training.run_directory import RunDirectory
 
 
@@ -79,6 +76,13 @@ class Replicates:
         draws = self.parameter_draws
         return pooled_answer(self.answers, [each.values for each in draws], [each.shares for each in draws])
 
+    @cached_property
+    def certainty(self) -> Certainty:
+        """How certain the common answer is of the topology."""
+        found = [run.importance for run in self.runs]
+        by = [each.weighting for each in found] if self.weighted else None
+        return pooled_certainty([run.mixture for run in self.runs], [each.trees for each in found], by)
+
     @property
     def evidence(self) -> Estimate:
         """log p(Y) of all together."""
@@ -121,8 +125,9 @@ class Replicates:
         self._check_trained()
         rooting = Rooting.of(outgroup, midpoint, self.taxa)
         found = Pooled(
-            self.pooled, self.answers, self.parameter_draws, self.verdict, self.evidence, self.facts, self.summary
-        )
+            self.pooled, self.answers, self.parameter_draws, self.verdict, self.evidence, self.facts, self.certainty,
+            self.summary,
+        )  # fmt: skip
         return pooled_page(self.directory, self.runs[0].config, self.taxa, found, rooting)
 
     def tree_picture(self, outgroup: str | Sequence[str] | None = None, midpoint: bool = False) -> str:
@@ -178,69 +183,26 @@ class Replicates:
             **self.verdict.as_dict(),
             "answer": self.pooled.source,
             "parameters": [parameter.as_dict() for parameter in self.pooled.parameters],
+            "certainty": self.certainty.as_dict(self.taxa),
+            "versions": versions(),
         }  # fmt: skip
 
 
-def fit_replicates(
-    alignment: str | os.PathLike[str] | Alignment,
-    trees: Trees = None,
-    *,
-    replicates: int,
-    out: str | os.PathLike[str],
-    force: bool = False,
-    config: FitConfig | None = None,
-    progress: Progress | None = None,
-    **choices: Any,
-) -> Replicates:
-    """Fit an alignment several times, with seeds that follow one another, and pool the answers.
-
-    replicates: how many, at least 2. out: the folder for all; each is a run in it, replicate-1 and so on. Each makes its own tree
-    sample unless `trees`, or files beside the alignment, are one. Ctrl-C ends the fit at work, and no other begins. Other
-    arguments and errors as of `fit`.
-
-    >>> import tempfile, vbpi_mix
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     given = dict(support="fixed", iterations=20, threads=1, out=f"{folder}/eight.vbpi")
-    ...     found = vbpi_mix.fit_replicates("examples/eight.nex", "examples/eight.nwk", replicates=2, **given)
-    ...     len(found.runs), round(found.facts.replicates_asdsf, 6)
-    (2, 0.0)
-    """
-    if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 2:
-        raise ConfigError(f"replicates must be a whole number of at least 2, not {replicates!r}")
-    asked, tell = FitConfig.of(config, **choices), progress or (lambda event: None)
-    seeds = [asked.seed + k for k in range(replicates)]
-    configs = [dataclasses.replace(asked, seed=seed) for seed in seeds]
-    with RunDirectory.create(out, force) as directory:
-        tell(Note(f"replicate 1 of {replicates}, seed {seeds[0]}"))
-        first = begin(alignment, trees, directory.path / _name(0), False, configs[0], tell)
-        directory.commit({"command": REPLICATES, "seeds": seeds, "alignment": first.config["alignment"]})
-    runs = [Run(RunDirectory.open(directory.path / _name(0)), first.config, first.problem)]
-    runs[0].train(progress)
-    for k in range(1, replicates):
-        if runs[-1].summary["stop_reason"] == "interrupted":
-            tell(Note(f"interrupted: {k} of {replicates} replicates were fitted", warning=True))
-            break
-        tell(Note(f"replicate {k + 1} of {replicates}, seed {seeds[k]}"))
-        runs.append(begin(alignment, trees, directory.path / _name(k), False, configs[k], tell))
-        runs[-1].train(progress)
-    found = Replicates(directory, runs)
-    found.write()
-    return found
-
-
 def load_any(path: str | os.PathLike[str]) -> Run | Replicates:
-    """The run, or the replicates, in a folder. Errors as `load`, and RunDirectoryError for replicates of which none is there."""
+    """The run, or the replicates that were pooled last, in a folder. Errors as `load`, and RunDirectoryError for replicates that
+    were cut off before any answer of all."""
     directory = RunDirectory.open(path)
-    if directory.read_config().get("command") != REPLICATES:
+    if not holds_replicates(directory):
         return load(path)
-    places = sorted(directory.path.glob("replicate-*"), key=lambda place: (len(place.name), place.name))
-    if not places:
-        raise RunDirectoryError(f"{path} holds no replicate: fit again, with --force")
-    return Replicates(directory, [load(place) for place in places])
+    listed = directory.read_summary().get("replicates")
+    if not listed:
+        raise RunDirectoryError(f"{path} has no answer yet, as its fits were cut off: resume it (vbpi-mix fit --resume {path})")
+    return Replicates(directory, [load(directory.path / each["folder"]) for each in listed])
 
 
-def _name(k: int) -> str:
-    return f"replicate-{k + 1}"
+def holds_replicates(directory: RunDirectory) -> bool:
+    """Whether a folder is of several fits."""
+    return bool(directory.read_config().get("command") == REPLICATES)
 
 
 def _finite(value: float) -> float | None:

@@ -56,7 +56,7 @@ from vbpi_mix.phylo.results import (
 from vbpi_mix.training.checkpoint import load_checkpoint
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.extension import extend, standing_of
-from vbpi_mix.training.provenance import available_cores, use_threads
+from vbpi_mix.training.provenance import available_cores, typed_commands, use_threads
 from vbpi_mix.training.reports import Note
 from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.train import train_in
@@ -373,17 +373,20 @@ class Run:
         >>> run.resume(iterations=30).summary["iterations"]
         30
         """
-        training = self.training
-        if threads is not None:
-            training = replace(training, threads=threads)
-        training = extend(
-            training.resolve(), standing_of(self.directory, KIND), iterations=iterations, seconds=seconds
-        )
+        training = self.extended(iterations, seconds, threads)
+        self.directory.update_summary({"commands": typed_commands(self.summary)})
         use_threads(training.threads or 1, torch_threads=1)
         self.config = {**self.config, "training": training.to_dict()}
         self.training = training
         self.train(progress, resume=True)
         return self
+
+    def extended(
+        self, iterations: int | None = None, seconds: float | None = None, threads: int | None = None
+    ) -> TrainingConfig:
+        """How `resume` would train with these budgets; ConfigError as there."""
+        training = self.training if threads is None else replace(self.training, threads=threads)
+        return extend(training.resolve(), standing_of(self.directory, KIND), iterations=iterations, seconds=seconds)
 
     def save(self, path: str | os.PathLike[str], force: bool = False) -> Run:
         """Copy the run's folder to `path`; returns the run there. RunDirectoryError as `fit`."""

@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
 from importlib import metadata
+from typing import Any
 
 import vbpi_mix
+
+# The command line that is at work, as it was typed; None where the library is called.
+TYPED: ContextVar[str | None] = ContextVar("TYPED", default=None)
+FROM_PYTHON = "called from Python"
 
 
 def versions() -> dict[str, str]:
@@ -19,6 +26,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "missing"
     return found
+
+
+def typed_commands(summary: Mapping[str, Any] | None = None) -> list[str]:
+    """The commands that have worked on a run, this one last. summary: its summary.json so far."""
+    return [*(summary or {}).get("commands", []), TYPED.get() or FROM_PYTHON]
 
 
 def available_cores() -> int:

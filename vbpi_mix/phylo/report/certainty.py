@@ -9,7 +9,8 @@ the evidence, which is right for a topology that was drawn once, too, where P is
                                 met, and estimates it where they are too many for that
 
 A taxon costs certainty by as much as the entropy falls when it is pruned from every topology. Pruned topologies add up those of
-the answer that differ by this taxon only, so for this the entropy is -sum P log P of the most probable ones.
+the answer that differ by this taxon only, so for this the entropy is -sum P log P of the most probable ones. Of a posterior so
+diffuse that draws meet most topologies once this is too little: none that would become the same was met.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.report.weighted import WeightedTrees, Weighting, weighting
+from vbpi_mix.phylo.report.weighted import Estimate, WeightedTrees, Weighting, weighting
 from vbpi_mix.phylo.sbn.most_probable import MostProbable, every_topology, most_probable_topology
 from vbpi_mix.phylo.trees.topology import clade_bitsets
 
@@ -43,31 +44,48 @@ class CredibleSize:
 
 
 @dataclass(frozen=True, eq=False)
-class Certainty:
-    """best: the most probable topology of the fit. entropy: of the answer's topologies, nats, with its Monte Carlo error, 0 if
-    exact. sizes: of credible sets. drops: float64 [n], the fall of the entropy when a taxon is pruned, nats."""
+class Drops:
+    """Nats by which the entropy falls when a taxon is pruned, and their Monte Carlo errors, 0 if exact; float64 [n] each."""
 
-    best: MostProbable
+    falls: np.ndarray
+    errors: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Certainty:
+    """best: the most probable topology of the fit, None of several fits. entropy: of the answer's topologies, nats, with its
+    Monte Carlo error. exact: whether it is of every topology that there is, as the drops then are; else both are estimated from
+    draws. sizes: of credible sets. drops: by taxon."""
+
+    best: MostProbable | None
     entropy: float
     entropy_error: float
+    exact: bool
     sizes: tuple[CredibleSize, ...]
-    drops: np.ndarray
+    drops: Drops
 
-    def rogues(self, taxa: tuple[str, ...], least: float = 0.05, most: int = 10) -> list[tuple[str, float]]:
-        """The taxa that cost most certainty, at least `least` nats each, with what they cost."""
-        order = np.argsort(-self.drops, kind="stable")[:most]
-        return [(taxa[k], float(self.drops[k])) for k in order.tolist() if self.drops[k] >= least]
+    def rogues(self, taxa: tuple[str, ...], least: float = 0.05, most: int = 10) -> list[tuple[str, Estimate]]:
+        """The taxa that cost most certainty, at least `least` nats each, with what they cost and its error, 0 if exact."""
+        falls = self.drops.falls
+        order = np.argsort(-falls, kind="stable")[:most]
+        return [
+            (taxa[k], Estimate(float(falls[k]), float(self.drops.errors[k]))) for k in order.tolist() if falls[k] >= least
+        ]
 
     def as_dict(self, taxa: tuple[str, ...]) -> dict[str, Any]:
         """Plain data for summary.json; taxa with what they cost, the costliest first."""
         sets = [{"share": each.share, "topologies": each.topologies, "exact": each.exact} for each in self.sizes]
-        best = {"probability": self.best.probability, "bound": self.best.bound, "proven": self.best.proven}
+        best = self.best
+        found = {} if best is None else {"probability": best.probability, "bound": best.bound, "proven": best.proven}
+        rogues = self.rogues(taxa)
         return {
             "entropy": self.entropy,
             "entropy_error": self.entropy_error,
+            "entropy_exact": self.exact,
             "credible_sets": sets,
-            "most_probable_of_the_fit": best,
-            "entropy_drops": dict(self.rogues(taxa)),
+            **({"most_probable_of_the_fit": found} if found else {}),
+            "entropy_drops": {name: drop.value for name, drop in rogues},
+            "entropy_drop_errors": {name: drop.error for name, drop in rogues},
         }
 
 
@@ -79,41 +97,45 @@ def certainty(mixture: PhyloMixture, trees: WeightedTrees, by: Weighting | None)
         every = every_topology(mixture.support, logits, MOST_ROOTED_TREES)
         if every is not None:
             return exact_certainty(best, *every)
-        # The fit's own draws, each of the same weight.
-        trees = replace(trees, log_weights=np.zeros(len(trees)))
+        trees = unweighted(trees)
         by = weighting(trees)
-    share, log_p = _shares(trees, by)
-    surprise = -log_p[trees.topology]
+    share, log_p = topology_shares(trees, by)
+    entropy = mean_surprise(trees, by, -log_p)
+    drops = entropy_drops(trees.children, share, squared_shares(trees, by))
+    sizes = tuple(credible_size(share, log_p, each) for each in SHARES)
     # A rounding error of what is certain is none.
-    entropy = max(0.0, float(by.shares @ surprise))
-    error = float(np.sqrt(((by.shares * (surprise - entropy)) ** 2).sum()))
-    drops = entropy_drops(trees.children, share)
-    return Certainty(best, entropy, error, tuple(_size(share, log_p, each) for each in SHARES), drops)
+    return Certainty(best, max(0.0, entropy.value), entropy.error, False, sizes, drops)
 
 
-def exact_certainty(best: MostProbable, children: np.ndarray, probabilities: np.ndarray) -> Certainty:
+def exact_certainty(best: MostProbable | None, children: np.ndarray, probabilities: np.ndarray) -> Certainty:
     """Of all topologies int32 [U, n-2, 2] that there are, with their probabilities float64 [U]."""
     met = probabilities > 0
     log_p = np.log(np.where(met, probabilities, 1.0))
-    sizes = tuple(_size(probabilities[met], log_p[met], each) for each in SHARES)
+    sizes = tuple(credible_size(probabilities[met], log_p[met], each) for each in SHARES)
     drops = entropy_drops(children, probabilities)
-    return Certainty(best, max(0.0, float(-(probabilities @ log_p))), 0.0, sizes, drops)
+    return Certainty(best, max(0.0, float(-(probabilities @ log_p))), 0.0, True, sizes, drops)
 
 
-def entropy_drops(children: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def entropy_drops(children: np.ndarray, shares: np.ndarray, squares: np.ndarray | None = None) -> Drops:
     """By how much the entropy of topologies int32 [U, n-2, 2], canonical, with shares float64 [U] falls when each taxon is
-    pruned from all; float64 [n], nats. Of more than MOST_PRUNED topologies the most probable count."""
+    pruned from all. Of more than MOST_PRUNED topologies the most probable count. squares: of `squared_shares`, float64 [U], if
+    the shares are those of draws. The fall is a mean of log P' - log P, P' that of the pruned topology, and its error that of
+    this mean, to first order."""
     n_taxa = children.shape[1] + 2
     most = min(MOST_PRUNED, MOST_EDGES // (2 * n_taxa * n_taxa))
     kept = np.argsort(-shares, kind="stable")[:most]
-    children, shares = children[kept], shares[kept] / shares[kept].sum()
-    whole = _entropy(shares)
-    keys = pruned_keys(children)
-    drops = []
+    kept = kept[shares[kept] > 0]
+    total = shares[kept].sum()
+    children, shares = children[kept], shares[kept] / total
+    squares = np.zeros(kept.size) if squares is None else squares[kept] / total**2
+    log_p, keys = np.log(shares), pruned_keys(children)
+    falls, errors = np.empty((2, n_taxa))
     for taxon in range(n_taxa):
         index = np.unique(keys(taxon), return_inverse=True)[1]
-        drops.append(whole - _entropy(np.bincount(index, shares)))
-    return np.array(drops)
+        more = np.log(np.bincount(index, shares))[index] - log_p
+        falls[taxon] = shares @ more
+        errors[taxon] = np.sqrt(squares @ (more - falls[taxon]) ** 2)
+    return Drops(falls, errors)
 
 
 def pruned_keys(children: np.ndarray) -> Callable[[int], np.ndarray]:
@@ -157,7 +179,24 @@ def _scrambled(values: np.ndarray) -> np.ndarray:
     return np.asarray(values ^ (values >> np.uint64(31)))
 
 
-def _shares(trees: WeightedTrees, by: Weighting) -> tuple[np.ndarray, np.ndarray]:
+def unweighted(trees: WeightedTrees) -> WeightedTrees:
+    """The fit's own draws: each of the same weight."""
+    return replace(trees, log_weights=np.zeros(len(trees)))
+
+
+def mean_surprise(trees: WeightedTrees, by: Weighting, surprise: np.ndarray) -> Estimate:
+    """Of -log p float64 [U] over draws: an entropy, with its Monte Carlo error."""
+    drawn = surprise[trees.topology]
+    mean = float(by.shares @ drawn)
+    return Estimate(mean, float(np.sqrt(((by.shares * (drawn - mean)) ** 2).sum())))
+
+
+def squared_shares(trees: WeightedTrees, by: Weighting) -> np.ndarray:
+    """The sum over a topology's draws of their squared shares, float64 [U]."""
+    return np.bincount(trees.topology, by.shares**2, trees.log_q.size)
+
+
+def topology_shares(trees: WeightedTrees, by: Weighting) -> tuple[np.ndarray, np.ndarray]:
     """P and log p of every topology met, float64 [U] (head of this file)."""
     log_w = trees.smoothed.log_weights
     largest = log_w.max()
@@ -171,14 +210,10 @@ def _shares(trees: WeightedTrees, by: Weighting) -> tuple[np.ndarray, np.ndarray
     return share, np.where(share > 0, log_p, 0.0)
 
 
-def _size(share: np.ndarray, log_p: np.ndarray, wanted: float) -> CredibleSize:
+def credible_size(share: np.ndarray, log_p: np.ndarray, wanted: float) -> CredibleSize:
+    """How many topologies hold `wanted` of the answer, from P and log p, float64 [U]."""
     order = np.argsort(np.where(share > 0, -log_p, np.inf), kind="stable")
     taken = order[: int(np.searchsorted(np.cumsum(share[order]), wanted * (1 - _ROUNDING))) + 1]
     ratio = share[taken] / np.exp(log_p[taken])
     exact = bool(np.abs(ratio - 1).max() < 1e-6)
     return CredibleSize(wanted, float(taken.size if exact else ratio.sum()), exact)
-
-
-def _entropy(shares: np.ndarray) -> float:
-    positive = shares[shares > 0]
-    return float(-(positive @ np.log(positive)))

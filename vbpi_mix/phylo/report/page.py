@@ -14,7 +14,9 @@ from vbpi_mix.pareto import reliable_pareto_k
 from vbpi_mix.phylo.assess.verdict import EFFECTIVE_SAMPLE_SIZE, Trust, Verdict
 from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.certainty import Certainty
+from vbpi_mix.phylo.report.certainty_section import certainty_section
 from vbpi_mix.phylo.report.charts import curve, density, scatter
+from vbpi_mix.phylo.report.html import count, plus_minus, some, table
 from vbpi_mix.phylo.report.rooting import Rooted
 from vbpi_mix.phylo.report.svg import escape
 from vbpi_mix.phylo.report.tree_figure import draw_tree
@@ -23,7 +25,6 @@ from vbpi_mix.phylo.sbn.splits import SplitFrequencies, average_standard_deviati
 
 # Parameters whose densities are drawn, the first ones; all are in the table.
 MOST_DENSITIES = 60
-MOST_SPLITS = 40
 
 STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
@@ -79,7 +80,7 @@ class Contents:
 
     title: of the run. conditions: what evidence and tree refer to: data, model, priors. tree: as it is drawn; rooted: how, in
     words. evidence: log p(Y) of the weighted draws, nan if unknown; draws, effective_sample_size, pareto_k: of those.
-    certainty: None where it is not known. trace: seconds and bound, float64 [T] each. made_by: rows of what was run.
+    trace: seconds and bound, float64 [T] each. made_by: rows of what was run.
     files: name and what it holds. config: text of config.yaml. tables: more tables, by heading: their rows, the head first.
     """
 
@@ -94,7 +95,7 @@ class Contents:
     draws: int
     effective_sample_size: float
     pareto_k: float
-    certainty: Certainty | None
+    certainty: Certainty
     parameters: ParameterDraws | None
     trace: tuple[np.ndarray, np.ndarray] | None
     compared: Compared | None
@@ -106,8 +107,9 @@ class Contents:
 
 def page(of: Contents) -> str:
     """The text of report.html."""
+    certain = certainty_section(of.certainty, of.answer, of.taxa, of.draws)
     sections = [
-        _head(of), _facts(of), _tree(of), _certainty(of), *_tables(of), _evidence(of), _parameters(of), _compared(of), _trace(of),
+        _head(of), _facts(of), _tree(of), certain, *_tables(of), _evidence(of), _parameters(of), _compared(of), _trace(of),
         _made_by(of),
     ]  # fmt: skip
     body = "\n".join(section for section in sections if section)
@@ -131,13 +133,12 @@ def _head(of: Contents) -> str:
 def _facts(of: Contents) -> str:
     topologies, resolved = of.answer.topologies, of.answer.resolved
     facts = [
-        (f"{topologies.probabilities[0]:.4g}", f"probability of the most probable topology{_plus_minus(topologies.errors[0])}"),
+        (f"{topologies.probabilities[0]:.4g}", f"probability of the most probable topology{plus_minus(topologies.errors[0])}"),
         (f"{resolved} of {of.answer.n_taxa - 3}", "splits have more than half of the probability"),
         (_evidence_words(of), "log p(Y), the evidence, in nats"),
     ]
-    if of.certainty is not None:
-        size = of.certainty.sizes[-1]
-        facts.append((_count(size.topologies, size.exact), "topologies in the 95% credible set"))
+    size = of.certainty.sizes[-1]
+    facts.append((count(size.topologies, size.exact), "topologies in the 95% credible set"))
     return f'<div class="facts">{"".join(f"<div><b>{escape(b)}</b><span>{escape(s)}</span></div>" for b, s in facts)}</div>'
 
 
@@ -153,50 +154,8 @@ def _tree(of: Contents) -> str:
     )
 
 
-def _certainty(of: Contents) -> str:
-    lines = []
-    if of.certainty is not None:
-        known = of.certainty
-        sizes = " and ".join(f"{size.share:.0%} is held by {_topologies(size.topologies, size.exact)}" for size in known.sizes)
-        lines.append(
-            f"<p>Of the probability, {sizes}, the most probable ones. The entropy is {known.entropy:.3f} nats"
-            f"{_plus_minus(known.entropy_error)}: as uncertain as {_count(float(np.exp(known.entropy)), False)} "
-            f"equally probable topologies.</p>"
-        )
-        how = (
-            "no other topology of its support is more probable, which is proven"
-            if known.best.proven
-            else f"the best that was found; none has more than {known.best.bound:.4g}"
-        )
-        same = "it is" if np.array_equal(known.best.children, of.answer.children[0]) else "it is not"
-        lines.append(
-            f"<p>The fitted mixture gives its most probable topology {known.best.probability:.4g} ({how}); {same} "
-            f"the most probable one of the answer.</p>"
-        )
-        rogues = known.rogues(of.taxa)
-        if rogues:
-            rows = [("taxon", "entropy falls by (nats)"), *((name, f"{drop:.3f}") for name, drop in rogues)]
-            lines.append(
-                "<p>Taxa that cost most certainty, by how much the entropy of the topology falls when one is pruned from all "
-                "trees:</p>"
-                f"{_table(rows)}"
-            )
-    internal = of.answer.internal[:MOST_SPLITS]
-    doubtful = [k for k in internal.tolist() if of.answer.splits.frequencies[k] < 0.995]
-    if doubtful:
-        found = of.answer.splits
-        columns = [(found.frequencies, ".4f"), (found.frequency_errors, ".4f"), (found.lengths, ".4g")]
-        members = of.answer.members(np.array(doubtful), of.taxa)
-        table: list[tuple[str, ...]] = [("split", "probability", "error", "mean length")]
-        for k, names in zip(doubtful, members, strict=True):
-            table.append((_some(names), *(format(values[k], form) for values, form in columns)))
-        heading = "The splits that are not certain (all are in splits.csv)"
-        lines.append(f"<details><summary>{heading}</summary>{_table(table)}</details>")
-    return "<h2>How certain the topology is</h2>\n" + "\n".join(lines) if lines else ""
-
-
 def _tables(of: Contents) -> list[str]:
-    return [f"<h2>{escape(heading)}</h2>\n{_table(rows)}" for heading, rows in of.tables.items()]
+    return [f"<h2>{escape(heading)}</h2>\n{table(rows)}" for heading, rows in of.tables.items()]
 
 
 def _evidence(of: Contents) -> str:
@@ -232,15 +191,15 @@ def _parameters(of: Contents) -> str:
             for k in range(min(len(known), MOST_DENSITIES))
         ]
         drawn = f'<div class="many">{"".join(pictures)}</div><p class="note">Shaded: the central 95%.</p>'
-    note = '<p class="note">TL is the tree length, the sum of all branch lengths.</p>'
-    return f"<h2>Parameters</h2>\n{drawn}{_table(rows)}{note}"
+    note = '<p class="note">TL is the tree length, the sum of all branch lengths, in expected substitutions per site.</p>'
+    return f"<h2>Parameters</h2>\n{drawn}{table(rows)}{note}"
 
 
 def _compared(of: Contents) -> str:
     if of.compared is None:
         return ""
     table = unite(of.answer.frequencies(), of.compared.frequencies)
-    titles = [_some(names) for names in table.members(of.taxa)]
+    titles = [some(names) for names in table.members(of.taxa)]
     drawn = scatter(table.frequencies[1], table.frequencies[0], titles, of.compared.name, "this answer")
     distance = average_standard_deviation(table)
     return (
@@ -262,37 +221,15 @@ def _trace(of: Contents) -> str:
 
 
 def _made_by(of: Contents) -> str:
-    files = _table([("", ""), *of.files], "pairs")
+    files = table([("", ""), *of.files], "pairs")
     return (
-        f"<h2>What was run</h2>\n{_table([('', ''), *of.made_by], 'pairs')}\n<details><summary>config.yaml, every "
+        f"<h2>What was run</h2>\n{table([('', ''), *of.made_by], 'pairs')}\n<details><summary>config.yaml, every "
         f"choice</summary><pre>{escape(of.config)}"
         f"</pre></details>\n<h2>Files</h2>\n{files}"
     )
-
-
-def _table(rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0]) if any(rows[0]) else ""
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows[1:])
-    return f'<div class="wide"><table class="{kind}">{f"<tr>{head}</tr>" if head else ""}{body}</table></div>'
 
 
 def _evidence_words(of: Contents) -> str:
     if np.isnan(of.evidence.value):
         return "unknown"
     return f"{of.evidence.value:.2f} ± {of.evidence.error:.2f}"
-
-
-def _plus_minus(error: float) -> str:
-    return f" (error {error:.2g})" if error > 0 else ""
-
-
-def _count(value: float, exact: bool) -> str:
-    return f"{value:,.0f}" if exact else f"about {value:,.0f}" if value >= 10 else f"about {value:.2g}"
-
-
-def _topologies(value: float, exact: bool) -> str:
-    return "one topology" if exact and round(value) == 1 else f"{_count(value, exact)} topologies"
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

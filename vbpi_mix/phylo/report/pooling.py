@@ -49,6 +49,12 @@ def pooled_evidence(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(float(values.max() + np.log(scaled.mean())), float(error))
 
 
+def pooled_estimate(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of R numbers, with its error."""
+    values, errors = (np.array([[getattr(each, name)] for each in estimates]) for name in ("value", "error"))
+    return Estimate(float(values.mean()), float(_error(values, errors)[0]))
+
+
 def agreement(answers: Sequence[Answer]) -> tuple[float, float]:
     """ASDSF of R >= 2 answers, and the largest difference of a split's frequencies."""
     table = unite(*(each.frequencies() for each in answers))

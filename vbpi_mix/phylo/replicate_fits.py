@@ -1,0 +1,208 @@
+"""Fit an alignment several times, and resume that where it was cut off.
+
+config.yaml of the folder holds the plan: seeds, data and every choice, with whole paths, so that a fit that was not begun can be
+begun later and from anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from vbpi_mix.errors import ConfigError, RunDirectoryError
+from vbpi_mix.options import options_of
+from vbpi_mix.phylo.config import FitConfig, ModelConfig
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.fit import begin, digest_of
+from vbpi_mix.phylo.inputs import Progress, Trees, find_alignment
+from vbpi_mix.phylo.replicates import Replicates, holds_replicates
+from vbpi_mix.phylo.run import REPLICATES, Run, load
+from vbpi_mix.phylo.sampling.sources import SOURCES
+from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.training.extension import has_checkpoint
+from vbpi_mix.training.provenance import typed_commands
+from vbpi_mix.training.reports import Note
+from vbpi_mix.training.run_directory import RunDirectory
+
+# Choices that may name files.
+_FILES = ("constraint", "fix_topology", "partitions")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is to be fitted: replicate k with seeds[k]. config: every choice but the seed."""
+
+    alignment: str | os.PathLike[str] | Alignment
+    trees: Trees
+    config: FitConfig
+    seeds: tuple[int, ...]
+
+    def begin(self, folder: Path, k: int, tell: Progress) -> Run:
+        """Replicate k at its place, ready to be trained; what stands there was never trained."""
+        tell(Note(f"replicate {k + 1} of {len(self.seeds)}, seed {self.seeds[k]}"))
+        config = dataclasses.replace(self.config, seed=self.seeds[k])
+        return begin(self.alignment, self.trees, folder / _name(k), True, config, tell)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For config.yaml. What was given in memory is null."""
+        named = not isinstance(self.alignment, Alignment) and not isinstance(self.trees, TreeSample)
+        return {"seeds": list(self.seeds), "data": self._files() if named else None, "choices": self._choices()}
+
+    def _files(self) -> dict[str, Any]:
+        assert not isinstance(self.alignment, Alignment)
+        assert not isinstance(self.trees, TreeSample)
+        listed = [self.trees] if isinstance(self.trees, str | os.PathLike) else list(self.trees or [])
+        return {"alignment": str(find_alignment(self.alignment).absolute()), "trees": [os.path.abspath(each) for each in listed]}
+
+    def _choices(self) -> dict[str, Any]:
+        of_model = {name: getattr(self.config.model, name) for name in options_of(ModelConfig)}
+        own = {name: getattr(self.config, name) for name in options_of(FitConfig)}
+        if self.config.trees_from not in SOURCES:
+            own["trees_from"] = os.path.abspath(self.config.trees_from)
+        for name in _FILES:
+            entries = str(own[name] or "").split(";")
+            if any(map(os.path.isfile, entries)):
+                own[name] = ";".join(os.path.abspath(each) if os.path.isfile(each) else each for each in entries)
+        return {**own, **of_model}
+
+    @classmethod
+    def of(cls, directory: RunDirectory) -> Plan:
+        """What `as_dict` has left. RunDirectoryError if data were given in memory or have changed, or the plan is no good."""
+        config = directory.read_config()
+        if not isinstance(config.get("choices"), dict) or not isinstance(config.get("seeds"), list):
+            raise RunDirectoryError(f"{directory.path}: its config.yaml does not say what is to be fitted: fit anew")
+        data = config.get("data")
+        if not isinstance(data, dict):
+            raise RunDirectoryError(f"{directory.path}: its data were given in memory, so no other fit can be begun: fit anew")
+        if not Path(data["alignment"]).exists() or digest_of(data["alignment"]) != config["alignment"]["sha256"]:
+            raise RunDirectoryError(f"{data['alignment']} is not what the first fit of {directory.path} read: put it back")
+        return cls(data["alignment"], data["trees"], FitConfig.of(**config["choices"]), tuple(config["seeds"]))
+
+
+def fit_replicates(
+    alignment: str | os.PathLike[str] | Alignment,
+    trees: Trees = None,
+    *,
+    replicates: int,
+    out: str | os.PathLike[str],
+    force: bool = False,
+    config: FitConfig | None = None,
+    progress: Progress | None = None,
+    **choices: Any,
+) -> Replicates:
+    """Fit an alignment several times, with seeds that follow one another, and pool the answers.
+
+    replicates: how many, at least 2. out: the folder for all; each is a run in it, replicate-1 and so on. Each makes its own tree
+    sample unless `trees`, or files beside the alignment, are one. Ctrl-C ends the fit at work, and no other begins; `resume_any`
+    goes on from there. Other arguments and errors as of `fit`.
+
+    >>> import tempfile, vbpi_mix
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     given = dict(support="fixed", iterations=20, threads=1, out=f"{folder}/eight.vbpi")
+    ...     found = vbpi_mix.fit_replicates("examples/eight.nex", "examples/eight.nwk", replicates=2, **given)
+    ...     len(found.runs), round(found.facts.replicates_asdsf, 6)
+    (2, 0.0)
+    """
+    if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 2:
+        raise ConfigError(f"replicates must be a whole number of at least 2, not {replicates!r}")
+    asked = FitConfig.of(config, **choices)
+    plan = Plan(alignment, trees, asked, tuple(asked.seed + k for k in range(replicates)))
+    with RunDirectory.create(out, force) as directory:
+        first = plan.begin(directory.path, 0, progress or _say_nothing)
+        directory.update_summary({"commands": typed_commands()})
+        directory.commit({"command": REPLICATES, **plan.as_dict(), "alignment": first.config["alignment"]})
+    first = Run(RunDirectory.open(directory.path / _name(0)), first.config, first.problem)
+    first.train(progress)
+    return _the_rest(directory, plan, [first], progress)
+
+
+def resume_any(
+    path: str | os.PathLike[str],
+    *,
+    iterations: int | None = None,
+    seconds: float | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Run | Replicates:
+    """Continue the run, or the replicates, in a folder.
+
+    Replicates that were cut off are trained to their end as if they had not stopped, those not begun are begun, and the answers
+    are pooled. Budgets, which are of each fit, and errors as of `Run.resume`; RunDirectoryError if fits are to be begun and the
+    data are not there, or not the same.
+    """
+    directory = RunDirectory.open(path)
+    budgets = {"iterations": iterations, "seconds": seconds, "threads": threads}
+    given: dict[str, Any] = {name: value for name, value in budgets.items() if value is not None}
+    if not holds_replicates(directory):
+        return load(path).resume(**given, progress=progress)
+    count = len(directory.read_config().get("seeds") or [])
+    runs = [load(place) for place in takewhile(_begun, [directory.path / _name(k) for k in range(count)])]
+    plan = Plan.of(directory) if len(runs) < count else None
+    for run in runs:
+        # What is refused is refused before any is changed.
+        run.extended(**given)
+    directory.update_summary({"commands": typed_commands(directory.read_summary())})
+    _keep_budgets(directory, given)
+    kept = []
+    for run in runs:
+        kept.append(run)
+        if given or not _ended(run):
+            run.resume(**given, progress=progress)
+            if not _ended(run):
+                break
+    if plan is None or len(kept) < len(runs):
+        return _pooled(directory, kept)
+    return _the_rest(directory, dataclasses.replace(plan, config=dataclasses.replace(plan.config, **given)), kept, progress)
+
+
+def _the_rest(directory: RunDirectory, plan: Plan, runs: list[Run], progress: Progress | None) -> Replicates:
+    """Begin and train the fits that follow `runs`, unless the last of these was interrupted, and pool all."""
+    tell, count = progress or _say_nothing, len(plan.seeds)
+    for k in range(len(runs), count):
+        if runs and not _ended(runs[-1]):
+            tell(Note(f"interrupted: {k} of {count} replicates were fitted", warning=True))
+            break
+        runs.append(plan.begin(directory.path, k, tell))
+        runs[-1].train(progress)
+    return _pooled(directory, runs)
+
+
+def _pooled(directory: RunDirectory, runs: list[Run]) -> Replicates:
+    found = Replicates(directory, runs)
+    found.write()
+    return found
+
+
+def _begun(place: Path) -> bool:
+    """Whether there is a fit with a checkpoint to load; one that was cut off before its first has nothing to go on from.
+    CheckpointError if it had come to an end and has none."""
+    if not place.is_dir():
+        return False
+    directory = RunDirectory.open(place)
+    return directory.checkpoint.exists() or ("iterations" in directory.read_summary() and has_checkpoint(directory))
+
+
+def _ended(run: Run) -> bool:
+    """Whether a fit came to its end and has an answer."""
+    summary = run.summary
+    return "answer" in summary and summary.get("stop_reason") != "interrupted"
+
+
+def _keep_budgets(directory: RunDirectory, given: Mapping[str, Any]) -> None:
+    """For fits that are begun later, should this be cut off, too."""
+    config = directory.read_config()
+    if given and isinstance(config.get("choices"), dict):
+        directory.write_config({**config, "choices": {**config["choices"], **given}})
+
+
+def _name(k: int) -> str:
+    return f"replicate-{k + 1}"
+
+
+def _say_nothing(event: Any) -> None:
+    pass
