@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Two rows say where the files are, and one is for what is typed next.
 WIDTH, ROWS = 80, 21
 # Fits side by side, splits that are named as the least certain of the tree, and rows that say what the evidence is of.
-MOST_FITS, MOST_SPLITS, MOST_OF_CONDITIONS = 3, 3, 2
+MOST_FITS, MOST_SPLITS, MOST_OF_CONDITIONS = 2, 3, 2
 SURE = 0.995
 
 
@@ -125,13 +125,15 @@ def _topologies(answer: Answer, certainty: Mapping[str, Any]) -> list[str]:
 
 
 def _evidence(facts: Mapping[str, Any], conditions: str) -> list[str]:
+    from vbpi_mix.phylo.report.html import evidence_error
+
     found = next(each for each in facts["marginal_log_likelihood"] if each["form"] == "weighted")
     k, size = facts["pareto_k"], facts["effective_sample_size"]
     tail = "" if k is None else f", Pareto k {k:.2f}"
     value = (
         "log p(Y) unknown: no draw has any weight"
         if found["mean"] is None
-        else f"log p(Y) {found['mean']:.2f} (error {found['error']:.2f}) nats"
+        else f"log p(Y) {found['mean']:.2f} (error {evidence_error(found['error'])}) nats"
     )
     return [
         *_wrapped(f"{value}; {found['draws']:,} weighted draws, worth {size or 0:,.0f} independent ones{tail}"),
@@ -142,7 +144,7 @@ def _evidence(facts: Mapping[str, Any], conditions: str) -> list[str]:
 def _parameters(answer: Answer, rows: int) -> list[str]:
     """A table of as many as there are rows for, if there are any but the tree length."""
     count = len(answer.parameters)
-    if count < 2:
+    if count < 2 or rows < 1:
         return []
     if count + 1 <= rows:
         return parameter_table(answer.parameters)

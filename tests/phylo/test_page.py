@@ -15,6 +15,7 @@ import pytest
 import vbpi_mix
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.report.charts import curve, density, scatter, weighted_density
+from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
 from vbpi_mix.phylo.report.rooting import Rooting, root, tree_of
 from vbpi_mix.phylo.report.svg import escape, ticks
 from vbpi_mix.phylo.report.tree_figure import draw_tree
@@ -118,6 +119,19 @@ def test_the_digest_of_the_data_is_in_the_page(tmp_path):
     assert digest in made.report()
 
 
+def test_it_says_what_was_typed(run, monkeypatch):
+    """And by whom it was called else; of runs from before this was kept, nothing is made up."""
+    assert run.summary["commands"] == ["called from Python"]
+    assert "called from Python" in run.report()
+    given = {**run.summary, "commands": ["vbpi-mix fit 'a <b>.nex'", "vbpi-mix fit --resume a.vbpi"]}
+    monkeypatch.setattr(type(run.directory), "read_summary", lambda self: given)
+    words = "".join(read(run.report()).words)
+    assert "vbpi-mix fit 'a <b>.nex'" in words
+    assert "vbpi-mix fit --resume a.vbpi" in words
+    del given["commands"]
+    assert "not recorded" in run.report()
+
+
 def test_a_rooted_page(run):
     page = run.report(outgroup=[EVIL[1]])
     assert "The root is beside the outgroup a&amp;b." in page
@@ -161,6 +175,27 @@ def test_a_tree_is_drawn_to_scale(n_taxa):
     slope, offset = np.polyfit(length, x, 1)
     np.testing.assert_allclose(slope * length + offset, x, atol=0.02)
     assert x.max() < 960
+
+
+@pytest.mark.parametrize("n_taxa", [27, 200])
+def test_numbers_at_nodes_do_not_hide_each_other(n_taxa):
+    """Short branches crowd them; what is certain gives way, and the others stand below where above is taken."""
+    rng = np.random.default_rng(n_taxa)
+    clades = [ConsensusClade(f"t{k}", 1.0, 0.01) for k in range(n_taxa)]
+    while len(clades) > 3:
+        inner = (clades.pop(rng.integers(len(clades))), clades.pop(rng.integers(len(clades))))
+        clades.append(ConsensusClade("", float(rng.choice([1.0, 0.6])), 0.002, inner))
+    drawn = ElementTree.fromstring(draw_tree(Consensus(tuple(clades))))
+    texts = [(text.text, float(text.get("x")), float(text.get("y"))) for text in drawn.iter(f"{SVG}text")]
+    numbers = [each for each in texts if each[0] in ("1", "0.60")]
+    assert sum(words == "0.60" for words, _, _ in numbers) > n_taxa / 4
+    hidden = [
+        (one, other)
+        for k, one in enumerate(numbers)
+        for other in numbers[:k]
+        if abs(one[1] - other[1]) < 20 and abs(one[2] - other[2]) < 8
+    ]
+    assert len(hidden) <= len(numbers) / 20
 
 
 def test_a_density_is_that_of_the_draws():

@@ -19,11 +19,17 @@ def certainty_section(known: Certainty, answer: Answer, taxa: tuple[str, ...], d
     source = "exact, of every topology that the fit can draw" if known.exact else f"estimated from {draws:,} draws"
     lines = [
         f"<p>Of the probability, {sizes}, the most probable ones. The entropy is {known.entropy:.3f} nats"
-        f"{plus_minus(known.entropy_error)}, {source}: as uncertain as {count(float(np.exp(known.entropy)), False)} "
-        f"equally probable topologies.</p>"
+        f"{plus_minus(known.entropy_error)}, {source}: {_alike(float(np.exp(known.entropy)))}.</p>"
     ]
     sections = [_best(known.best, answer), _rogues(known, taxa), _doubtful(answer, taxa)]
     return "<h2>How certain the topology is</h2>\n" + "\n".join([*lines, *(each for each in sections if each)])
+
+
+def _alike(number: float) -> str:
+    """How uncertain that is, in equally probable topologies."""
+    if number < 1.1:
+        return "there is hardly any doubt"
+    return f"as uncertain as {count(number, False)} equally probable topologies"
 
 
 def _best(best: MostProbable | None, answer: Answer) -> str:
@@ -60,11 +66,11 @@ def _doubtful(answer: Answer, taxa: tuple[str, ...]) -> str:
         return ""
     columns = [(found.frequencies, ".4f"), (found.frequency_errors, ".4f"), (found.lengths, ".4g")]
     members = answer.members(np.array(doubtful), taxa)
-    table: list[tuple[str, ...]] = [("split", "probability", "error", "mean length (substitutions per site)")]
+    rows: list[tuple[str, ...]] = [("split", "probability", "error", "mean length (substitutions per site)")]
     for k, names in zip(doubtful, members, strict=True):
-        table.append((some(names), *(format(values[k], form) for values, form in columns)))
+        rows.append((some(names), *(format(values[k], form) for values, form in columns)))
     heading = "The splits that are not certain (all are in splits.csv)"
-    return f"<details><summary>{heading}</summary>{table(table)}</details>"
+    return f"<details><summary>{heading}</summary>{table(rows)}</details>"
 
 
 def _topologies(value: float, exact: bool) -> str:

@@ -19,6 +19,11 @@ def plus_minus(error: float) -> str:
     return f" (error {error:.2g})" if error > 0 else ""
 
 
+def evidence_error(error: float) -> str:
+    """Of log p(Y), to two decimals."""
+    return f"{error:.2f}" if error >= 0.005 else "less than 0.01"
+
+
 def count(value: float, exact: bool) -> str:
     """Of things; an estimate says so."""
     return f"{value:,.0f}" if exact else f"about {value:,.0f}" if value >= 10 else f"about {value:.2g}"

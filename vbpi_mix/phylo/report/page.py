@@ -16,7 +16,7 @@ from vbpi_mix.phylo.report.answer import Answer
 from vbpi_mix.phylo.report.certainty import Certainty
 from vbpi_mix.phylo.report.certainty_section import certainty_section
 from vbpi_mix.phylo.report.charts import curve, density, scatter
-from vbpi_mix.phylo.report.html import count, plus_minus, some, table
+from vbpi_mix.phylo.report.html import count, evidence_error, plus_minus, some, table
 from vbpi_mix.phylo.report.rooting import Rooted
 from vbpi_mix.phylo.report.svg import escape
 from vbpi_mix.phylo.report.tree_figure import draw_tree
@@ -44,6 +44,7 @@ p{margin:8px 0;max-width:48em}.note{color:#57606a;font-size:14px}
 table{border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:3px 14px 3px 0;text-align:right;border-bottom:1px solid #e3e7eb}
 th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere;min-width:9em}
+.numbers td:not(:first-child){white-space:nowrap}
 .pairs td,.pairs th{text-align:left;vertical-align:top;overflow-wrap:anywhere}.pairs td:first-child{min-width:7em;color:#57606a}
 @media(max-width:600px){.line svg{min-width:560px}}
 pre{background:#f5f7f9;padding:12px;overflow-x:auto;font-size:12.5px;line-height:1.4}summary{cursor:pointer}
@@ -232,4 +233,4 @@ def _made_by(of: Contents) -> str:
 def _evidence_words(of: Contents) -> str:
     if np.isnan(of.evidence.value):
         return "unknown"
-    return f"{of.evidence.value:.2f} ± {of.evidence.error:.2f}"
+    return f"{of.evidence.value:.2f} ± {evidence_error(of.evidence.error)}"

@@ -22,6 +22,8 @@ CERTAIN = 0.995
 # Where each colour of a node begins.
 GRADES = ((0.95, INK), (0.75, "#56b4e9"), (0.0, "#e69f00"))
 _LETTER = 0.58
+# Width of a number at a node, in pixels.
+_NUMBER = 23.0
 _MARGIN = 12.0
 
 
@@ -88,7 +90,8 @@ def draw_on(tree: Consensus, canvas: Callable[[float, float, str], _Canvas]) -> 
     if twice_at_root(tree):
         labels.remove((top[0].right, top[0].y, top[0].clade.frequency))
     for x, y, frequency in labels:
-        _mark(picture, x, y, frequency, n_taxa > MANY_TAXA)
+        picture.dot(x, y, 3.0, next(shade for least, shade in GRADES if frequency >= least), f"{frequency:.4g}")
+    _write_numbers(picture, labels, n_taxa > MANY_TAXA)
     _draw_scale(picture, scale, scale_length(deepest), height - _MARGIN - 8)
     return picture
 
@@ -106,13 +109,17 @@ def _draw(picture: Canvas, placed: _Placed, font: float, labels: list[tuple[floa
         _draw(picture, inner, font, labels)
 
 
-def _mark(picture: Canvas, x: float, y: float, frequency: float, sparing: bool) -> None:
-    colour = next(shade for least, shade in GRADES if frequency >= least)
-    picture.dot(x, y, 3.0, colour, f"{frequency:.4g}")
-    if frequency < CERTAIN:
-        picture.text(x - 5, y - 4, f"{frequency:.2f}", 10.5, "end", halo=True)
-    elif not sparing:
-        picture.text(x - 5, y - 4, "1", 10.5, "end", FAINT, halo=True)
+def _write_numbers(picture: Canvas, labels: list[tuple[float, float, float]], sparing: bool) -> None:
+    """Left of the nodes, above the branch, or below it where another number stands there. What is certain comes last and is left
+    out where there is no room."""
+    taken: list[tuple[float, float]] = []
+    for right, y, frequency in sorted(labels, key=lambda label: label[2] >= CERTAIN):
+        certain, x = frequency >= CERTAIN, right - 5
+        free = [low for low in (y - 4, y + 12) if all(abs(x - a) > _NUMBER or abs(low - b) > 9 for a, b in taken)]
+        if certain and (sparing or not free):
+            continue
+        taken.append((x, free[0] if free else y - 4))
+        picture.text(*taken[-1], "1" if certain else f"{frequency:.2f}", 10.5, "end", FAINT if certain else INK, halo=True)
 
 
 def _draw_scale(picture: Canvas, scale: float, length: float, y: float) -> None:
