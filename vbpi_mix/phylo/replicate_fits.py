@@ -79,9 +79,13 @@ class Plan:
         data = config.get("data")
         if not isinstance(data, dict):
             raise RunDirectoryError(f"{directory.path}: its data were given in memory, so no other fit can be begun: fit anew")
-        if not Path(data["alignment"]).exists() or digest_of(data["alignment"]) != config["alignment"]["sha256"]:
-            raise RunDirectoryError(f"{data['alignment']} is not what the first fit of {directory.path} read: put it back")
-        return cls(data["alignment"], data["trees"], FitConfig.of(**config["choices"]), tuple(config["seeds"]))
+        try:
+            alignment, trees, digest = data["alignment"], data["trees"], config["alignment"]["sha256"]
+        except (KeyError, TypeError) as error:
+            raise RunDirectoryError(f"{directory.path}: its config.yaml lacks {error}: fit anew") from error
+        if not Path(alignment).is_file() or digest_of(alignment) != digest:
+            raise RunDirectoryError(f"{alignment} is not what the first fit of {directory.path} read: put it back")
+        return cls(alignment, trees, FitConfig.of(**config["choices"]), tuple(config["seeds"]))
 
 
 def fit_replicates(
