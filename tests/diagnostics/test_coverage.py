@@ -291,3 +291,13 @@ def test_ufboot_covers_the_golden_runs_of_ds1_as_published(benchmark_data, files
     if len(files) == 2:
         # One file of UFBoot trees foretells another badly, though both together hold the posterior.
         assert found.between_files == pytest.approx(0.825, abs=0.005)
+
+
+def test_weights_near_to_nothing_count_as_one_tree():
+    """The chains of many taxa leave them; the others come as often as their weights say."""
+    from vbpi_mix.phylo.assess.coverage import _single_trees
+
+    found = _single_trees(np.arange(3), np.array([1e-320, 0.75, 0.25]), np.random.default_rng(1))
+    count = np.bincount(found, minlength=3)
+    assert count[0] == 1
+    assert count[1] / count[2] == pytest.approx(3, rel=1e-3)
