@@ -44,6 +44,10 @@ if getattr(numba.config, "DISABLE_JIT", 0):
         """Sum of the lanes."""
         return float(np.sum(x))
 
+    def vsums(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+        """The vsum of each of eight vectors, the lanes of one."""
+        return np.array([vsum(x) for x in (a, b, c, d, e, f, g, h)])
+
     def where_bit(codes: Any, bit: Any, x: Any, y: Any) -> Any:
         """Lanes of x where the byte of `codes` has `bit`, of y elsewhere."""
         return np.where((codes & bit) != 0, x, y)
@@ -97,6 +101,10 @@ if getattr(numba.config, "DISABLE_JIT", 0):
         """w / x where x > 0, else 0."""
         return np.divide(w, x, out=np.zeros_like(w), where=x > 0)
 
+    def where_positive(w: Any, x: Any) -> Any:
+        """x where w > 0, else 0."""
+        return np.where(w > 0, x, 0.0)
+
 else:
     from llvmlite import ir
     from numba import types
@@ -143,9 +151,13 @@ else:
         first = builder.insert_element(empty, x, ir.Constant(ir.IntType(32), 0))
         return builder.shuffle_vector(first, empty, lanes)
 
+    def _lanes_of_both(builder: Any, one: Any, other: Any, chosen: list[int]) -> Any:
+        """Of two vectors end to end, the lanes of these numbers."""
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), len(chosen)), chosen)
+        return builder.shuffle_vector(one, other, lanes)
+
     def _lanes_from(builder: Any, vector: Any, first: int, count: int) -> Any:
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(first, first + count)))
-        return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), lanes)
+        return _lanes_of_both(builder, vector, ir.Constant(vector.type, ir.Undefined), list(range(first, first + count)))
 
     @intrinsic
     def keep_whole(typingctx: Any) -> Any:
@@ -200,6 +212,26 @@ else:
             return builder.extract_element(total, ir.Constant(ir.IntType(32), 0))
 
         return x.dtype(x), codegen
+
+    @intrinsic
+    def vsums(typingctx: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
+        """The vsum of each of eight vectors, the lanes of one."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            # As vsum: the upper half of what is left of each vector on the lower one, two vectors in one.
+            vectors, width = list(args), LANES
+            while width > 1:
+                width //= 2
+                lower = [k for k in range(2 * LANES) if k % (2 * width) < width]
+                halves = [[k + shift for k in lower] for shift in (0, width)]
+                pairs = zip(vectors[::2], vectors[1::2], strict=True)
+                vectors = [
+                    builder.fadd(*(_lanes_of_both(builder, one, other, half) for half in halves), flags=FLAGS)
+                    for one, other in pairs
+                ]
+            return vectors[0]
+
+        return a(a, b, c, d, e, f, g, h), codegen
 
     @intrinsic
     def where_bit(typingctx: Any, codes: Any, bit: Any, x: Any, y: Any) -> Any:
@@ -398,6 +430,15 @@ else:
             return builder.select(positive, builder.fdiv(args[0], args[1]), _doubles(0.0))
 
         return w(w, x), codegen
+
+    @intrinsic
+    def where_positive(typingctx: Any, w: Any, x: Any) -> Any:
+        """x where w > 0, else 0."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", args[0], _doubles(0.0)), args[1], _doubles(0.0))
+
+        return x(w, x), codegen
 
     def _lanewise(symbol: Any, instruction: str) -> None:
         @intrinsic

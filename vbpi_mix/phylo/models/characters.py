@@ -24,7 +24,7 @@ from vbpi_mix.phylo.models.substitution import Likelihoods
 
 # GTR+G4 takes about ten times as long as JC69, and a protein with gamma rates another 25 times.
 STATES_OF_WORK = 6.0
-# A part costs as much as so many patterns at least: a block of the kernels.
+# A part costs as much as so many patterns at least: its transitions and their slopes.
 FEWEST_PATTERNS = 64
 
 
@@ -64,6 +64,24 @@ class _Alike:
         return np.ascontiguousarray(theta[:, self.places].transpose(1, 0, 2)).reshape(parts * theta.shape[0], size)
 
 
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """Parts whose likelihoods one call evaluates: their numbers [G] and patterns."""
+
+    numbers: np.ndarray
+    packed: reversible_likelihood.PackedPatterns
+
+    def stack(self, rates: Sequence[Rates]) -> Rates:
+        """Of all parts' M parameter vectors each, those of its own, [G M]."""
+        if self.numbers.size == 1:
+            return rates[int(self.numbers[0])]
+        return Rates(*(np.concatenate(arrays) for arrays in zip(*(rates[g] for g in self.numbers.tolist()), strict=True)))
+
+    def rows(self, which: np.ndarray, vectors: int) -> np.ndarray:
+        """Which of the G M parameter vectors each part has under each tree, [T G], where tree t has number which[t] of M."""
+        return np.asarray(which[:, None] + vectors * np.arange(self.numbers.size)).ravel()
+
+
 class CharacterModel:
     """Parts whose trees and branch lengths are the same. linked: names of parameters that all parts with them share.
 
@@ -88,6 +106,7 @@ class CharacterModel:
         self._packed = [
             reversible_likelihood.pack(part.patterns, part.model.spec.ascertainment) for part in self.parts
         ]
+        self._kinds = self._group_kinds()
         self._index, self.blocks = self._lay_out()
         self.size = sum(self.blocks)
         self._alike = self._group_parts()
@@ -125,6 +144,16 @@ class CharacterModel:
             groups.setdefault((part.model.spec, tuple(part.model.priors.items()), own), []).append(g)
         return [
             _Alike(np.array(numbers), np.stack([self._index[g] for g in numbers]), self.parts[numbers[0]].model)
+            for numbers in groups.values()
+        ]
+
+    def _group_kinds(self) -> list[_Kind]:
+        """Parts with as many states and categories."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for g, part in enumerate(self.parts):
+            groups.setdefault((part.model.spec.n_states, part.model.spec.categories), []).append(g)
+        return [
+            _Kind(np.array(numbers), reversible_likelihood.join([self._packed[g] for g in numbers]))
             for numbers in groups.values()
         ]
 
@@ -180,9 +209,11 @@ class CharacterModel:
     def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """[T], of trees int32 [T, n-2, 2] with lengths [T, E], each under its own theta [T, D], or all under theta [1, D]."""
         which = _numbers(children.shape[0], theta.shape[0])
-        total = np.zeros(children.shape[0])
-        for packed, rates in zip(self._packed, self.rates(theta), strict=True):
-            total += reversible_likelihood.log_likelihoods(children, lengths, packed, rates, which)
+        total, rates = np.zeros(children.shape[0]), self.rates(theta)
+        for kind in self._kinds:
+            rows = kind.rows(which, theta.shape[0])
+            found = reversible_likelihood.log_likelihoods(children, lengths, kind.packed, kind.stack(rates), rows)
+            total += found.reshape(total.size, -1).sum(axis=1)
         return total
 
     def evaluate(
@@ -193,16 +224,20 @@ class CharacterModel:
         which, wanted = _numbers(trees, theta.shape[0]), parameters and self.size > 0
         values, slopes, of_theta = np.zeros(trees), np.zeros(lengths.shape), np.zeros((trees, self.size))
         multipliers, of_multipliers = self.multipliers(theta), np.zeros((trees, len(self.parts)))
-        back: dict[int, RateSlopes] = {}
-        for g, (packed, unscaled) in enumerate(zip(self._packed, self._unscaled(theta), strict=True)):
-            scaled = unscaled._replace(rates=unscaled.rates * multipliers[:, g : g + 1])
-            found = reversible_likelihood.evaluate(children, lengths, packed, scaled, which, wanted)
-            values += found[0]
-            slopes += found[1]
+        unscaled, back = self._unscaled(theta), {}
+        for kind in self._kinds:
+            own, rows = kind.stack(unscaled), kind.rows(which, theta.shape[0])
+            scaled = own._replace(rates=own.rates * multipliers[:, kind.numbers].T.reshape(-1, 1))
+            found = reversible_likelihood.evaluate(children, lengths, kind.packed, scaled, rows, wanted)
+            values += found[0].reshape(trees, -1).sum(axis=1)
+            slopes += found[1].reshape(trees, -1, lengths.shape[1]).sum(axis=1)
             if not wanted or found[2] is None:
                 continue
-            of_multipliers[:, g] = (found[2].rates * unscaled.rates[which]).sum(axis=1)
-            back[g] = found[2]._replace(rates=found[2].rates * multipliers[which, g : g + 1])
+            of_multipliers[:, kind.numbers] = (found[2].rates * own.rates[rows]).sum(axis=1).reshape(trees, -1)
+            shared = multipliers[which][:, kind.numbers].reshape(-1, 1)
+            pulled_rates = found[2]._replace(rates=found[2].rates * shared)
+            for k, g in enumerate(kind.numbers.tolist()):
+                back[g] = RateSlopes(*(array[k :: kind.numbers.size] for array in pulled_rates))
         if not wanted:
             return Likelihoods(values, slopes)
         for alike in self._alike:

@@ -3,17 +3,20 @@
 Four states have kernels of their own (kernels/four_states.py), all others share one (kernels/any_states.py). Either is
 imported, and compiled, when a likelihood of its kind is asked for.
 
-Shapes: T trees, n taxa, E = 2n-3 edges; S states, C rate categories, P patterns, M parameter vectors.
+Shapes: T trees, n taxa, E = 2n-3 edges; S states, C rate categories, P patterns, M parameter vectors; G parts of the data
+that are packed together, R = T G rows: part g under tree t is row t G + g.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 
 from vbpi_mix.errors import AlignmentError
+from vbpi_mix.kernels.simd import LANES
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.rates import Rates, RateSlopes
 
@@ -52,10 +55,11 @@ def _states_of(patterns: SitePatterns) -> int:
 
 def _in_blocks(
     sets: np.ndarray, weights: np.ndarray, constant: int, block: int, missing: int
-) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Whole blocks of patterns, padded with missing data of weight 0; `constant` patterns follow in blocks of their own.
 
-    Returns the number of blocks of data, sets [n, P'], weights [P'] and 1 for the constant patterns, else 0, [P'].
+    Returns the number of blocks of data, how many patterns each block holds, sets [n, P'], weights [P'] and 1 for the
+    constant patterns, else 0, [P'].
     """
     n, count = sets.shape
     blocks, more = -(-count // block), -(-constant // block)
@@ -66,18 +70,25 @@ def _in_blocks(
     weighted, ascertained = np.zeros(size), np.zeros(size)
     weighted[:count] = weights
     ascertained[first : first + constant] = 1.0
-    return blocks, filled, weighted, ascertained
+    held = [min(block, total - k * block) for total, its in ((count, blocks), (constant, more)) for k in range(its)]
+    return blocks, np.array(held, np.int64), filled, weighted, ascertained
+
+
+def _whole(counts: np.ndarray, unit: int) -> np.ndarray:
+    """How many units it takes to hold each count."""
+    return np.asarray(-(-counts // unit)).astype(np.uint64)
 
 
 def _pack_four(sets: np.ndarray, weights: np.ndarray, ascertainment: bool) -> four_states.PackedPatterns:
     from vbpi_mix.phylo.models.kernels import four_states as kernels
 
-    blocks, sets, weighted, ascertained = _in_blocks(sets, weights, 4 * ascertainment, kernels.BLOCK, 15)
+    blocks, filled, sets, weighted, ascertained = _in_blocks(sets, weights, 4 * ascertainment, kernels.BLOCK, 15)
     codes = sets.reshape(sets.shape[0], -1, kernels.BLOCK).transpose(1, 0, 2).astype(np.uint8)
     return kernels.PackedPatterns(
         n_taxa=sets.shape[0],
-        blocks=blocks,
-        sites=float(weights.sum()),
+        starts=np.array([[0, blocks, filled.size]]),
+        sites=np.array([weights.sum()]),
+        vectors=_whole(filled, LANES),
         codes=np.ascontiguousarray(codes).ravel(),
         common=np.bitwise_and.reduce(sets, axis=0).astype(np.uint8),
         weights=weighted,
@@ -91,21 +102,46 @@ def _pack_any(sets: np.ndarray, weights: np.ndarray, ascertainment: bool, states
     if not 2 <= states <= LARGEST_ALPHABET:
         raise AlignmentError(f"an alphabet of {states} states: the likelihood takes 2 to {LARGEST_ALPHABET}")
     missing = (1 << states) - 1
-    blocks, sets, weighted, ascertained = _in_blocks(sets, weights, states * ascertainment, kernels.BLOCK, missing)
+    blocks, filled, sets, weighted, ascertained = _in_blocks(
+        sets, weights, states * ascertainment, kernels.BLOCK, missing
+    )
     distinct, codes = np.unique(sets, return_inverse=True)
-    width = -(-states // kernels.LANES) * kernels.LANES
+    width = -(-states // LANES) * LANES
     codes = codes.reshape(sets.shape[0], -1, kernels.BLOCK).transpose(1, 0, 2)
     return kernels.PackedPatterns(
         n_taxa=sets.shape[0],
         states=states,
-        blocks=blocks,
-        sites=float(weights.sum()),
+        starts=np.array([[0, blocks, filled.size]]),
+        sites=np.array([weights.sum()]),
+        counts=4 * _whole(filled, 4),
+        sets_at=np.array([0, distinct.size * width]),
         codes=np.ascontiguousarray(codes, np.uint32).ravel(),
         sets=_indicators(distinct, states, width).ravel(),
         common=_indicators(np.bitwise_and.reduce(sets, axis=0), states, width).ravel(),
         weights=weighted,
         ascertained=ascertained,
     )
+
+
+def join(packed: Sequence[PackedPatterns]) -> PackedPatterns:
+    """Parts with as many taxa and states, each packed by itself, as one that a single call evaluates."""
+    arrays = {
+        name: np.concatenate([getattr(one, name) for one in packed])
+        for name in packed[0]._fields
+        if name not in {"n_taxa", "states", "starts", "sets_at"}
+    }
+    arrays["starts"] = np.concatenate([one.starts + at for one, at in zip(packed, _ends(packed, "starts"), strict=False)])
+    if hasattr(packed[0], "sets_at"):
+        ends = _ends(packed, "sets_at")
+        arrays["sets_at"] = np.concatenate(
+            [ends[:1], *(one.sets_at[1:] + at for one, at in zip(packed, ends, strict=False))]  # type: ignore[union-attr]
+        )
+    return packed[0]._replace(**arrays)
+
+
+def _ends(packed: Sequence[PackedPatterns], name: str) -> np.ndarray:
+    """Where each begins that is put after those before it, and the last one ends, of numbers that grow up to an end."""
+    return np.cumsum([0, *(getattr(one, name).max() for one in packed)])
 
 
 def _indicators(sets: np.ndarray, states: int, width: int) -> np.ndarray:
@@ -118,8 +154,8 @@ def _indicators(sets: np.ndarray, states: int, width: int) -> np.ndarray:
 def log_likelihoods(
     children: np.ndarray, lengths: np.ndarray, packed: PackedPatterns, rates: Rates, which: np.ndarray
 ) -> np.ndarray:
-    """Log-likelihoods [T] of trees: children int32 [T, n-2, 2], lengths float64 [T, E]; tree t has the parameter vector
-    which[t].
+    """Log-likelihoods [R] of trees: children int32 [T, n-2, 2], lengths float64 [T, E]; row r has the parameter vector
+    which[r].
     """
     return _run(children, lengths, packed, rates, which, gradient=False, parameters=False).values
 
@@ -132,7 +168,7 @@ def evaluate(
     which: np.ndarray,
     parameters: bool = True,
 ) -> tuple[np.ndarray, np.ndarray, RateSlopes | None]:
-    """Log-likelihoods [T], their derivatives in the lengths [T, E] and, where `parameters`, in all that Rates hold.
+    """Log-likelihoods [R], their derivatives in the lengths [R, E] and, where `parameters`, in all that Rates hold.
 
     Raises nothing; impossible data have -inf and slopes of zero.
     """
@@ -162,10 +198,10 @@ def _run(
         from vbpi_mix.phylo.models.kernels import four_states as kernels
     from vbpi_mix.phylo.models.kernels.spectra import Results
 
-    trees, states, categories = children.shape[0], rates.values.shape[1], rates.rates.shape[1]
-    rows = trees if gradient else 0
+    total, states, categories = which.shape[0], rates.values.shape[1], rates.rates.shape[1]
+    rows = total if gradient else 0
     results = Results(
-        values=np.empty(trees),
+        values=np.empty(total),
         lengths=np.empty((rows, lengths.shape[1])),
         eigen=np.empty((rows, states, states)),
         frequencies=np.empty((rows, states)),
@@ -173,7 +209,7 @@ def _run(
         weights=np.empty((rows, categories)),
         invariant=np.empty(rows),
     )
-    chunks = min(numba.get_num_threads(), trees)
+    chunks = min(numba.get_num_threads(), total)
     arrays = Rates(*(np.ascontiguousarray(array, np.float64) for array in rates))
     kernels.evaluate_batch(
         np.ascontiguousarray(children, np.int32), np.ascontiguousarray(lengths), packed, arrays,

@@ -18,19 +18,23 @@ from typing import NamedTuple
 import numpy as np
 
 from vbpi_mix.accelerate import inline_kernel, kernel
-from vbpi_mix.kernels.simd import LANES, keep_whole, splat, vexpm1, vload, vmax, vstore, vsum
-from vbpi_mix.phylo.models.kernels.spectra import aligned
+from vbpi_mix.kernels.simd import LANES, keep_whole, splat, vexpm1, vload, vmax, vstore, vsum, where_bit
+from vbpi_mix.phylo.models.kernels.pruning import aligned, aligned_zeros
 
 _U = np.uint64
 _V = _U(LANES)
 # Rows of a Spectrum are a vector long.
 _WIDTH = _V
+# All sets of four states.
+_SETS = np.arange(16, dtype=np.uint8)
+_BITS = tuple(np.uint8(1 << k) for k in range(4))
 
 
 class Edges(NamedTuple):
     """Lengths and results of a tree's edges (head of this file).
 
-    products [4, 4, 4]: V[i, k] V^-1[k, j] by k, j, i; first, second: matrices of lanes [4, 4, LANES]; grown [4, LANES];
+    products [4, 4, 4]: V[i, k] V^-1[k, j] by k, j, i; first, second: matrices of lanes [4, 4, LANES]; grown
+    [C, groups, 4, LANES]: e^{values x rate x length} - 1;
     eigen [4, 4, LANES]: sum of Z o F over edges.
     """
 
@@ -50,8 +54,8 @@ def empty_edges(n, categories):
     nodes = 2 * n - 2
     groups = (nodes + LANES - 1) // LANES
     return Edges(
-        aligned(groups * LANES), aligned(categories * nodes * 16), aligned(categories * groups * 16 * LANES),
-        aligned(64), aligned(16 * LANES), aligned(16 * LANES), aligned(4 * LANES), aligned(16 * LANES),
+        aligned_zeros(groups * LANES), aligned(categories * nodes * 16), aligned(categories * groups * 16 * LANES),
+        aligned(64), aligned(16 * LANES), aligned(16 * LANES), aligned(categories * groups * 4 * LANES), aligned(16 * LANES),
     )  # fmt: skip
 
 
@@ -70,24 +74,21 @@ def set_edges(lengths, rates, n, spectrum, edges, taxa, taxa_at):
         for group in range(edges.lengths.shape[0] // LANES):
             _set_group(group, c, rates[c], nodes, spectrum, edges)
         for v in range(1, n):
-            _set_taxon((c * nodes + v) * 16, taxa_at + (c * n + v) * 64, edges.transitions, taxa)
-
-
-@inline_kernel
-def _set_grown(group, rate, spectrum, edges):
-    """e^{values x rate x length} - 1 of a group's edges; returns rate x length."""
-    time = splat(rate) * vload(edges.lengths, _U(group) * _V)
-    for k in range(4):
-        vstore(edges.grown, _U(k) * _V, vexpm1(time * splat(spectrum.values[k])))
-    return time
+            _set_taxon(_U((c * nodes + v) * 16), _U(taxa_at + (c * n + v) * 64), edges.transitions, taxa)
 
 
 @kernel
 def _set_group(group, c, rate, nodes, spectrum, edges):
     keep_whole()
-    _set_grown(group, rate, spectrum, edges)
-    first, products, grown, transitions = edges.first, edges.products, edges.grown, edges.transitions
-    e0, e1, e2, e3 = vload(grown, _U(0)), vload(grown, _V), vload(grown, _U(2) * _V), vload(grown, _U(3) * _V)
+    first, products, transitions, values = edges.first, edges.products, edges.transitions, spectrum.values
+    time = splat(rate) * vload(edges.lengths, _U(group) * _V)
+    e0, e1 = vexpm1(time * splat(values[0])), vexpm1(time * splat(values[1]))
+    e2, e3 = vexpm1(time * splat(values[2])), vexpm1(time * splat(values[3]))
+    at = _U(c * (edges.lengths.shape[0] // LANES) + group) * _U(4) * _V
+    vstore(edges.grown, at, e0)
+    vstore(edges.grown, at + _V, e1)
+    vstore(edges.grown, at + _U(2) * _V, e2)
+    vstore(edges.grown, at + _U(3) * _V, e3)
     for entry in range(_U(16)):
         p = splat(products[entry]) * e0
         p = p + splat(products[entry + _U(16)]) * e1
@@ -104,12 +105,18 @@ def _set_group(group, c, rate, nodes, spectrum, edges):
 
 @kernel
 def _set_taxon(matrix, at, transitions, taxa):
-    """Messages of all sets: that of a set is that of the set without its first state, and the first state's."""
-    for i in range(4):
-        taxa[at + 16 * i] = 0.0
-        for code in range(1, 16):
-            lowest = 0 if code & 1 else 1 if code & 2 else 2 if code & 4 else 3
-            taxa[at + 16 * i + code] = taxa[at + 16 * i + (code & (code - 1))] + transitions[matrix + 4 * lowest + i]
+    """Messages of all sets, eight at a time: those of a set's states, the last one first."""
+    keep_whole()
+    zero = splat(0.0)
+    for half in range(_U(2)):
+        sets = vload(_SETS, half * _V)
+        for i in range(_U(4)):
+            row = matrix + i
+            message = where_bit(sets, _BITS[3], splat(transitions[row + _U(12)]), zero)
+            message = message + where_bit(sets, _BITS[2], splat(transitions[row + _U(8)]), zero)
+            message = message + where_bit(sets, _BITS[1], splat(transitions[row + _U(4)]), zero)
+            message = message + where_bit(sets, _BITS[0], splat(transitions[row]), zero)
+            vstore(taxa, at + _U(16) * i + half * _V, message)
 
 
 @inline_kernel
@@ -145,7 +152,7 @@ def _set_z(at, spectrum, edges):
 
 
 @kernel
-def _add_group(time, spectrum, edges):
+def _add_group(time, grown_at, spectrum, edges):
     """edges.eigen += Z o F of a group: F = e^{larger x time} (1 - e^{-gap x time}) / gap."""
     keep_whole()
     grown, second, eigen = edges.grown, edges.second, edges.eigen
@@ -153,7 +160,7 @@ def _add_group(time, spectrum, edges):
     for k in range(_U(4)):
         for m in range(k + _U(1)):
             at = k * _WIDTH + m
-            larger = one + vmax(vload(grown, k * _V), vload(grown, m * _V))
+            larger = one + vmax(vload(grown, grown_at + k * _V), vload(grown, grown_at + m * _V))
             factor = time * splat(spectrum.equal[at])
             if k != m:
                 factor = factor - vexpm1(time * splat(spectrum.gaps[at])) * splat(spectrum.inverse_gaps[at])
@@ -173,14 +180,14 @@ def pull_back_edges(t, rates, spectrum, edges, parameters, results):
     for c in range(rates.shape[0]):
         total = splat(0.0)
         for group in range(groups):
-            time = _set_grown(group, rates[c], spectrum, edges)
+            time, at = splat(rates[c]) * vload(edges.lengths, _U(group) * _V), _U((c * groups + group) * 4) * _V
             _set_z(_U((c * groups + group) * 16) * _V, spectrum, edges)
             slope = splat(0.0)
             for k in range(4):
-                grown = splat(1.0) + vload(edges.grown, _U(k) * _V)
+                grown = splat(1.0) + vload(edges.grown, at + _U(k) * _V)
                 slope = slope + splat(spectrum.values[k]) * grown * vload(edges.second, _U(5 * k) * _V)
             if parameters:
-                _add_group(time, spectrum, edges)
+                _add_group(time, at, spectrum, edges)
             total = total + slope * vload(edges.lengths, _U(group) * _V)
             vstore(edges.first, _U(0), slope)
             for v in range(max(1, group * LANES), min(nodes, (group + 1) * LANES)):

@@ -40,7 +40,9 @@ from vbpi_mix.kernels.simd import (
     vstore,
     vsum,
     where_bit,
+    where_positive,
 )
+from vbpi_mix.phylo.models.kernels.pruning import aligned, mark_rescaled
 from vbpi_mix.phylo.models.kernels.transitions import transition
 
 VECTORS = 4
@@ -184,7 +186,7 @@ def _turn(top, block, tree, memory):
         m0, m1, m2, m3 = _stored_message(message, at + p)
         likelihood = quarter * (x0 * m0 + x1 * m1 + x2 * m2 + x3 * m3)
         weight = vload(weights, p)
-        log_likelihood = log_likelihood + weight * vlog(likelihood)
+        log_likelihood = log_likelihood + weight * where_positive(weight, vlog(likelihood))
         weight = divide_or_zero(weight, likelihood)
         vstore(relative, p, weight)
         total = quarter * vload(counts, taxa_at + p)
@@ -255,33 +257,15 @@ def _add_block(block, tree, memory, gradient):
 
 
 @kernel
-def _aligned(size):
-    """Uninitialised float64 [size] whose first element sits on a 64-byte line, so that no vector straddles two."""
-    raw = np.empty(size + LANES, np.float64)
-    skip = (64 - raw.ctypes.data % 64) // 8 % LANES
-    return raw[skip : skip + size]
-
-
-@kernel
-def _mark_rescaled(children, n, pending, rescaled):
-    """Choose the nodes to rescale, so that fewer than 2 * TAXA_BETWEEN_RESCALINGS taxa lie between them."""
-    pending[:n] = 1
-    for k in range(n - 2):
-        taxa = pending[children[k, 0]] + pending[children[k, 1]]
-        rescaled[n + k] = taxa >= TAXA_BETWEEN_RESCALINGS
-        pending[n + k] = 1 if rescaled[n + k] else taxa
-
-
-@kernel
 def _trees(children, lengths, patterns, first, last, gradient, log_likelihood, length_gradient):
     """Trees first ... last-1 of the batch, one after the other."""
     _, counts, codes, weights = patterns
     n = children.shape[1] + 2
     nodes = 2 * n - 2
     blocks = weights.shape[0] // BLOCK
-    sums = _aligned(nodes * LANES)
+    sums = aligned(nodes * LANES)
     memory = _Memory(
-        _aligned((n - 2) * 4 * BLOCK), _aligned((n - 2) * BLOCK), _aligned((n - 2) * BLOCK), _aligned(BLOCK), sums
+        aligned((n - 2) * 4 * BLOCK), aligned((n - 2) * BLOCK), aligned((n - 2) * BLOCK), aligned(BLOCK), sums
     )
     off_diagonals, es = np.zeros(nodes), np.zeros(nodes)
     pending, rescaled = np.zeros(nodes, np.int64), np.zeros(nodes, np.bool_)
@@ -289,7 +273,7 @@ def _trees(children, lengths, patterns, first, last, gradient, log_likelihood, l
     for t in range(first, last):
         for v in range(1, nodes):
             es[v], off_diagonals[v] = transition(lengths[t, v - 1])
-        _mark_rescaled(children[t], n, pending, rescaled)
+        mark_rescaled(children[t], n, TAXA_BETWEEN_RESCALINGS, pending, rescaled)
         sums[:] = 0.0
         tree = _Tree(children[t], off_diagonals, es, rescaled)
         for k in range(blocks):

@@ -26,6 +26,7 @@ import numpy as np
 
 from vbpi_mix.accelerate import inline_kernel, kernel
 from vbpi_mix.kernels.simd import LANES, keep_whole, splat, vexpm1, vload, vmax, vstore, vsum
+from vbpi_mix.phylo.models.kernels.pruning import aligned_zeros
 
 # Eigenvalues closer than this are the same.
 SMALLEST_GAP = 1e-200
@@ -74,8 +75,8 @@ class Workspace(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What a batch of T trees is written to: log-likelihoods [T], slopes of lengths [T, E], of Q in the basis of its
-    eigenvectors [T, S, S], of frequencies [T, S], rates and weights of categories [T, C], invariant [T].
+    """What R rows, each a part of the data under a tree, are written to: log-likelihoods [R], slopes of lengths [R, E], of Q
+    in the basis of its eigenvectors [R, S, S], of frequencies [R, S], rates and weights of categories [R, C], invariant [R].
     """
 
     values: np.ndarray
@@ -85,14 +86,6 @@ class Results(NamedTuple):
     rates: np.ndarray
     weights: np.ndarray
     invariant: np.ndarray
-
-
-@kernel
-def aligned(size):
-    """Zeros [size] whose first element sits on a 64-byte line, so that no vector straddles two."""
-    raw = np.zeros(size + LANES, np.float64)
-    skip = (64 - raw.ctypes.data % 64) // 8 % LANES
-    return raw[skip : skip + size]
 
 
 @kernel
@@ -107,8 +100,8 @@ def empty_spectrum(states):
     rows, width = (states + 3) // 4 * 4, (states + LANES - 1) // LANES * LANES
     size = rows * width
     return Spectrum(
-        shape_of(states), aligned(size), aligned(size), aligned(size), aligned(size), aligned(width), aligned(width),
-        aligned(size), aligned(size), aligned(size),
+        shape_of(states), aligned_zeros(size), aligned_zeros(size), aligned_zeros(size), aligned_zeros(size),
+        aligned_zeros(width), aligned_zeros(width), aligned_zeros(size), aligned_zeros(size), aligned_zeros(size),
     )  # fmt: skip
 
 
@@ -117,7 +110,9 @@ def empty_workspace(states):
     """Memory for the products."""
     rows, width = (states + 3) // 4 * 4, (states + LANES - 1) // LANES * LANES
     size = rows * width
-    return Workspace(aligned(size), aligned(size), aligned(size), aligned(width), aligned(size))
+    return Workspace(
+        aligned_zeros(size), aligned_zeros(size), aligned_zeros(size), aligned_zeros(width), aligned_zeros(size)
+    )
 
 
 @kernel
@@ -270,16 +265,6 @@ def _add_eigen(time, spectrum, work):
             decay = vexpm1(splat(time) * vload(spectrum.gaps, at))
             factor = splat(time) * vload(spectrum.equal, at) - decay * vload(spectrum.inverse_gaps, at)
             vstore(work.eigen, at, vload(work.eigen, at) + vload(work.third, at) * (larger * factor))
-
-
-@kernel
-def mark_rescaled(children, n, between, pending, rescaled):
-    """Choose the nodes to rescale, so that fewer than 2 * `between` taxa lie between them."""
-    pending[:n] = 1
-    for k in range(n - 2):
-        taxa = pending[children[k, 0]] + pending[children[k, 1]]
-        rescaled[n + k] = taxa >= between
-        pending[n + k] = 1 if rescaled[n + k] else taxa
 
 
 @kernel
