@@ -1,4 +1,5 @@
-"""Value and all gradients (lengths, Q, frequencies, rates, weights, invariant sites) of one tree against BEAGLE's value alone.
+"""Value and all gradients (lengths, Q, frequencies, rates, weights, invariant sites) of one tree against BEAGLE's value alone,
+and of the same patterns in many parts against one.
 
     VBPI_MIX_DATA=... python benchmarks/models.py
 
@@ -22,7 +23,7 @@ from common import data_folder, patterns_of
 from vbpi_mix.accelerate import set_threads
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models.rates import Rates
-from vbpi_mix.phylo.models.reversible_likelihood import evaluate, log_likelihoods, pack
+from vbpi_mix.phylo.models.reversible_likelihood import evaluate, join, log_likelihoods, pack
 from vbpi_mix.phylo.trees.topology import random_topologies
 
 AMINO_ACIDS = "ARNDCQEGHILKMFPSTWYV"
@@ -120,6 +121,24 @@ def measure(program: Path, problem: Problem) -> None:
     print(f"{problem.name:20s} {sizes}  {row}   {ratios}", flush=True)
 
 
+def measure_parts(patterns: SitePatterns, counts: tuple[int, ...], trees: int = 8) -> None:
+    """Print rows: milliseconds per tree of value and all gradients, GTR+G4, each part with parameters of its own."""
+    rng = np.random.default_rng(4)
+    n_taxa, order = patterns.states.shape[0], rng.permutation(patterns.weights.size)
+    children, lengths = random_topologies(n_taxa, trees, rng), rng.exponential(0.1, (trees, 2 * n_taxa - 3))
+    fastest = dict.fromkeys(counts, np.inf)
+    for parts in counts:
+        cut = [np.sort(part) for part in np.array_split(order, parts)]
+        packed = join([pack(SitePatterns(patterns.states[:, its].copy(), patterns.weights[its])) for its in cut])
+        rates = Rates(*(np.repeat(array, parts, axis=0) for array in random_rates(4, 4)))
+        which = np.tile(np.arange(parts), trees)
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            evaluate(children, lengths, packed, rates, which)
+            fastest[parts] = min(fastest[parts], 1e3 * (time.perf_counter() - start) / trees)
+        print(f"{parts:5d} parts {fastest[parts]:8.4f}   {fastest[parts] / fastest[counts[0]]:6.2f}", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     set_threads(1)
@@ -142,6 +161,8 @@ def main() -> None:
         print(f"{'':20s} taxa  patt. stat. cat    beagle     value   lengths       all    value lengths  all")
         for problem in problems:
             measure(program, problem)
+    print("DS1, GTR+G4: milliseconds per tree, value and all gradients, and ratios to one part")
+    measure_parts(ds1, (1, 10, 100))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
 from vbpi_mix.phylo.models.jukes_cantor import JukesCantor
 from vbpi_mix.phylo.models.rates import Rates
-from vbpi_mix.phylo.models.reversible_likelihood import evaluate, log_likelihoods, pack
+from vbpi_mix.phylo.models.reversible_likelihood import evaluate, join, log_likelihoods, pack
 from vbpi_mix.phylo.trees.topology import parse_newick, random_topologies
 
 STATES = [2, 4, 20]
@@ -220,6 +220,43 @@ def test_impossible_data_have_log_likelihood_minus_infinity(states):
         assert values[0] == -np.inf
         assert not np.isnan(length_slopes).any()
         assert not any(np.isnan(slope).any() for slope in slopes)
+
+
+@pytest.mark.parametrize("states", STATES)
+def test_impossible_patterns_of_weight_zero_count_for_nothing(states):
+    rates, which = rates_of(random_model(states, 2, 0.2, np.random.default_rng(12))), np.zeros(1, np.int64)
+    children, lengths = random_topologies(4, 1, np.random.default_rng(13)), np.zeros((1, 5))
+    sets, weights = np.array([[1, 1], [2, 1], [1, 1], [1, 1]], np.uint8), np.array([0.0, 2.0])
+    both, one = (
+        evaluate(children, lengths, pack(SitePatterns(sets[:, k:].copy(), weights[k:]), n_states=states), rates, which)
+        for k in (0, 1)
+    )
+    assert np.isfinite(one[0]).all()
+    for with_it, without in zip((*both[:2], *both[2]), (*one[:2], *one[2]), strict=True):
+        np.testing.assert_array_equal(with_it, without)
+    if states == 4:
+        own = JukesCantor()
+        values = [own.evaluate(children, lengths, own.pack(SitePatterns(sets[:, k:].copy(), weights[k:]))) for k in (0, 1)]
+        np.testing.assert_array_equal(values[0].values, values[1].values)
+        assert np.isfinite(values[0].values).all()
+
+
+@pytest.mark.parametrize("states", STATES)
+@pytest.mark.parametrize("ascertainment", [False, True])
+def test_parts_in_one_call_are_the_parts_one_by_one(states, ascertainment):
+    """Parts that fill blocks, parts that fill a vector or less, and sets of states that only some of the parts have."""
+    children, lengths, patterns, models, which = problem(6, 79, states, 2, 0.2, 14, constant=not ascertainment)
+    parts = [
+        pack(SitePatterns(np.ascontiguousarray(patterns.states[:, its]), patterns.weights[its]), ascertainment, states)
+        for its in (slice(0, 1), slice(1, 67), slice(67, 79))
+    ]
+    rates = rates_of(*models)
+    rows = (which[:, None] + np.arange(3)) % 2
+    together = evaluate(children, lengths, join(parts), rates, rows.ravel())
+    for g, part in enumerate(parts):
+        alone = evaluate(children, lengths, part, rates, rows[:, g])
+        for joined, own in zip((*together[:2], *together[2]), (*alone[:2], *alone[2]), strict=True):
+            np.testing.assert_array_equal(joined[g::3], own)
 
 
 @pytest.mark.parametrize("states", STATES)

@@ -19,6 +19,7 @@ from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models import reversible_likelihood
 from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, Parameter, make_parameter
 from vbpi_mix.phylo.models.part import PartModel
+from vbpi_mix.phylo.models.part_groups import Alike, Kind
 from vbpi_mix.phylo.models.rates import Rates, RateSlopes
 from vbpi_mix.phylo.models.substitution import Likelihoods
 
@@ -48,38 +49,6 @@ class ParameterName:
 
     name: str
     part: str | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Alike:
-    """Parts that have the same model and priors: their numbers [G], where in theta their parameters are [G, d], and the model."""
-
-    numbers: np.ndarray
-    places: np.ndarray
-    model: PartModel
-
-    def gather(self, theta: np.ndarray) -> np.ndarray:
-        """Their parameters as rows, [G M, d], part after part, of theta [M, D]."""
-        parts, size = self.places.shape
-        return np.ascontiguousarray(theta[:, self.places].transpose(1, 0, 2)).reshape(parts * theta.shape[0], size)
-
-
-@dataclass(frozen=True, eq=False)
-class _Kind:
-    """Parts whose likelihoods one call evaluates: their numbers [G] and patterns."""
-
-    numbers: np.ndarray
-    packed: reversible_likelihood.PackedPatterns
-
-    def stack(self, rates: Sequence[Rates]) -> Rates:
-        """Of all parts' M parameter vectors each, those of its own, [G M]."""
-        if self.numbers.size == 1:
-            return rates[int(self.numbers[0])]
-        return Rates(*(np.concatenate(arrays) for arrays in zip(*(rates[g] for g in self.numbers.tolist()), strict=True)))
-
-    def rows(self, which: np.ndarray, vectors: int) -> np.ndarray:
-        """Which of the G M parameter vectors each part has under each tree, [T G], where tree t has number which[t] of M."""
-        return np.asarray(which[:, None] + vectors * np.arange(self.numbers.size)).ravel()
 
 
 class CharacterModel:
@@ -135,7 +104,7 @@ class CharacterModel:
             sizes.append(self._shares.size)
         return index, tuple(sizes)
 
-    def _group_parts(self) -> list[_Alike]:
+    def _group_parts(self) -> list[Alike]:
         """Parts of which one model makes the rates of all at once."""
         groups: dict[tuple[object, ...], list[int]] = {}
         for g, part in enumerate(self.parts):
@@ -143,17 +112,17 @@ class CharacterModel:
             own = g if part.model.spec.frequencies == "empirical" else None
             groups.setdefault((part.model.spec, tuple(part.model.priors.items()), own), []).append(g)
         return [
-            _Alike(np.array(numbers), np.stack([self._index[g] for g in numbers]), self.parts[numbers[0]].model)
+            Alike(np.array(numbers), np.stack([self._index[g] for g in numbers]), self.parts[numbers[0]].model)
             for numbers in groups.values()
         ]
 
-    def _group_kinds(self) -> list[_Kind]:
+    def _group_kinds(self) -> list[Kind]:
         """Parts with as many states and categories."""
         groups: dict[tuple[int, int], list[int]] = {}
         for g, part in enumerate(self.parts):
             groups.setdefault((part.model.spec.n_states, part.model.spec.categories), []).append(g)
         return [
-            _Kind(np.array(numbers), reversible_likelihood.join([self._packed[g] for g in numbers]))
+            Kind(np.array(numbers), reversible_likelihood.join([self._packed[g] for g in numbers]))
             for numbers in groups.values()
         ]
 

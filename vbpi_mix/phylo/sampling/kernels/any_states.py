@@ -10,23 +10,15 @@ import numpy as np
 from vbpi_mix.accelerate import kernel
 from vbpi_mix.kernels.simd import (
     LANES,
-    LOG_TWO,
     binary_exponent,
     inverse_power_of_two,
     keep_whole,
     splat,
     vload,
-    vlog,
     vstore,
 )
 from vbpi_mix.phylo.sampling.kernels.model_blocks import multiply, products, sum_of_products
-from vbpi_mix.phylo.sampling.kernels.model_layout import (
-    constant_share,
-    exponent_of,
-    held_up,
-    tip_at,
-    with_invariant,
-)
+from vbpi_mix.phylo.sampling.kernels.model_layout import exponent_of, graft_terms, held_up, tip_at
 
 
 @kernel
@@ -110,9 +102,6 @@ def graft_part(part, spot, data, tree):
         products(scratch, 2 * size, scratch, 3 * size, scratch, 2 * size, count)
         products(scratch, 2 * size, message, spot.stem * width + at, scratch, 2 * size, count)
         likelihood = sum_of_products(data.joint, part.speeds_at, scratch, 2 * size, count)
-        exponent = exponent + exponent_of(below, place, patterns, tree.exponent)
-        exponent = held_up(exponent + vload(tree.exponent, spot.stem * patterns + place), place, data.floor)
-        likelihood = with_invariant(likelihood, exponent, place, part, data.invariant)
-        total = total + vload(data.weights, place) * (vlog(likelihood) + splat(LOG_TWO) * exponent)
-        constants = constants + constant_share(likelihood, exponent, place, j, part, data.constant)
+        value, constant = graft_terms(likelihood, exponent, place, j, spot, part, data, tree)
+        total, constants = total + value, constants + constant
     return total, constants

@@ -5,13 +5,11 @@ from __future__ import annotations
 from vbpi_mix.accelerate import inline_kernel, kernel
 from vbpi_mix.kernels.simd import (
     LANES,
-    LOG_TWO,
     binary_exponent,
     inverse_power_of_two,
     keep_whole,
     splat,
     vload,
-    vlog,
     vmax,
     vstore,
 )
@@ -22,13 +20,7 @@ from vbpi_mix.phylo.sampling.kernels.model_blocks import (
     store_four,
     times_four,
 )
-from vbpi_mix.phylo.sampling.kernels.model_layout import (
-    constant_share,
-    exponent_of,
-    held_up,
-    tip_at,
-    with_invariant,
-)
+from vbpi_mix.phylo.sampling.kernels.model_layout import exponent_of, graft_terms, held_up, tip_at
 
 _VECTORS = 4 * LANES
 _SQUARE = 16
@@ -128,9 +120,6 @@ def graft_part(part, spot, data, tree):
             s0, s1, s2, s3 = load_four(tree.message, spot.stem * width + at + c * _VECTORS)
             b0, b1, b2, b3 = entry_four(data.joint, part.speeds_at + 4 * c)
             likelihood = likelihood + ((b0 * u0 * l0 * s0 + b1 * u1 * l1 * s1) + (b2 * u2 * l2 * s2 + b3 * u3 * l3 * s3))
-        exponent = exponent + exponent_of(below, place, patterns, tree.exponent)
-        exponent = held_up(exponent + vload(tree.exponent, spot.stem * patterns + place), place, data.floor)
-        likelihood = with_invariant(likelihood, exponent, place, part, data.invariant)
-        total = total + vload(data.weights, place) * (vlog(likelihood) + splat(LOG_TWO) * exponent)
-        constants = constants + constant_share(likelihood, exponent, place, j, part, data.constant)
+        value, constant = graft_terms(likelihood, exponent, place, j, spot, part, data, tree)
+        total, constants = total + value, constants + constant
     return total, constants

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vbpi_mix.accelerate import inline_kernel, kernel
-from vbpi_mix.kernels.simd import LANES, LOG_TWO, splat, vexp, vload, vmax
+from vbpi_mix.kernels.simd import LANES, LOG_TWO, splat, vexp, vload, vlog, vmax, where_positive
 from vbpi_mix.phylo.sampling.kernels.half_edges import next_port, node_of
 
 
@@ -191,3 +191,17 @@ def constant_share(likelihood, exponent, place, j, part, constant):
 def held_up(exponent, place, floor):
     """Exponents not so low that what does not change would overflow beside them."""
     return vmax(exponent, vload(floor, place))
+
+
+@inline_kernel
+def graft_terms(likelihood, exponent, place, j, spot, part, data, tree):
+    """What block j of a part adds to the log-likelihood of a graft, and to the likelihoods of constant patterns.
+
+    likelihood: over 2 to the sum of the exponents, of which `exponent` are those of what comes from above the graft.
+    """
+    patterns, weights = data.weights.shape[0], vload(data.weights, place)
+    whole = exponent + exponent_of(spot.below, place, patterns, tree.exponent)
+    whole = held_up(whole + vload(tree.exponent, spot.stem * patterns + place), place, data.floor)
+    complete = with_invariant(likelihood, whole, place, part, data.invariant)
+    value = weights * where_positive(weights, vlog(complete) + splat(LOG_TWO) * whole)
+    return value, constant_share(complete, whole, place, j, part, data.constant)

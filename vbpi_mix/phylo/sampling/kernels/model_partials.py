@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from vbpi_mix.accelerate import kernel
-from vbpi_mix.kernels.simd import LANES, LOG_TWO, splat, vload, vlog, vsum
+from vbpi_mix.kernels.simd import LANES, LOG_TWO, splat, vload, vlog, vsum, where_positive
 from vbpi_mix.phylo.sampling.kernels import any_states, four_states
 from vbpi_mix.phylo.sampling.kernels.half_edges import DESCENT, STEM, next_port, node_of
 from vbpi_mix.phylo.sampling.kernels.model_blocks import sum_of_products, transition_matrices
@@ -152,7 +152,8 @@ def edge_log_likelihood(arrangement, t, data, work):
             likelihood = sum_of_products(work.decay, part.speeds_at, work.rows, at, count)
             exponent = vload(work.row_exponent, place)
             likelihood = with_invariant(likelihood, exponent, place, part, data.invariant)
-            total = total + vload(data.weights, place) * vlog(likelihood)
+            weights = vload(data.weights, place)
+            total = total + weights * where_positive(weights, vlog(likelihood))
             constants = constants + constant_share(likelihood, exponent, place, j, part, data.constant)
         if part.constant_from < part.blocks:
             recorded += _log_recorded(g, constants, data)
