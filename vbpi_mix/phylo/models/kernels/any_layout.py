@@ -38,13 +38,16 @@ _SMALLEST, _LARGEST = -1022, 1023
 
 
 class Tree(NamedTuple):
-    """children [n-2, 2]; transitions (spectra.py) of the edge above each node; which nodes are rescaled; of the model:
-    its shape, frequencies [width], weights of the categories [C], share of invariant sites.
+    """children [n-2, 2]; transitions (spectra.py) of the edge above each node; which nodes are rescaled; where the sets of
+    the part begin, and how many those are; of the model: its shape, frequencies [width], weights of the categories [C], share
+    of invariant sites.
     """
 
     children: np.ndarray
     transitions: np.ndarray
     rescaled: np.ndarray
+    sets_at: np.uint64
+    sets: np.uint64
     shape: spectra.Shape
     frequencies: np.ndarray
     weights: np.ndarray
@@ -52,14 +55,10 @@ class Tree(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One block of patterns: its number, how many it has, filled up to a multiple of four, where the sets of its part begin,
-    and how many those are.
-    """
+    """One block of patterns: its number, and how many it has, filled up to a multiple of four."""
 
     number: np.uint64
     count: np.uint64
-    sets_at: np.uint64
-    sets: np.uint64
 
 
 class Memory(NamedTuple):

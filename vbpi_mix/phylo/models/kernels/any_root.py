@@ -29,7 +29,7 @@ def _of_pattern(p, block, tree, patterns, memory):
     n, states, width = memory.n, tree.shape.states, tree.shape.width
     inner, categories = n - _TWO, _U(tree.weights.shape[0])
     exponents, messages, sets, frequencies = memory.exponent, memory.message, patterns.sets, tree.frequencies
-    root, common = block.sets_at + memory.places[p], (block.number * _B + p) * width
+    root, common = tree.sets_at + memory.places[p], (block.number * _B + p) * width
     shared, largest = 0.0, _IMPOSSIBLE
     for i in range(states):
         shared += patterns.common[common + i] * frequencies[i]
@@ -60,7 +60,7 @@ def _add_model_slopes(p, relative, largest, block, tree, patterns, memory):
     """Slopes of frequencies and weights of pattern p, and what goes down the top edge."""
     states, width, inner = tree.shape.states, tree.shape.width, memory.n - _TWO
     messages, sets, frequencies = memory.message, patterns.sets, memory.frequencies
-    root, common = block.sets_at + memory.places[p], (block.number * _B + p) * width
+    root, common = tree.sets_at + memory.places[p], (block.number * _B + p) * width
     invariant = relative * tree.invariant * power_of_two(-largest)
     for i in range(states):
         # No product: where no state is common, the power of two may be infinite.

@@ -45,12 +45,11 @@ class PackedPatterns(NamedTuple):
 
 
 @kernel
-def _add_blocks(g, first, last, patterns, tree, memory, constant_slope, gradient):
+def _add_blocks(first, last, patterns, tree, memory, constant_slope, gradient):
     """Add blocks first ... last-1 of patterns, of part g, to the sums."""
-    categories, sets_at = _U(tree.weights.shape[0]), _U(patterns.sets_at[g])
-    sets = (_U(patterns.sets_at[g + 1]) - sets_at) // tree.shape.width
+    categories = _U(tree.weights.shape[0])
     for k in range(first, last):
-        block = Block(_U(k), patterns.counts[k], sets_at, sets)
+        block = Block(_U(k), patterns.counts[k])
         memory.exponent[:] = 0.0
         set_places(block, patterns, tree.shape.width, memory)
         for c in range(categories):
@@ -79,12 +78,10 @@ def _memory(patterns, categories, rows, width):
 
 
 @kernel
-def _finish(row, g, lengths, rates, tree, patterns, spectrum, work, memory, parameters, results):
-    """Slopes of a row, of part g, from its sums."""
+def _finish(row, lengths, rates, tree, patterns, spectrum, work, memory, parameters, results):
+    """Slopes of a row from its sums."""
     n, states, width = patterns.n_taxa, patterns.states, spectrum.values.shape[0]
     nodes, size = 2 * n - 2, work.eigen.shape[0]
-    sets_at = _U(patterns.sets_at[g])
-    sets = (_U(patterns.sets_at[g + 1]) - sets_at) // tree.shape.width
     work.eigen[:] = 0.0
     results.lengths[row] = 0.0
     for c in range(rates.shape[0]):
@@ -92,7 +89,7 @@ def _finish(row, g, lengths, rates, tree, patterns, spectrum, work, memory, para
         results.weights[row, c] = memory.weights[c]
         for v in range(1, nodes):
             if v < n:
-                set_taxon_cross(_U(v), _U(c), sets_at, sets, tree, patterns, memory)
+                set_taxon_cross(_U(v), _U(c), tree, patterns, memory)
             at, time = _U((c * nodes + v) * size), rates[c] * lengths[v - 1]
             slope = spectra.pull_back(memory.cross, at, time, spectrum, work, parameters)
             results.lengths[row, v - 1] += rates[c] * slope
@@ -115,16 +112,14 @@ def _clear(memory):
 
 
 @kernel
-def _set_tree(g, lengths, rates, tree, patterns, spectrum, work, memory):
-    """Transitions of all edges, lengths [E], under all categories, and the messages of the sets of part g."""
+def _set_tree(lengths, rates, tree, patterns, spectrum, work, memory):
+    """Transitions of all edges, lengths [E], under all categories, and the messages of the part's sets."""
     n, size = patterns.n_taxa, work.eigen.shape[0]
-    sets_at = _U(patterns.sets_at[g])
-    sets = (_U(patterns.sets_at[g + 1]) - sets_at) // tree.shape.width
     for c in range(rates.shape[0]):
         for v in range(1, 2 * n - 2):
             at = _U((c * (2 * n - 2) + v) * size)
             spectra.set_transitions(rates[c] * lengths[v - 1], spectrum, work, tree.transitions, at)
-        set_taxa(_U(c), sets_at, sets, tree, patterns, memory)
+        set_taxa(_U(c), tree, patterns, memory)
 
 
 @kernel
@@ -143,21 +138,23 @@ def _rows(children, lengths, patterns, rates, which, first, last, request, resul
         start, constant, end = patterns.starts[g, 0], patterns.starts[g, 1], patterns.starts[g, 2]
         spectra.set_spectrum(rates, m, spectrum)
         mark_rescaled(children[t], n, TAXA_BETWEEN_RESCALINGS, pending, rescaled)
+        sets_at, sets_end = _U(patterns.sets_at[g]), _U(patterns.sets_at[g + 1])
         tree = Tree(
-            children[t], transitions, rescaled, spectrum.shape, spectrum.frequencies, rates.weights[m], rates.invariant[m]
-        )
+            children[t], transitions, rescaled, sets_at, (sets_end - sets_at) // _U(width), spectrum.shape,
+            spectrum.frequencies, rates.weights[m], rates.invariant[m],
+        )  # fmt: skip
         _clear(memory)
-        _set_tree(g, lengths[t], rates.rates[m], tree, patterns, spectrum, work, memory)
-        _add_blocks(g, constant, end, patterns, tree, memory, 0.0, False)
+        _set_tree(lengths[t], rates.rates[m], tree, patterns, spectrum, work, memory)
+        _add_blocks(constant, end, patterns, tree, memory, 0.0, False)
         likely = memory.sums[1]
-        _add_blocks(g, start, constant, patterns, tree, memory, 0.0, gradient)
+        _add_blocks(start, constant, patterns, tree, memory, 0.0, gradient)
         value, constant_slope = memory.sums[0], 0.0
         if end > constant:
             value, constant_slope = spectra.correct_for_ascertainment(value, patterns.sites[g], likely)
         results.values[row] = value
         if gradient:
-            _add_blocks(g, constant, end, patterns, tree, memory, constant_slope, True)
-            _finish(row, g, lengths[t], rates.rates[m], tree, patterns, spectrum, work, memory, parameters, results)
+            _add_blocks(constant, end, patterns, tree, memory, constant_slope, True)
+            _finish(row, lengths[t], rates.rates[m], tree, patterns, spectrum, work, memory, parameters, results)
 
 
 @parallel_kernel

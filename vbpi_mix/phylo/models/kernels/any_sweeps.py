@@ -133,35 +133,35 @@ def sweep_down(c, count, tree, memory):
 
 
 @kernel
-def set_taxa(c, sets_at, count, tree, patterns, memory):
-    """Messages of the `count` sets of states of a part, which begin at sets_at, from the edges above the taxa."""
+def set_taxa(c, tree, patterns, memory):
+    """Messages of every set of states that the part has from the edges above the taxa."""
     keep_whole()
     n, message, sets = _U(patterns.n_taxa), memory.message, patterns.sets
     states, width, size = tree.shape.states, tree.shape.width, tree.shape.rows * tree.shape.width
     for v in range(_ONE, n):
         matrix = (c * (_TWO * n - _TWO) + v) * size
-        for k in range(count):
+        for k in range(tree.sets):
             at = memory.taxa + (c * n + v) * memory.taxon + k * width
             for w in range(_ZERO, width, _V):
                 vstore(message, at + w, splat(0.0))
             for j in range(states):
-                if sets[sets_at + k * width + j] != 0.0:
+                if sets[tree.sets_at + k * width + j] != 0.0:
                     for w in range(_ZERO, width, _V):
                         term = vload(tree.transitions, matrix + j * width + w)
                         vstore(message, at + w, vload(message, at + w) + term)
 
 
 @kernel
-def set_taxon_cross(v, c, sets_at, count, tree, patterns, memory):
+def set_taxon_cross(v, c, tree, patterns, memory):
     """Cross-products of the edge above a taxon, from what comes down by set."""
     keep_whole()
     n, message, sets = _U(patterns.n_taxa), memory.message, patterns.sets
     states, width, size = tree.shape.states, tree.shape.width, tree.shape.rows * tree.shape.width
     cross, edge = memory.cross, (c * (_TWO * n - _TWO) + v) * size
-    for k in range(count):
+    for k in range(tree.sets):
         at = memory.above + (c * n + v) * memory.taxon + k * width
         for j in range(states):
-            if sets[sets_at + k * width + j] != 0.0:
+            if sets[tree.sets_at + k * width + j] != 0.0:
                 for w in range(_ZERO, width, _V):
                     total = vload(cross, edge + j * width + w) + vload(message, at + w)
                     vstore(cross, edge + j * width + w, total)
