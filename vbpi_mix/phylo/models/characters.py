@@ -178,10 +178,10 @@ class CharacterModel:
     def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """[T], of trees int32 [T, n-2, 2] with lengths [T, E], each under its own theta [T, D], or all under theta [1, D]."""
         which = _numbers(children.shape[0], theta.shape[0])
-        total, rates = np.zeros(children.shape[0]), self.rates(theta)
+        total, of_parts = np.zeros(children.shape[0]), self.rates(theta)
         for kind in self._kinds:
             rows = kind.rows(which, theta.shape[0])
-            found = reversible_likelihood.log_likelihoods(children, lengths, kind.packed, kind.stack(rates), rows)
+            found = reversible_likelihood.log_likelihoods(children, lengths, kind.packed, kind.stack(of_parts), rows)
             total += found.reshape(total.size, -1).sum(axis=1)
         return total
 
@@ -214,8 +214,8 @@ class CharacterModel:
             pulled = alike.model.pull_back(alike.gather(theta[which]), together)
             pulled = pulled.reshape(alike.places.shape[0], trees, alike.places.shape[1])
             # Places of one part are distinct: only those of different parts are shared.
-            for places, own in zip(alike.places, pulled, strict=True):
-                of_theta[:, places] += own
+            for places, of_part in zip(alike.places, pulled, strict=True):
+                of_theta[:, places] += of_part
         if self._shares is not None:
             ratios = self.multiplier_places
             of_theta[:, ratios] += self._shares.pull_back(theta[which][:, ratios], of_multipliers / self._site_shares)

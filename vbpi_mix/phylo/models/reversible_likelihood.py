@@ -125,7 +125,7 @@ def _pack_any(sets: np.ndarray, weights: np.ndarray, ascertainment: bool, states
 
 def join(packed: Sequence[PackedPatterns]) -> PackedPatterns:
     """Parts with as many taxa and states, each packed by itself, as one that a single call evaluates."""
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(one, name) for one in packed])
         for name in packed[0]._fields
         if name not in {"n_taxa", "states", "starts", "sets_at"}

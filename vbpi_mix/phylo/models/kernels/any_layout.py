@@ -55,10 +55,10 @@ class Tree(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One block of patterns: its number, and how many it has, filled up to a multiple of four."""
+    """One block of patterns: its number and its size: how many patterns it has, filled up to a multiple of four."""
 
     number: np.uint64
-    count: np.uint64
+    size: np.uint64
 
 
 class Memory(NamedTuple):

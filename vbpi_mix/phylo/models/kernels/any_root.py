@@ -83,7 +83,7 @@ def turn(block, tree, patterns, memory, constant_slope, gradient):
     constant_slope: derivative of the log-likelihood in the likelihood of the constant patterns of +ASC.
     """
     keep_whole()
-    for p in range(block.count):
+    for p in range(block.size):
         at = block.number * _B + p
         total, largest, shared = _of_pattern(p, block, tree, patterns, memory)
         weight, ascertained = patterns.weights[at], patterns.ascertained[at]

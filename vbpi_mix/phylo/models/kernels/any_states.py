@@ -53,11 +53,11 @@ def _add_blocks(first, last, patterns, tree, memory, constant_slope, gradient):
         memory.exponent[:] = 0.0
         set_places(block, patterns, tree.shape.width, memory)
         for c in range(categories):
-            sweep_up(c, block.count, tree, memory)
+            sweep_up(c, block.size, tree, memory)
         turn(block, tree, patterns, memory, constant_slope, gradient)
         if gradient:
             for back in range(categories):
-                sweep_down(categories - _U(1) - back, block.count, tree, memory)
+                sweep_down(categories - _U(1) - back, block.size, tree, memory)
 
 
 @kernel

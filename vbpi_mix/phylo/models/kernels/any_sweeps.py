@@ -21,9 +21,9 @@ def set_places(block, patterns, width, memory):
     """Where in a node's part of message each pattern of the block is: for the taxa by their sets, and for all others."""
     n, places, codes = _U(patterns.n_taxa), memory.places, patterns.codes
     for a in range(n):
-        for p in range(block.count):
+        for p in range(block.size):
             places[a * _B + p] = _U(codes[(block.number * n + a) * _B + p]) * width
-    for p in range(block.count):
+    for p in range(block.size):
         places[n * _B + p] = p * width
 
 
