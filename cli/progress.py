@@ -165,6 +165,8 @@ def describe_sampling(report: McmcReport) -> str:
     text = f"generation {report.generations:,}  {clock_time(report.seconds)}"
     for name, value, digits in (("ASDSF", report.asdsf, 4), ("agreement", report.agreement, 3)):
         text += "" if math.isnan(value) else f"  {name} {value:.{digits}f}"
+    if not math.isnan(report.log_posterior):
+        text += f"  log posterior {report.log_posterior:,.1f}"
     return text
 
 

@@ -33,7 +33,8 @@ class SingleChain:
     """Half-edges, focus and log-likelihood of a chain; `step` is one generation."""
 
     def __init__(
-        self, patterns=None, seed=0, beta=1.0, window=1.5, branch_prior=None, topology_prior=None, target=None
+        self, patterns=None, seed=0, beta=1.0, window=1.5, branch_prior=None, topology_prior=None, target=None,
+        local_share=0.0,
     ):
         self.target = target or target_of(patterns, branch_prior, topology_prior)
         self.chains = Chains(self.target, 1, 1, 0.0, 0.0, 1, seed)
@@ -41,10 +42,14 @@ class SingleChain:
         self.tree, self.work = self.chains.views(0)
         self.focus, self.log_likelihood = int(self.chains.state.focus[0]), float(self.chains.state.log_likelihood[0])
         self.beta, self.window, self.prior = beta, window, self.target.branch_prior.kernel
+        self.local_share, self.passing = local_share, 0.5
         self.counters = np.zeros(COUNTERS, np.int64)
 
     def step(self, regraft_share, steps=1):
-        chain = Chain(self.beta, self.window, regraft_share, self.prior, self.chains.state.rng[0], self.counters)
+        chain = Chain(
+            self.beta, self.window, regraft_share, self.local_share, self.passing, self.prior, self.chains.state.rng[0],
+            self.counters,
+        )  # fmt: skip
         self.focus, self.log_likelihood = kernels.run_chain(
             self.focus, self.log_likelihood, steps, chain, self.data, self.tree, self.work
         )

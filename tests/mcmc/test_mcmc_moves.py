@@ -53,7 +53,8 @@ def test_half_edges_hold_the_tree(n_taxa):
 
 @pytest.mark.parametrize(("n_taxa", "regraft_share"), [(4, 0.5), (5, 0.0), (5, 1.0), (12, 0.3), (70, 0.3)])
 def test_every_state_has_the_likelihood_of_its_tree(n_taxa, regraft_share):
-    chain = SingleChain(random_patterns(n_taxa, 45, np.random.default_rng(n_taxa)), seed=3)
+    local_share = 0.7 if n_taxa > 50 else 0.0
+    chain = SingleChain(random_patterns(n_taxa, 45, np.random.default_rng(n_taxa)), seed=3, local_share=local_share)
     seen = set()
     for _ in range(300):
         chain.step(regraft_share)
@@ -72,11 +73,12 @@ def test_every_state_has_the_likelihood_of_its_tree_on_ds1(benchmark_data):
 
 
 @pytest.mark.parametrize(
-    ("n_taxa", "regraft_share", "beta"), [(5, 0.0, 1.0), (5, 1.0, 1.0), (6, 0.3, 0.5), (7, 0.3, 1.0)]
+    ("n_taxa", "regraft_share", "beta", "local_share"),
+    [(5, 0.0, 1.0, 0.0), (5, 1.0, 1.0, 0.0), (6, 0.3, 0.5, 0.0), (7, 0.3, 1.0, 0.0), (6, 1.0, 1.0, 1.0)],
 )
-def test_without_data_the_prior_is_sampled(n_taxa, regraft_share, beta):
+def test_without_data_the_prior_is_sampled(n_taxa, regraft_share, beta, local_share):
     """Uniform topologies and independent Exp(10) lengths; any wrong proposal ratio shows here."""
-    chain = SingleChain(missing_patterns(n_taxa), seed=n_taxa, beta=beta, window=3.0)
+    chain = SingleChain(missing_patterns(n_taxa), seed=n_taxa, beta=beta, window=3.0, local_share=local_share)
     draws, apart = 40_000, 25
     children, lengths = [], []
     for _ in range(draws):
@@ -142,10 +144,10 @@ GROUPS = [[{1, 2}], [{1, 2}, {0, 3}], [{1, 2, 3}, {1, 2}], [{2, 4, 5}], [{1, 2},
 
 
 @pytest.mark.parametrize("groups", GROUPS)
-@pytest.mark.parametrize(("regraft_share", "beta"), [(0.0, 1.0), (1.0, 1.0), (0.3, 0.5)])
-def test_a_constrained_chain_is_uniform_over_all_allowed_trees(groups, regraft_share, beta):
+@pytest.mark.parametrize(("regraft_share", "beta", "local_share"), [(0.0, 1.0, 0.0), (1.0, 1.0, 0.0), (0.3, 0.5, 0.8)])
+def test_a_constrained_chain_is_uniform_over_all_allowed_trees(groups, regraft_share, beta, local_share):
     prior = TopologyPrior.of(6, [frozenset(group) for group in groups])
-    chain = SingleChain(missing_patterns(6), seed=2, beta=beta, window=3.0, topology_prior=prior)
+    chain = SingleChain(missing_patterns(6), seed=2, beta=beta, window=3.0, topology_prior=prior, local_share=local_share)
     draws = 20_000
     children, lengths = draws_of(chain, draws, 25, regraft_share)
     every = enumerate_topologies(6)
@@ -276,12 +278,14 @@ def five_taxa(request):
     return target, topologies, exact, error
 
 
-@pytest.mark.parametrize(("temperatures", "heating", "regraft_share"), [(1, 0.0, 0.05), (3, 0.5, 0.3)])
-def test_five_taxa_have_their_exact_posterior(five_taxa, temperatures, heating, regraft_share):
+@pytest.mark.parametrize(
+    ("temperatures", "heating", "regraft_share", "local_share"), [(1, 0.0, 0.05, 0.0), (3, 0.5, 0.3, 0.0), (1, 0.0, 0.5, 1.0)]
+)
+def test_five_taxa_have_their_exact_posterior(five_taxa, temperatures, heating, regraft_share, local_share):
     target, topologies, exact, error = five_taxa
     options = McmcOptions(
-        generations=400_000, temperatures=temperatures, heating=heating, regraft_share=regraft_share, seed=5,
-        runs=4, steps=50, keep=40_000,
+        generations=400_000, temperatures=temperatures, heating=heating, regraft_share=regraft_share,
+        local_share=local_share, seed=5, runs=4, steps=50, keep=40_000,
     )  # fmt: skip
     result = sample_trees(target, ("a", "b", "c", "d", "e"), options)
     sample = result.sample

@@ -81,9 +81,15 @@ class Posterior:
         self.model = model or substitution_model()
         self.branch_prior: LengthPrior = branch_prior or ExponentialLengths()
         self.n_taxa = patterns.states.shape[0]
+        self._site_patterns = patterns
         self.patterns = self.model.pack(patterns)
         self.topology_prior = topology_prior or TopologyPrior(self.n_taxa)
         self.constant = self.topology_prior.log_probability + self.branch_prior.log_constant(2 * self.n_taxa - 3)
+
+    @property
+    def site_patterns(self) -> tuple[SitePatterns, ...]:
+        """Of every part of the data."""
+        return tuple(part.patterns for part in self.held_parts) or (self._site_patterns,)
 
     @property
     def work(self) -> float:

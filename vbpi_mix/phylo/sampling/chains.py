@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,16 @@ from vbpi_mix.phylo.sampling.memory import held_memory, jukes_cantor_memory, pac
 _FIRST_WINDOW = 1.5
 
 
+@dataclass(frozen=True, eq=False)
+class StartTrees:
+    """Trees of R runs: children int32 [R, n-2, 2], canonical, lengths float64 [R, E]."""
+
+    children: np.ndarray
+    lengths: np.ndarray
+
+
 class Chains:
-    """`runs` times `temperatures` chains, started from random trees of the prior."""
+    """`runs` times `temperatures` chains, those of a run started from its tree, or from random ones of the prior."""
 
     def __init__(
         self,
@@ -30,12 +39,14 @@ class Chains:
         regraft_share: float,
         steps: int,
         seed: int,
+        starts: StartTrees | None = None,
     ) -> None:
         self.kernels = kernels
         self.prior, self.topology_prior = target.branch_prior, target.topology_prior
         self.n_taxa = target.n_taxa
         # There is only one place for every subtree of a fixed topology.
         self.regraft_share = 0.0 if self.topology_prior.fixed else regraft_share
+        self.local_share, self.passing = 0.0, 1.0
         self.steps, self.generations = steps, 0
         count = runs * temperatures
         self._allot(target, count)
@@ -50,7 +61,7 @@ class Chains:
             counters=np.zeros((runs, temperatures, COUNTERS), np.int64),
             exchanges=np.zeros((runs, 2), np.int64),
         )
-        self._start(np.random.default_rng(streams[-1]))
+        self._start(np.random.default_rng(streams[-1]), starts)
 
     def _allot(self, target: Posterior, count: int) -> None:
         """Patterns as the kernels of the target's model take them, and memory for `count` chains."""
@@ -71,11 +82,15 @@ class Chains:
                 " another program"
             )
 
-    def _start(self, rng: np.random.Generator) -> None:
+    def _start(self, rng: np.random.Generator, starts: StartTrees | None) -> None:
         n, count = self.n_taxa, self.trees.twin.shape[0]
-        topologies = self.topology_prior.draw(count, rng)
+        if starts is None:
+            topologies = self.topology_prior.draw(count, rng)
+            lengths = self.prior.draw((count, 2 * n - 3), rng)
+        else:
+            of_run = np.repeat(np.arange(starts.lengths.shape[0]), self.state.beta.size)
+            topologies, lengths = starts.children[of_run], starts.lengths[of_run]
         carriers = self.topology_prior.carriers(topologies)
-        lengths = self.prior.draw((count, 2 * n - 3), rng)
         for c in range(count):
             tree, work = self.views(c)
             self.kernels.hang(topologies[c], lengths[c], tree)
@@ -87,6 +102,15 @@ class Chains:
         """Bar the edges above internal nodes of a tree that was just hung."""
         lower = 3 * (nodes - self.n_taxa)
         tree.barred[lower] = tree.barred[tree.twin[lower]] = 1
+
+    def trees_now(self) -> StartTrees:
+        """Where the coldest chain of each run is."""
+        n, runs = self.n_taxa, self.state.chain_at.shape[0]
+        now = StartTrees(np.empty((runs, n - 2, 2), np.int32), np.empty((runs, 2 * n - 3)))
+        for r, c in enumerate(self.state.chain_at[:, 0]):
+            tree, work = self.views(c)
+            self.kernels.unhang(n, tree.twin, tree.length, work.stack, now.children[r], now.lengths[r])
+        return now
 
     def views(self, c: int) -> tuple[Any, Any]:
         """The arrays of one chain: its tree and its work."""
@@ -100,7 +124,7 @@ class Chains:
         not go beyond what there is room for.
         """
         every = kept.every if keep else rounds + 1
-        plan = kernels.Plan(rounds, every, kept.count, self.steps, self.regraft_share)
+        plan = kernels.Plan(rounds, every, kept.count, self.steps, self.regraft_share, self.local_share, self.passing)
         shared = plan, self.patterns, self.prior.kernel, self.trees, self.work, self.state, kept.trees
         list(pool.map(lambda run: self.kernels.advance(run, *shared), range(self.state.chain_at.shape[0])))
         self.generations += rounds * self.steps

@@ -3,7 +3,8 @@
 Each run holds chains of several temperatures (Geyer 1991; Altekar et al. 2004, "Parallel Metropolis coupled
 Markov chain Monte Carlo for Bayesian phylogenetic inference"); the coldest samples the posterior, and trees
 of the warmer ones count with the weight likelihood^(1 - beta), which makes them samples of the posterior too.
-Runs start from independent random trees and are compared (convergence.py). The moves, and why they keep the
+Runs start from independent random trees and are compared (convergence.py); with many taxa, where chains would be long
+under way from there, from trees that were searched (climb.py). The moves, and why they keep the
 target: kernels/moves.py; choices and measurements: docs/tree-samples.md.
 """
 
@@ -13,14 +14,16 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numba
 import numpy as np
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.models.posterior import Posterior
-from vbpi_mix.phylo.sampling.chains import Chains, Kept
+from vbpi_mix.phylo.sampling.chains import Chains, Kept, StartTrees
+from vbpi_mix.phylo.sampling.climb import climbed_trees
 from vbpi_mix.phylo.sampling.convergence import BATCHES, Convergence, arrival, assess
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
@@ -35,6 +38,18 @@ BURN_IN = 0.25
 PURPOSES = ("weights", "coverage")
 _FIRST_CHECK = 400
 _CHECK_GROWTH = 1.4
+# A check looks at so many nodes of trees at most, and within a budget of seconds comes no sooner than so many times as long
+# after the last as that took.
+_CHECKED_NODES, _BETWEEN_CHECKS = 4_000_000, 5.0
+# Taxa from which on chains start from searched trees, of a budget of seconds at most so much for the search; and the work of a
+# generation is held: regrafts that try every place become rarer and local ones take their part. Steps between temperatures
+# become smaller with the square root of the taxa, as the spread of the log-likelihood grows, so that exchanges are still made.
+_MANY_TAXA, _MOST_CLIMBING = 64, 0.4
+_TEMPERATURES, _HEATING, _REGRAFT_SHARE = 5, 0.15, 0.03
+# Of generations, those with a local regraft, and the probability that a node is open in it.
+_LOCAL_SHARE, _PASSING = 0.2, 0.7
+# Bytes of kept trees, of all runs together, at most; more than `keep` trees there are never.
+_KEPT_BYTES = 600_000_000
 _WANTED_ACCEPTANCE = 0.4
 # In the first generations little new mass may only mean that no chain has left where it was: for coverage they end only if
 # no weight is off by more than this.
@@ -51,8 +66,9 @@ class McmcOptions:
     least `agreement` (an asdsf of None never ends them); `until` "coverage", the new mass is at most `new_mass`, and the
     weight error 0.07 in the first 50,000 generations, whatever the weights after. What these are: convergence.py. runs:
     independent runs. temperatures: chains of each; chain k has the likelihood to the power 1 / (1 + heating k).
-    regraft_share: of the generations that try a regraft. steps: generations between exchanges, at which trees are kept.
-    keep: trees kept of each run, at most.
+    regraft_share: of the generations that try a regraft; local_share: of regrafts that are local. climb: whether chains
+    start from searched trees. steps: generations between exchanges, at which trees are kept. keep: trees kept of each
+    run, at most. What is None depends on the number of taxa (`for_taxa`).
     """
 
     seconds: float | None = 60.0
@@ -63,9 +79,11 @@ class McmcOptions:
     weight_error: float = 0.02
     new_mass: float = 0.002
     runs: int = 2
-    temperatures: int = 5
-    heating: float = 0.15
-    regraft_share: float = 0.03
+    temperatures: int | None = None
+    heating: float | None = None
+    regraft_share: float | None = None
+    local_share: float | None = None
+    climb: bool | None = None
     steps: int = 25
     keep: int = 30_000
     seed: int = 0
@@ -88,16 +106,32 @@ class McmcOptions:
                 f"weight_error={self.weight_error}, agreement={self.agreement}, new_mass={self.new_mass}: the error is "
                 "above 0, the shares lie between 0 and 1"
             )
-        if self.runs < 1 or self.temperatures < 1 or self.steps < 1 or self.keep < 16 * self.temperatures:
+        temperatures = _TEMPERATURES if self.temperatures is None else self.temperatures
+        if self.runs < 1 or temperatures < 1 or self.steps < 1 or self.keep < 16 * temperatures:
             raise ConfigError(
-                f"runs={self.runs}, temperatures={self.temperatures}, steps={self.steps}, keep={self.keep}: "
+                f"runs={self.runs}, temperatures={temperatures}, steps={self.steps}, keep={self.keep}: "
                 "at least one of each, and 16 trees kept of every chain"
             )
-        if not self.heating >= 0 or not 0 <= self.regraft_share <= 1:
+        if not (self.heating or 0.0) >= 0 or not 0 <= (self.regraft_share or 0.0) <= 1 or not 0 <= (self.local_share or 0.0) <= 1:
             raise ConfigError(
-                f"heating={self.heating}, regraft_share={self.regraft_share}: heating is at least 0, "
-                "the share at least 0 and at most 1"
+                f"heating={self.heating}, regraft_share={self.regraft_share}, local_share={self.local_share}: heating is at "
+                "least 0, the shares at least 0 and at most 1"
             )
+
+    def for_taxa(self, n_taxa: int) -> McmcOptions:
+        """The same with every choice made that depends on the number of taxa."""
+        held = min(1.0, _MANY_TAXA / n_taxa)
+        wide, local = _REGRAFT_SHARE * held, _LOCAL_SHARE if held < 1.0 else 0.0
+        usual: dict[str, Any] = {
+            "temperatures": max(2, round(_TEMPERATURES * held**0.5)),
+            "heating": _HEATING * held**0.5,
+            "regraft_share": wide + local,
+            "local_share": local / (wide + local),
+            "climb": held < 1.0,
+        }
+        if self.regraft_share is not None:
+            usual["local_share"] = 0.0
+        return replace(self, **{name: value for name, value in usual.items() if getattr(self, name) is None})
 
 
 @dataclass(frozen=True)
@@ -106,7 +140,8 @@ class McmcReport:
     first).
 
     The first one, of 0 generations, comes before the kernels are compiled. share_done: of the generations or
-    the seconds that are allowed, whichever is further.
+    the seconds that are allowed, whichever is further. log_posterior: but for log p(Y), of the last tree of the coldest
+    chains, the lowest of the runs.
     """
 
     generations: int
@@ -115,6 +150,7 @@ class McmcReport:
     agreement: float
     share_done: float
     finished: bool = False
+    log_posterior: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +158,8 @@ class McmcResult:
     """The sample of all runs without their burn-in, and how it came about.
 
     convergence: of the runs at the end. agreed: whether they reached what was asked. acceptance: share of proposals
-    accepted by the coldest chains, and of exchanges.
+    accepted by the coldest chains, and of exchanges. trace: at each check, seconds and the log posterior of each run, but
+    for log p(Y).
     """
 
     sample: TreeSample
@@ -131,6 +168,7 @@ class McmcResult:
     convergence: Convergence
     agreed: bool
     acceptance: dict[str, float]
+    trace: tuple[tuple[float, ...], ...] = ()
 
     @property
     def asdsf(self) -> float:
@@ -162,7 +200,7 @@ def sample_trees(
     seconds. The budget starts when the kernels are compiled. An interruption (KeyboardInterrupt) leaves
     nothing behind.
     """
-    options = options or McmcOptions()
+    options = (options or McmcOptions()).for_taxa(target.n_taxa)
     threads = min(options.runs, options.threads or numba.get_num_threads())
     with ThreadPoolExecutor(threads) as pool:
         return _sample(target, tuple(taxa), options, progress or (lambda report: None), pool)
@@ -175,22 +213,19 @@ def _sample(
     progress: Callable[[McmcReport], None],
     pool: Executor,
 ) -> McmcResult:
-    chains = Chains(
-        target,
-        options.runs,
-        options.temperatures,
-        options.heating,
-        options.regraft_share,
-        options.steps,
-        options.seed,
-    )
-    kept = Kept(chains, max(16, options.keep // options.temperatures))
     progress(McmcReport(0, 0.0, float("nan"), float("nan"), 0.0))
+    chains = _chains(target, options, None)
+    kept = Kept(chains, _room(options, target.n_taxa))
     _compile(chains, kept, pool)
     start = time.perf_counter()
-    by_time = options.generations is None and options.seconds is not None
-    _tune(chains, kept, pool, start + MOST_TUNING * options.seconds if by_time and options.seconds else math.inf)
-    known, check_at = Convergence(), _FIRST_CHECK
+    # Given the generations, nothing depends on the clock.
+    budget = math.inf if options.generations is not None or options.seconds is None else options.seconds
+    if options.climb:
+        found = climbed_trees(target, options.runs, options.seed, pool, start + _MOST_CLIMBING * budget)
+        chains = _chains(target, options, found)
+    _tune(chains, kept, pool, start + MOST_TUNING * budget)
+    known, check_at, check_after = Convergence(), _FIRST_CHECK, 0.0
+    trace: list[tuple[float, ...]] = []
     rounds = 0
     while True:
         kept.make_room()
@@ -198,18 +233,41 @@ def _sample(
         rounds += kept.every
         seconds = time.perf_counter() - start
         ended = _is_over(chains.generations, seconds, kept.count, options)
-        if ended or rounds >= check_at:
+        if ended or (rounds >= check_at and seconds >= check_after):
             known = _assess(kept, target)
-            check_at = int(check_at * _CHECK_GROWTH) + 1
+            trace.append((seconds, *_log_posterior(kept, target, kept.count - 1)[:, 0].tolist()))
+            check_at = int(max(check_at, rounds) * _CHECK_GROWTH) + 1
+            now = time.perf_counter() - start
+            check_after = now + _BETWEEN_CHECKS * (now - seconds) if math.isfinite(budget) else 0.0
         agreed = _agrees(known, options, chains.generations)
         if ended or (agreed and options.generations is None):
             break
         share = _share_done(chains.generations, seconds, options)
-        progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share))
+        latest = _log_posterior(kept, target, kept.count - 1)[:, 0]
+        progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share, log_posterior=float(latest.min())))
     sample = _tree_sample(kept, _first_entry(kept, target, options), taxa, options)
     seconds = time.perf_counter() - start
     progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share_done=1.0, finished=True))
-    return McmcResult(sample, chains.generations, seconds, known, agreed, chains.acceptance())
+    return McmcResult(sample, chains.generations, seconds, known, agreed, chains.acceptance(), tuple(trace))
+
+
+def _chains(target: Posterior, options: McmcOptions, starts: StartTrees | None) -> Chains:
+    assert options.temperatures is not None
+    assert options.heating is not None
+    assert options.regraft_share is not None
+    chains = Chains(
+        target, options.runs, options.temperatures, options.heating, options.regraft_share, options.steps, options.seed, starts
+    )
+    chains.local_share, chains.passing = options.local_share or 0.0, _PASSING
+    return chains
+
+
+def _room(options: McmcOptions, n_taxa: int) -> int:
+    """Kept trees of a chain."""
+    assert options.temperatures is not None
+    bytes_of_tree = 24 * n_taxa
+    keep = min(options.keep, _KEPT_BYTES // (options.runs * bytes_of_tree))
+    return max(16, keep // options.temperatures)
 
 
 def _compile(chains: Chains, kept: Kept, pool: Executor) -> None:
@@ -253,21 +311,24 @@ def _share_done(generations: int, seconds: float, options: McmcOptions) -> float
 
 
 def _assess(kept: Kept, target: Posterior) -> Convergence:
-    """Of the runs without their burn-in."""
+    """Of the runs without their burn-in; of some of their trees, evenly, if there are very many."""
     first = int(BURN_IN * kept.count)
     children, weights, _ = kept.of_runs(first)
+    step = -(-children.size // (2 * _CHECKED_NODES))
+    chosen = np.arange(weights.shape[1]).reshape(kept.beta.size, -1)[:, ::step].ravel()
+    children, weights = children[:, chosen], weights[:, chosen]
     of_chain = weights.shape[1] // kept.beta.size
     batch = np.tile(np.arange(of_chain) * BATCHES // of_chain, kept.beta.size)
-    return assess(children, weights, batch, _log_posterior(kept, target)[:, first:])
+    return assess(children, weights, batch, _log_posterior(kept, target, first))
 
 
-def _log_posterior(kept: Kept, target: Posterior) -> np.ndarray:
-    """Of the trees of the coldest chain of each run, but for constants; float64 [runs, count]."""
-    lengths = kept.trees.lengths[:, 0, : kept.count]
+def _log_posterior(kept: Kept, target: Posterior, first: int = 0) -> np.ndarray:
+    """Of the trees of the coldest chain of each run, from entry `first` on, but for log p(Y); float64 [runs, count - first]."""
+    lengths = kept.trees.lengths[:, 0, first : kept.count]
     logs = np.log(lengths)
     # The prior's density is that of the logarithms, which edges of almost no length would make noisy.
     prior = target.branch_prior.log_density(logs, lengths) - logs.sum(axis=-1)
-    log_posterior: np.ndarray = kept.trees.log_likelihood[:, 0, : kept.count] + prior
+    log_posterior: np.ndarray = kept.trees.log_likelihood[:, 0, first : kept.count] + prior + target.constant
     return log_posterior
 
 

@@ -31,6 +31,7 @@ from vbpi_mix.phylo.trees.sample import TreeSample
 
 SOURCES = ("auto", "mcmc", "mrbayes", "iqtree")
 DEFAULT_SECONDS = 60.0
+_SETTINGS = ("temperatures", "heating", "regraft_share", "local_share", "climb", "steps", "keep")
 DEFAULT_CHAINS = 2
 DEFAULT_ASDSF = 0.01
 
@@ -157,7 +158,7 @@ def _run_mcmc(
     progress: Callable[[McmcReport], None] | None,
 ) -> ProgramRun:
     result = sample_trees(posterior, taxa, options, progress)
-    return ProgramRun(result.sample, _mcmc_facts(result, options))
+    return ProgramRun(result.sample, _mcmc_facts(result, options.for_taxa(posterior.n_taxa)))
 
 
 def _mcmc_facts(result: McmcResult, options: McmcOptions) -> dict[str, Any]:
@@ -171,7 +172,8 @@ def _mcmc_facts(result: McmcResult, options: McmcOptions) -> dict[str, Any]:
         "weight_error": result.convergence.weight_error,
         "new_mass": result.convergence.new_mass,
         "acceptance": {name: round(share, 4) for name, share in result.acceptance.items()},
-        "settings": {name: settings[name] for name in ("temperatures", "heating", "regraft_share", "steps", "keep")},
+        "settings": {name: settings[name] for name in _SETTINGS},
+        "trace": [[round(value, 2) for value in row] for row in result.trace],
     }
     if options.runs > 1:
         known |= {"asdsf": result.asdsf, "agreement": result.convergence.agreement}

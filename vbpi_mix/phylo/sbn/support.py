@@ -42,6 +42,7 @@ import numpy as np
 
 from vbpi_mix.errors import SupportError
 from vbpi_mix.phylo.sbn.kernels.encoding import COLUMNS, Encoding, SupportArrays, number_batch
+from vbpi_mix.phylo.sbn.kernels.rows import number_rows
 from vbpi_mix.phylo.trees.topology import clade_bitsets
 
 
@@ -190,10 +191,10 @@ def build_support(children: np.ndarray) -> SubsplitSupport:
     n_taxa = children.shape[1] + 2
     bits = clade_bitsets(children)[:, 1:]
     flat = bits.reshape(-1, bits.shape[2])
-    _, first = np.unique(_row_codes(flat), return_index=True)
-    split_bits, split_size = _sorted_splits(flat[first])
+    codes, first = _number(flat)
+    split_bits, split_size, place = _sorted_splits(flat[first])
     splits = np.full((children.shape[0], 2 * n_taxa - 2), -1, np.int32)
-    splits[:, 1:] = _find_rows(flat, split_bits).reshape(children.shape[0], -1)
+    splits[:, 1:] = place[codes].reshape(children.shape[0], -1)
     ordered = _leg_order(children, splits)
     n_splits = split_size.shape[0]
     keys, tripartition = np.unique(_child_keys(ordered, splits, n_splits), return_inverse=True)
@@ -223,21 +224,19 @@ def build_support(children: np.ndarray) -> SubsplitSupport:
     )
 
 
-def _row_codes(rows: np.ndarray) -> np.ndarray:
-    """One integer per row of uint64 [N, W], equal exactly if the rows are."""
-    codes = rows[:, 0]
-    for column in range(1, rows.shape[1]):
-        codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
-        other = np.unique(rows[:, column], return_inverse=True)[1].astype(np.int64)
-        codes = codes * (int(other.max(initial=0)) + 1) + other
-    return codes
+def _number(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the rows of uint64 [N, W], int64 [N], as they first come; and where each number comes first."""
+    codes, first = np.empty(rows.shape[0], np.int64), np.empty(rows.shape[0], np.int64)
+    slots = np.full(2 << max(1, rows.shape[0]).bit_length(), -1, np.int32)
+    count = number_rows(np.ascontiguousarray(rows), slots, codes, first)
+    return codes, first[:count].copy()
 
 
 def _find_rows(rows: np.ndarray, table: np.ndarray) -> np.ndarray:
     """Position of each row of uint64 [N, W] in a table [M, W] of distinct rows, or -1; int32 [N]."""
-    codes = _row_codes(np.concatenate([table, rows]))
-    known, wanted = codes[: table.shape[0]], codes[table.shape[0] :]
-    return _find(wanted, known)
+    # The rows of the table are distinct and come first, so that their numbers are their positions.
+    codes = _number(np.concatenate([table, rows]))[0][table.shape[0] :]
+    return np.where(codes < table.shape[0], codes, -1).astype(np.int32)
 
 
 def _find(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -250,11 +249,13 @@ def _find(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(known[found] == wanted, found, -1).astype(np.int32)
 
 
-def _sorted_splits(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Splits by size, then by taxa from the highest word; with their sizes, int32."""
+def _sorted_splits(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Splits by size, then by taxa from the highest word; with their sizes, and the new place of each, int32."""
     size = np.bitwise_count(bits).sum(axis=1).astype(np.int32)
     order = np.lexsort((*(bits[:, word] for word in range(bits.shape[1])), size))
-    return np.ascontiguousarray(bits[order]), size[order]
+    place = np.empty(order.size, np.int32)
+    place[order] = np.arange(order.size, dtype=np.int32)
+    return np.ascontiguousarray(bits[order]), size[order], place
 
 
 def _splits_of_children(children: np.ndarray, splits: np.ndarray) -> np.ndarray:

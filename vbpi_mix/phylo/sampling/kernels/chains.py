@@ -58,13 +58,15 @@ class KeptTrees(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """`rounds` rounds of `steps` generations; trees are kept after every `every` rounds, from entry `slot` on."""
+    """`rounds` rounds of `steps` generations; trees are kept after every `every` rounds, from entry `slot` on. Shares: Chain."""
 
     rounds: int
     every: int
     slot: int
     steps: int
     regraft_share: float
+    local_share: float
+    passing: float
 
 
 @kernel
@@ -149,8 +151,9 @@ def advance(r, plan, data, prior, trees, work, ladder, kept):
         for k in range(temperatures):
             c = ladder.chain_at[r, k]
             chain = Chain(
-                ladder.beta[k], ladder.window[k], plan.regraft_share, prior, ladder.rng[c], ladder.counters[r, k]
-            )
+                ladder.beta[k], ladder.window[k], plan.regraft_share, plan.local_share, plan.passing, prior,
+                ladder.rng[c], ladder.counters[r, k],
+            )  # fmt: skip
             tree, own = tree_of(trees, c), work_of(work, c)
             ladder.focus[c], ladder.log_likelihood[c] = run_chain(
                 ladder.focus[c], ladder.log_likelihood[c], plan.steps, chain, data, tree, own

@@ -16,7 +16,9 @@ regraft   take off the subtree behind the focus with its stem. Given these and t
           weighed too. With a
           uniform position u_e on each edge e (on its own edge: where it is), an edge is drawn with
           probability proportional to length_e likelihood(e, u_e)^beta. This is a Gibbs step: it is never
-          rejected.
+          rejected. Where it is *local*, every inner node of the rest is open with a fixed probability, whatever the
+          place, and only edges are tried that are reached without passing a closed node. Given which nodes are closed
+          it is the same Gibbs step among fewer places, most of them near the old one, for much less work.
 
 Edges that have a split which every topology must have are *barred*. Other arrangements around one would lose its split,
 and so would a subtree that is joined beyond one; all else keeps it. So the former are not tried, and the latter are no
@@ -64,12 +66,15 @@ COUNTERS = 6
 
 class Chain(NamedTuple):
     """How one chain moves: its power of the likelihood beta, window of length proposals, share of generations that try a
-    regraft, prior of lengths (models/kernels/priors.py), generator int64 [6], counters int64 [COUNTERS].
+    regraft, and of regrafts that are local, with the probability that nodes are open in these; prior of lengths
+    (models/kernels/priors.py), generator int64 [6], counters int64 [COUNTERS].
     """
 
     beta: float
     window: float
     regraft_share: float
+    local_share: float
+    passing: float
     prior: LengthPrior
     rng: np.ndarray
     counters: np.ndarray
@@ -193,18 +198,24 @@ def edge_moves(h, log_likelihood, chain, data, tree, work):
 
 
 @kernel
-def _list_grafts(first, second, merged, stem_scale, chain, data, tree, work):
+def _passes(passing, rng):
+    """Whether a regraft goes on beyond the next node."""
+    return passing >= 1.0 or uniform(rng) < passing
+
+
+@kernel
+def _list_grafts(first, second, merged, stem_scale, passing, chain, data, tree, work):
     """Every edge of the rest of the tree, a position on it and its log-likelihood, from entry 1 of the lists.
 
     first, second: the half-edges, away from the focus, of the two edges that become one of length `merged`. Beyond barred
-    edges there are no places. Returns the number of entries.
+    edges there are no places. passing: the probability that a node is open. Returns the number of entries.
     """
     internal = 3 * (data.n_taxa - 2)
     filled, found = 0, 1
     for near, far in ((first, second), (second, first)):
         node = node_of(near, data.n_taxa)
         work.up[node] = near
-        if near < internal and not tree.barred[near]:
+        if near < internal and not tree.barred[near] and _passes(passing, chain.rng):
             send(far, np.int64(DESCENT), merged, node, data, tree, work)
             work.stack[filled] = near
             filled += 1
@@ -226,7 +237,7 @@ def _list_grafts(first, second, merged, stem_scale, chain, data, tree, work):
             prior_ratio = log_split_ratio(chain.prior, graft.t_lower, graft.t_upper, below >= internal, False)
             work.log_weights[found] = np.log(t) + chain.beta * work.values[found] + prior_ratio
             found += 1
-            if below < internal and not tree.barred[below]:
+            if below < internal and not tree.barred[below] and _passes(passing, chain.rng):
                 work.stack[filled] = below
                 filled += 1
     return found
@@ -275,7 +286,8 @@ def regraft(h, log_likelihood, chain, data, tree, work):
     first, second = tree.twin[port_1], tree.twin[port_2]
     merged = tree.length[port_1] + tree.length[port_2]
     stem_scale = send(h, np.int64(STEM), tree.length[h], h, data, tree, work)
-    found = _list_grafts(first, second, merged, stem_scale, chain, data, tree, work)
+    passing = chain.passing if chain.local_share > 0.0 and uniform(chain.rng) < chain.local_share else 1.0
+    found = _list_grafts(first, second, merged, stem_scale, passing, chain, data, tree, work)
     t_1, t_2, internal = tree.length[port_1], tree.length[port_2], 3 * (data.n_taxa - 2)
     prior_ratio = log_split_ratio(chain.prior, t_1, t_2, first >= internal, second >= internal)
     work.log_weights[0] = np.log(merged) + chain.beta * log_likelihood + prior_ratio
