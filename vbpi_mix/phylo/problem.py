@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 KIND = "phylo"
 # A likelihood may take so much work (Posterior.work) for a start with the usual numbers of topologies and draws; a costlier
 # one has fewer. GTR+G4 on DS1 takes 270,000.
-WORK_OF_FULL_START = 400_000.0
+WORK_OF_FULL_START = 270_000.0
 
 
 @dataclass(frozen=True, eq=False)

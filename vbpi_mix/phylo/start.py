@@ -33,7 +33,7 @@ from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 # DS1 took the divergence from the golden runs from 0.007 to 0.020.
 MAX_TOPOLOGIES = 2_500
 # With little effort, still so many, and so many looked around.
-FEWEST_TOPOLOGIES, FEWEST_EXPANDED = 300, 20
+FEWEST_TOPOLOGIES, FEWEST_EXPANDED = 100, 10
 # Unless even these hold less than so much of the sample: then so few, which are enough for the branch features, and the
 # networks learn from weighted draws.
 CONCENTRATED, MAX_OF_DIFFUSE = 0.95, 1_000
@@ -52,6 +52,7 @@ COMPLETE = 0.005
 ADAPTIVE_ROUNDS = 4
 ADAPTIVE_DRAWS = 50_000
 ADAPTIVE_ITERATIONS = 6
+LEAST_ADAPTIVE = 0.2
 # Independent draws that a sample is taken to be worth beside the draws of these rounds. Without it networks of a diffuse
 # posterior are fitted to a thousand draws or so, and forget what was not among them.
 SAMPLE_WORTH = 500.0
@@ -127,7 +128,7 @@ def warm_start(
             support, logits.shape[0], generator=torch.Generator(), base=base,
             branch_model="split" if split_only else "psp", logits=logits, features=features,
         )  # fmt: skip
-        drawn, own, worth = adapt(table, mixture, posterior, rng, int(ADAPTIVE_DRAWS * max(effort, 0.4)))
+        drawn, own, worth = adapt(table, mixture, posterior, rng, int(ADAPTIVE_DRAWS * max(effort, LEAST_ADAPTIVE)))
         size += worth
         topologies, weights = joined((topologies, weights), (drawn, own), worth / size)
         logits = fit_mixture(
@@ -159,7 +160,7 @@ def _examine(
     and with these what each is worth, to a nat or so: what a bootstrap met once may be probable, and the other way round.
     """
     order = np.argsort(-sample.weights, kind="stable")
-    pilot_count = min(PILOTS, max_topologies)
+    pilot_count = min(max(FEWEST_TOPOLOGIES, int(PILOTS * effort)), max_topologies)
     first, others = order[:pilot_count], order[pilot_count : pilot_count + MOST_SCREENED]
     pilots = approximate(sample.children[first], posterior, rng)
     log_worth = np.full(sample.weights.size, -np.inf)

@@ -21,8 +21,6 @@ FOLDS = 5
 # Less than the weight of a tree, more than what summing the weights of a file gets wrong.
 _BETWEEN_FILES = 1e-9
 _MOST_TREES = 1_000_000
-# Of the largest weight: no least weight counts as less.
-_LEAST_SHARE = 1e-290
 
 
 @dataclass(frozen=True)
@@ -143,11 +141,9 @@ def _single_trees(topology: np.ndarray, weights: np.ndarray, rng: np.random.Gene
     """The topology of each tree of a file; a weighted one comes as often as its weight holds the smallest."""
     if np.ptp(weights) > ROUNDING * weights.max():
         positive = weights > 0
-        # Of many taxa the least weights are so near to 0 that no number holds their ratio to the largest.
-        least = max(weights[positive].min(), _LEAST_SHARE * weights.max())
-        counts = np.rint(weights[positive] / least)
-        if counts.sum() > _MOST_TREES:
-            counts = np.maximum(1, np.rint(counts * (_MOST_TREES / counts.sum())))
+        # Trees of warm chains may have next to no weight.
+        one = max(weights[positive].min(), weights.sum() / _MOST_TREES)
+        counts = np.maximum(1, np.rint(weights[positive] / one))
         topology = rng.permutation(np.repeat(topology[positive], counts.astype(np.int64)))
     return topology
 
