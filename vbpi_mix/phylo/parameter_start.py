@@ -44,14 +44,15 @@ class ParameterMode:
     precisions: np.ndarray
 
 
-def probable_topologies(held: Posterior, children: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def probable_topologies(held: Posterior, children: np.ndarray, weights: np.ndarray, effort: float = 1.0) -> np.ndarray:
     """Numbers of TOPOLOGIES of the topologies int32 [U, n-2, 2]: the most frequent by weights [U], or those of the highest
-    posterior where frequencies do not tell them apart, as those of a list of distinct trees.
+    posterior where frequencies do not tell them apart, as those of a list of distinct trees. effort: of the usual number
+    that is then looked at, the share that is.
     """
     order = np.argsort(-weights, kind="stable")
     if order.size <= TOPOLOGIES or weights[order[TOPOLOGIES - 1]] > weights[order[TOPOLOGIES]]:
         return order[:TOPOLOGIES]
-    scored = order[:MOST_SCORED]
+    scored = order[: max(2 * TOPOLOGIES, int(MOST_SCORED * effort))]
     worth = held.log_joint(children[scored], climb(children[scored], held))
     return scored[np.argsort(-worth, kind="stable")[:TOPOLOGIES]]
 

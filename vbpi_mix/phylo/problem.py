@@ -101,7 +101,7 @@ def build_problem(
     # Trees and lengths are approximated with the model's parameters held, which then are learned with them.
     held = posterior.at(None if mode is None else mode.theta)
     support, start, logits, features = None, None, None, None
-    effort *= min(1.0, WORK_OF_FULL_START / held.work)
+    effort *= _effort(held)
     if model.init == "warm":
         start = warm_start(
             sample, held, base, model.components, np.random.default_rng(seed),
@@ -130,6 +130,11 @@ def build_problem(
     return PhyloProblem(data.taxa, data.parts, posterior, mixture, model), start
 
 
+def _effort(held: Posterior) -> float:
+    """Share of the usual numbers of topologies and draws that a start can afford."""
+    return min(1.0, WORK_OF_FULL_START / held.work)
+
+
 def parameter_mode(
     posterior: Posterior, sample: TreeSample, seed: int, theta: np.ndarray | None = None
 ) -> ParameterMode | None:
@@ -140,7 +145,8 @@ def parameter_mode(
     from vbpi_mix.phylo.parameter_start import find_mode, probable_topologies
 
     assert isinstance(posterior, JointPosterior)
-    best = probable_topologies(posterior.at(theta), sample.children, sample.weights)
+    held = posterior.at(theta)
+    best = probable_topologies(held, sample.children, sample.weights, _effort(held))
     return find_mode(posterior, sample.children[best], np.random.default_rng(seed), theta)
 
 
