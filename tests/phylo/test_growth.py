@@ -36,10 +36,10 @@ def diffuse():
     return weighed(30, 0.1, 8)
 
 
-def grown(target, found, start):
+def grown(target, found, start, **limits):
     children = TOPOLOGIES[start]
     return growth.grow(
-        build_support(children), children, found.take(start), target, np.random.default_rng(2), children
+        build_support(children), children, found.take(start), target, np.random.default_rng(2), children, **limits
     )
 
 
@@ -68,6 +68,18 @@ def test_a_support_that_lacks_probable_topologies_comes_to_hold_the_mass(six, kn
     assert probable.any()
     found_there = added.approximations.log_marginal - found.log_marginal[numbers]
     np.testing.assert_allclose(found_there[probable], 0.0, atol=0.5)
+
+
+def test_a_limit_takes_the_best_and_counts_the_others_as_missing(six):
+    target, found, exact = six
+    start = np.argsort(-exact)[1:2]
+    support, added = grown(target, found, start, at_most=1, add_at_most=1)
+    unlimited = grown(target, found, start, at_most=1)[1]
+    assert len(added.children) <= growth.ROUNDS
+    assert added.children[0].tobytes() in {each.tobytes() for each in unlimited.children}
+    missing = exact[outside(support)].sum()
+    assert missing > 0.01
+    assert 0.1 * missing < added.missing < 10 * missing
 
 
 @pytest.mark.parametrize("known", [1, 3])

@@ -57,11 +57,12 @@ def grow(
     rng: np.random.Generator,
     held: np.ndarray,
     at_most: int = EXPANDED_AT_MOST,
+    add_at_most: int | None = None,
 ) -> tuple[SubsplitSupport, Growth]:
     """Add neighbours of topologies int32 [T, n-2, 2], canonical, with approximations, to a support.
 
-    held: int32 [H, n-2, 2], all topologies that the support is of. at_most: how many are looked around in a round. Rounds
-    continue, from what was added too, until they add less than ENOUGH of the posterior.
+    held: int32 [H, n-2, 2], all topologies that the support is of. at_most: how many are looked around in a round;
+    add_at_most: how many are added, the best, if there is a limit. Rounds continue, from what was added too, until they add less than ENOUGH of the posterior.
     """
     added: list[np.ndarray] = []
     left, left_log_marginal = [children[:0]], [found.log_marginal[:0]]
@@ -83,6 +84,8 @@ def grow(
         mode, shape = _carried_over(children, found, chosen[origin], new)
         log_marginal, mode = laplace(new, mode, shape, posterior, SCREENING_STEPS)
         kept = np.exp(log_marginal - log_total) > LEAST_PROBABILITY
+        if add_at_most is not None:
+            kept[np.argsort(-log_marginal, kind="stable")[add_at_most:]] = False
         counted = ~kept & (np.exp(log_marginal - log_total) > LEAST_COUNTED)
         left.append(new[counted])
         left_log_marginal.append(log_marginal[counted])

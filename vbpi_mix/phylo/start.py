@@ -103,7 +103,8 @@ def warm_start(
     missing = None
     if growing:
         most = max(FEWEST_EXPANDED, int(EXPANDED_AT_MOST * effort))
-        support, growth = grow(support, sample.children[chosen], found, posterior, rng, sample.children, most)
+        added = max_topologies if effort < 1.0 else None
+        support, growth = grow(support, sample.children[chosen], found, posterior, rng, sample.children, most, added)
         table = table.with_more(growth.children, growth.approximations)
         missing = growth.missing
     table = _complete(table, support, posterior, rng, split_only, max_topologies)
@@ -160,7 +161,7 @@ def _examine(
     and with these what each is worth, to a nat or so: what a bootstrap met once may be probable, and the other way round.
     """
     order = np.argsort(-sample.weights, kind="stable")
-    pilot_count = min(max(FEWEST_TOPOLOGIES, int(PILOTS * effort)), max_topologies)
+    pilot_count = min(max(min(PILOTS, FEWEST_TOPOLOGIES), int(PILOTS * effort)), max_topologies)
     first, others = order[:pilot_count], order[pilot_count : pilot_count + MOST_SCREENED]
     pilots = approximate(sample.children[first], posterior, rng)
     log_worth = np.full(sample.weights.size, -np.inf)
