@@ -62,7 +62,8 @@ def grow(
     """Add neighbours of topologies int32 [T, n-2, 2], canonical, with approximations, to a support.
 
     held: int32 [H, n-2, 2], all topologies that the support is of. at_most: how many are looked around in a round;
-    add_at_most: how many are added, the best, if there is a limit. Rounds continue, from what was added too, until they add less than ENOUGH of the posterior.
+    add_at_most: how many are added, the best, if there is a limit. Rounds continue, from what was added too, until they add
+    less than ENOUGH of the posterior.
     """
     added: list[np.ndarray] = []
     left, left_log_marginal = [children[:0]], [found.log_marginal[:0]]

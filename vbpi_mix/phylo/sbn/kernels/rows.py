@@ -8,8 +8,8 @@ import numpy as np
 
 from vbpi_mix.accelerate import kernel
 
-# 2^64 over the golden ratio (Knuth, The Art of Computer Programming 3, 6.4), and half a word.
-_FACTOR, _HALF, _ONE = np.uint64(0x9E3779B97F4A7C15), np.uint64(32), np.uint64(1)
+# Shifts that mix a word (Marsaglia 2003, "Xorshift RNGs"): no product, whose overflow plain Python would warn of.
+_SHIFTS, _ONE = (np.uint64(13), np.uint64(7), np.uint64(17), np.uint64(32)), np.uint64(1)
 
 
 @kernel
@@ -23,8 +23,14 @@ def number_rows(rows, slots, codes, first):
     for k in range(rows.shape[0]):
         hashed = np.uint64(0)
         for word in range(rows.shape[1]):
-            hashed = (hashed ^ rows[k, word]) * _FACTOR
-            hashed ^= hashed >> _HALF
+            hashed ^= rows[k, word]
+            hashed ^= hashed >> _SHIFTS[3]
+            hashed ^= hashed << _SHIFTS[0]
+            hashed ^= hashed >> _SHIFTS[1]
+            hashed ^= hashed << _SHIFTS[2]
+            hashed ^= hashed >> _SHIFTS[3]
+            # Not linear, so that sets that are unions of others do not fall together.
+            hashed ^= (hashed << _ONE) & (hashed >> _SHIFTS[1])
         place = hashed & mask
         while True:
             known = slots[place]
