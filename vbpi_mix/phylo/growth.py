@@ -58,19 +58,20 @@ def grow(
     held: np.ndarray,
     at_most: int = EXPANDED_AT_MOST,
     add_at_most: int | None = None,
+    rounds: int = ROUNDS,
 ) -> tuple[SubsplitSupport, Growth]:
     """Add neighbours of topologies int32 [T, n-2, 2], canonical, with approximations, to a support.
 
     held: int32 [H, n-2, 2], all topologies that the support is of. at_most: how many are looked around in a round;
-    add_at_most: how many are added, the best, if there is a limit. Rounds continue, from what was added too, until they add
-    less than ENOUGH of the posterior.
+    add_at_most: how many are added, the best, if there is a limit. Rounds, at most
+    `rounds`, continue, from what was added too, until they add less than ENOUGH of the posterior.
     """
     added: list[np.ndarray] = []
     left, left_log_marginal = [children[:0]], [found.log_marginal[:0]]
     expanded = np.zeros(children.shape[0], dtype=bool)
     first = before = children.shape[0]
     last = np.zeros(0, dtype=np.int64)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         log_total = np.logaddexp.reduce(found.log_marginal)
         chosen = credible_set(np.exp(found.log_marginal - log_total), EXPANDED_MASS)
         chosen = chosen[~expanded[chosen]][:at_most]

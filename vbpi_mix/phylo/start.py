@@ -33,7 +33,9 @@ from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 # DS1 took the divergence from the golden runs from 0.007 to 0.020.
 MAX_TOPOLOGIES = 2_500
 # With little effort, still so many, and so many looked around.
-FEWEST_TOPOLOGIES, FEWEST_EXPANDED = 100, 10
+FEWEST_TOPOLOGIES, FEWEST_EXPANDED = 100, 8
+# And with more taxa than these, fewer are looked around.
+TAXA_OF_FULL_GROWTH = 27
 # Unless even these hold less than so much of the sample: then so few, which are enough for the branch features, and the
 # networks learn from weighted draws.
 CONCENTRATED, MAX_OF_DIFFUSE = 0.95, 1_000
@@ -102,9 +104,10 @@ def warm_start(
     chosen, found = table.approximated, table.found
     missing = None
     if growing:
-        most = max(FEWEST_EXPANDED, int(EXPANDED_AT_MOST * effort))
-        added = max_topologies if effort < 1.0 else None
-        support, growth = grow(support, sample.children[chosen], found, posterior, rng, sample.children, most, added)
+        support, growth = grow(
+            support, sample.children[chosen], found, posterior, rng, sample.children,
+            **_limits_of_growth(support.n_taxa, effort, diffuse, max_topologies),
+        )  # fmt: skip
         table = table.with_more(growth.children, growth.approximations)
         missing = growth.missing
     table = _complete(table, support, posterior, rng, split_only, max_topologies)
@@ -139,6 +142,17 @@ def warm_start(
     return WarmStart(
         support, features, topologies, weights, logits, table.predicted.size - sample.weights.size, missing
     )
+
+
+def _limits_of_growth(n_taxa: int, effort: float, diffuse: bool, max_topologies: int) -> dict[str, int]:
+    """Arguments of `grow`: a topology has 2n - 6 neighbours, and those of a diffuse posterior are not worth a search."""
+    if effort >= 1.0:
+        return {"at_most": EXPANDED_AT_MOST}
+    share = effort * min(1.0, TAXA_OF_FULL_GROWTH / n_taxa)
+    at_most = max(FEWEST_EXPANDED, int(EXPANDED_AT_MOST * share))
+    if diffuse:
+        return {"at_most": at_most, "add_at_most": FEWEST_TOPOLOGIES // 2, "rounds": 1}
+    return {"at_most": at_most, "add_at_most": max_topologies}
 
 
 def _rows(encoded: EncodedTopologies, split_only: bool) -> np.ndarray:
