@@ -47,7 +47,8 @@ A pattern in quotes is one sample, its files averaged. What each figure means: d
 @click.option(
     "--draws", default=100_000, show_default=True, type=click.IntRange(1), help="Topologies drawn from a run."
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of those draws.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of all draws.")
+@click.option("--prune", is_flag=True, help="Leave out of the trees the taxa that the run or the alignment lacks.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 def command(
     run: str,
@@ -59,6 +60,7 @@ def command(
     burn_in: float | int,
     draws: int,
     seed: int,
+    prune: bool,
     force: bool,
 ) -> None:
     """Compare a RUN with tree samples: KL divergence, split frequencies, credible sets.
@@ -71,7 +73,10 @@ def command(
 
     plot_files = [] if plot is None else [f"{plot}.png", f"{plot}.svg"]
     check_free([json_file if json_file != "-" else None, table_file, *plot_files], force)
-    result = compare(run, *samples, alignment=alignment, burn_in=burn_in, draws=draws, seed=seed)
+    result = compare(
+        run, *samples, alignment=alignment, burn_in=burn_in, draws=draws, seed=seed, prune=prune,
+        progress=lambda note: click.echo(note.text, err=True),
+    )  # fmt: skip
     figures = json.dumps(result.as_dict(), indent=2) + "\n"
     contents: dict[str, bytes] = {}
     if json_file not in (None, "-"):

@@ -29,6 +29,8 @@ def command(alignment: Path, tree: Path, model: str) -> None:
 
     data = read_alignment(alignment)
     trees = read_tree_file(tree, data.taxa)
+    for note in trees.notes:
+        click.echo(note, err=True)
     if trees.lengths is None:
         raise TreeError(f"{tree}: the tree has no branch lengths; write them as (a:0.1,b:0.2,...)")
     click.echo(f"{tree_log_likelihood(model, compress(data), trees.children[0], trees.lengths[0]):.6f}")

@@ -7,11 +7,13 @@ import click
 from vbpi_mix.errors import ConfigError
 
 
-def burn_in(context: click.Context, parameter: click.Parameter, value: str) -> float | int:
-    """Callback of --burn-in: a whole number of trees, or else a fraction. ConfigError if it is not a number.
+def burn_in(context: click.Context, parameter: click.Parameter, value: str | None) -> float | int | None:
+    """Callback of --burn-in: a whole number of trees, or else a fraction; None if it is not given. ConfigError for other text.
 
     The reader of the trees checks the range. 0 is the fraction.
     """
+    if value is None:
+        return None
     try:
         return int(value) if value.isdigit() and value != "0" else float(value)
     except ValueError:

@@ -6,6 +6,7 @@ temporary file in the same folder, reach the disk, and take the old name in one 
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import json
@@ -47,6 +48,45 @@ def read_bytes(path: Path, what: str, error: type[VbpiMixError]) -> bytes:
     if not data.strip():
         raise error(f"{path}: the file is empty; give the {what} itself")
     return data
+
+
+def read_utf8(path: Path, what: str, error: type[VbpiMixError]) -> bytes:
+    """Content of a text file that a user names, as UTF-8 with lines that end in a newline, whatever it is written in.
+
+    That may be UTF-8 or UTF-16, with a byte order mark or without, or else Latin-1, plain or gzip-compressed, with the line
+    ends of any system. Raises `error` as `read_bytes` does, or if the file is UTF-16 and damaged.
+    """
+    data = read_bytes(path, what, error)
+    encoding = _encoding_of(data)
+    if encoding != "utf-8":
+        try:
+            data = data.decode(encoding).removeprefix("\ufeff").encode()
+        except UnicodeError:
+            raise error(f"{path}: the file is damaged: it begins as UTF-16, and is none; save it as UTF-8") from None
+        if not data.strip():
+            raise error(f"{path}: the file is empty; give the {what} itself")
+    # A lone carriage return ends a line in files of old Macintosh programs.
+    return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
+
+
+def read_text(path: Path, what: str, error: type[VbpiMixError]) -> str:
+    """What `read_utf8` reads, as text."""
+    return read_utf8(path, what, error).decode()
+
+
+def _encoding_of(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    head = data[:64]
+    # Text of these formats begins with ASCII, of which every other byte is 0 in UTF-16.
+    for encoding, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
+        if len(head) > 1 and not any(zeros) and any(head):
+            return encoding
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8"
 
 
 def sha256_of(path: Path) -> str:

@@ -21,9 +21,11 @@ from vbpi_mix.phylo.assess.comparison import compare as compare_distributions
 from vbpi_mix.phylo.assess.weighted import compare_weighted
 from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.data.benchmarks import find_benchmark
+from vbpi_mix.phylo.inputs import Progress
 from vbpi_mix.phylo.run import Run, load
 from vbpi_mix.phylo.trees.files import read_tree_taxa
 from vbpi_mix.phylo.trees.sample import expand_paths, read_tree_sample
+from vbpi_mix.training.reports import Note
 from vbpi_mix.training.run_directory import is_run
 
 Side = str | os.PathLike[str] | Run
@@ -38,6 +40,8 @@ class _Options:
     seed: int
     taxa: tuple[str, ...]
     taxa_from: str | None
+    prune: bool
+    tell: Progress | None
 
 
 def compare(
@@ -47,6 +51,8 @@ def compare(
     burn_in: float | int = 0,
     draws: int = 100_000,
     seed: int = 0,
+    prune: bool = False,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Compare a run, or a tree sample, with tree samples: KL divergence, split frequencies, credible sets; also by the weighted
     draws of a run.
@@ -55,7 +61,9 @@ def compare(
     samples    one Run or folder, or files and patterns of trees, averaged as one sample, each weighing the same
     alignment  where no side is a run: what numbers the taxa; by default the first tree file does
     burn_in    trees dropped from the front of each file: a fraction, or a number
-    draws, seed   topologies drawn from a run, and the seed of that
+    draws, seed   topologies drawn from a run, and the seed of that and of the resolution of polytomies
+    prune      leave out of the trees the taxa that the run or the alignment lacks
+    progress   called with notes on what was done to read the trees
 
     ConfigError if a folder is not a run, or is one of several samples; TreeError for trees that do not fit.
 
@@ -73,7 +81,7 @@ def compare(
         raise ConfigError(f"{(wrong or samples)[0]}: a folder can only be compared as the one sample; give it alone")
     either = runs[0] or runs[1]
     taxa = _taxa(either, alignment, first)
-    options = _Options(burn_in, draws, seed, taxa, None if either or alignment else str(first))
+    options = _Options(burn_in, draws, seed, taxa, None if either or alignment else str(first), prune, progress)
     sides = _distribution(runs[0], [first], options), _distribution(runs[1], samples, options)
     check_taxa(*sides)
     return compare_distributions(*sides, _weighted(runs, sides))
@@ -127,10 +135,14 @@ def _distribution(run: Run | None, places: Sequence[Side], options: _Options) ->
     patterns = [str(place) for place in places]
     name = patterns[0] if len(patterns) == 1 else f"{patterns[0]} and {len(patterns) - 1} more"
     try:
-        sample = read_tree_sample(expand_paths(patterns), options.taxa, burn_in=options.burn_in)
+        sample = read_tree_sample(
+            expand_paths(patterns), options.taxa, burn_in=options.burn_in, seed=options.seed, prune=options.prune
+        )
     except TreeError as error:
         if options.taxa_from is None or "not those of the alignment" not in str(error):
             raise
         text = str(error).replace("the alignment", options.taxa_from)
         raise TreeError(f"{text} (name the alignment if that is the one that is wrong)") from None
+    for note in sample.notes if options.tell is not None else ():
+        options.tell(Note(note))
     return of_sample(sample, name)

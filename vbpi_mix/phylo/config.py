@@ -200,10 +200,11 @@ class FitConfig:
         help="growing: topologies that the sample lacks are added while they matter (warm start only). fixed: those of the "
         "sample.",
     )  # fmt: skip
-    burn_in: float = option(
-        0.0, least=0,
+    burn_in: float | None = option(
+        None, float, least=0, unset="0; 0.25 of traces that lie beside the alignment and are not named",
         help="Trees dropped from the front of each file of unweighted trees: a fraction or a number.",
     )  # fmt: skip
+    prune: bool = option(False, help="Leave out of the trees the taxa that the alignment lacks.")
     hpd: float = option(
         1.0, above=0, most=1,
         help="Share of each file kept, by its most frequent topologies (published: 0.95).",

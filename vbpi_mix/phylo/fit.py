@@ -174,7 +174,7 @@ def _whole_config(
         "command": "fit",
         "target": describe_target(data.fitted.parts, data.fitted.posterior, config.model),
         "alignment": {"file": file, "taxa": taxa, "sites": sites, "sha256": digest_of(alignment)},
-        "trees": {**data.source, "burn_in": config.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
+        "trees": {**data.source, "burn_in": data.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
         "priors": {
             "lengths": data.fitted.posterior.branch_prior.text,
             "constraint": config.constraint,

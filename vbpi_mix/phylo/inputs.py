@@ -19,23 +19,30 @@ from vbpi_mix.phylo.problem import FittedData, rough_parameters
 from vbpi_mix.phylo.report.rooting import Rooting
 from vbpi_mix.phylo.sampling.program_parts import ProgramPart, ProgramParts
 from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample
-from vbpi_mix.phylo.trees.sample import TreeSample, expand_paths, find_tree_samples, read_tree_sample
+from vbpi_mix.phylo.trees.copies import join_copies_uniformly
+from vbpi_mix.phylo.trees.files import count_trees
+from vbpi_mix.phylo.trees.find import expand_paths, find_tree_families
+from vbpi_mix.phylo.trees.sample import TreeSample, read_tree_sample
 from vbpi_mix.training.reports import Note
 
 Progress = Callable[[Any], None]
 Given = str | os.PathLike[str] | Alignment
 Trees = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | TreeSample | None
 
+# Of traces of Markov chains that are found and not named, so that nobody has said which of their trees count.
+TRACE_BURN_IN = 0.25
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
     """What is fitted. source: the part of config.yaml that says where the trees came from: their files, or what made
-    them. fitted: the parts with their posterior."""
+    them and what was dropped from the front of each. fitted: the parts with their posterior."""
 
     alignment: Alignment
     sample: TreeSample
     source: dict[str, Any]
     fitted: FittedData
+    burn_in: float = 0.0
 
 
 def find_alignment(name: str | os.PathLike[str]) -> Path:
@@ -69,14 +76,16 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
     """The alignment, and its tree sample: given, found beside it, or made."""
     alignment, fitted = read_fitted(given, config, tell)
     if isinstance(trees, TreeSample):
-        return Data(alignment, _allowed(trees, fitted, tell), {"files": list(trees.sources)}, fitted)
+        return Data(alignment, _ready(trees, alignment, fitted, config.seed, tell), {"files": list(trees.sources)}, fitted)
     path = None if isinstance(given, Alignment) else find_alignment(given)
     fixed = fitted.posterior.topology_prior.fixed
     # Where the topology is fixed, no file is looked for that is not named.
-    files = _tree_files(None if fixed else path, trees, config.trees_from, tell)
+    files = _named_files(trees, config.trees_from)
+    is_found = not files and config.trees_from == "auto" and path is not None and not fixed
+    if is_found:
+        files = _found_files(Path(str(path)), tell)
     if files:
-        sample = read_tree_sample(files, alignment.taxa, burn_in=config.burn_in, hpd=config.hpd)
-        return Data(alignment, _allowed(sample, fitted, tell), {"files": list(sample.sources)}, fitted)
+        return _read_sample(files, alignment, fitted, config, is_found, tell)
     where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
     if not fixed:
         tell(Note(f"{where}: making one ({config.trees_from}), as none is named"))
@@ -93,7 +102,30 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
         progress=tell,
     )
     tell(Note(f"tree sample made: {describe_source(facts)}"))
+    if facts["source"] == "iqtree":
+        sample = _ready(sample, alignment, fitted, config.seed, tell)
     return Data(alignment, sample, {"made": facts}, replace(fitted, theta=theta))
+
+
+def _read_sample(
+    files: Sequence[Path], alignment: Alignment, fitted: FittedData, config: FitConfig, is_found: bool, tell: Progress
+) -> Data:
+    """The data with the sample that files hold. is_found: whether they were found, and not named."""
+    of_traces = TRACE_BURN_IN if is_found and config.burn_in is None else 0.0
+    sample = read_tree_sample(
+        files, alignment.taxa, burn_in=config.burn_in or 0.0, hpd=config.hpd, seed=config.seed, prune=config.prune,
+        trace_burn_in=of_traces,
+    )  # fmt: skip
+    burn_in = of_traces if sample.is_trace else config.burn_in or 0.0
+    return Data(alignment, _ready(sample, alignment, fitted, config.seed, tell), {"files": list(sample.sources)}, fitted, burn_in)
+
+
+def _ready(sample: TreeSample, alignment: Alignment, fitted: FittedData, seed: int, tell: Progress) -> TreeSample:
+    """A sample of other programs, with what was done to read it said, copies joined in every way, and constraints obeyed."""
+    joined = join_copies_uniformly(sample, alignment.of_included().states, seed)
+    for note in joined.notes:
+        tell(Note(note))
+    return _allowed(joined, fitted, tell)
 
 
 def program_parts(alignment: Alignment, fitted: FittedData) -> ProgramParts | None:
@@ -132,17 +164,19 @@ def _parts(alignment: Alignment, config: FitConfig, tell: Progress) -> tuple[Dat
     return data_parts(alignment, config.model.substitution, partitions, lambda text: tell(Note(text)))
 
 
-def _tree_files(alignment: Path | None, trees: Trees, maker: str, tell: Progress) -> list[Any]:
-    """The files named, or those found beside the alignment where none are and nothing certain is to make them."""
+def _named_files(trees: Trees, maker: str) -> list[Path]:
+    """The tree files that are named, as trees or in place of what makes them."""
     assert not isinstance(trees, TreeSample)
     listed = [trees] if isinstance(trees, str | os.PathLike) else list(trees or [])
-    named = [*(str(name) for name in listed), *([] if maker in SOURCES else [maker])]
-    if named:
-        return list(expand_paths(named))
-    if maker != "auto" or alignment is None:
-        return []
-    files = list(find_tree_samples(alignment))
-    if files:
+    return expand_paths([*(str(name) for name in listed), *([] if maker in SOURCES else [maker])])
+
+
+def _found_files(alignment: Path, tell: Progress) -> list[Path]:
+    """The tree sample beside an alignment; a single tree, such as a consensus, is none unless it is named."""
+    for files in find_tree_families(alignment):
         shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-        tell(Note(f"tree sample found beside the alignment: {shown}"))
-    return files
+        if len(files) > 1 or count_trees(files[0]) > 1:
+            tell(Note(f"tree sample found beside the alignment: {shown}"))
+            return files
+        tell(Note(f"{shown} holds a single tree, which is no sample of trees, and is not used; name it by --trees to use it"))
+    return []

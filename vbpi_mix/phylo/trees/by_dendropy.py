@@ -13,7 +13,7 @@ from vbpi_mix.phylo.trees.newick import newick_word, without_comments
 from vbpi_mix.phylo.trees.nexus import NEXUS_HEAD
 
 # Reading takes about a second for each MB.
-_LONGEST = 10_000_000
+_LONGEST = 3_000_000
 _NEXML = re.compile(rb"<(?:\w+:)?nexml\b")
 _WEIGHT = re.compile(rb"\[\s*&W\s", re.IGNORECASE)
 # Extended Newick's `:length:support`, of which DendroPy takes the last number for the length.

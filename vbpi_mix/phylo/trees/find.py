@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vbpi_mix.errors import TreeError
@@ -34,13 +34,18 @@ def expand_paths(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def find_tree_samples(alignment_path: str | os.PathLike[str]) -> list[Path]:
-    """Files beside an alignment that are plainly a tree sample of it; an empty list if there are none.
+    """Files beside an alignment that are by their names a tree sample of it; an empty list if there are none.
 
     They are named like the alignment, with or without the suffix of its format, plain or .gz. Only one family
     is taken, the first of: NAME.ufboot; the folder `ufboot` with files *.ufboot; NAME.trprobs; NAME.t and
     NAME.run1.t, NAME.run2.t ...; NAME.trees; NAME.tre. A file that is there both plain and compressed counts
     once.
     """
+    return next(find_tree_families(alignment_path), [])
+
+
+def find_tree_families(alignment_path: str | os.PathLike[str]) -> Iterator[list[Path]]:
+    """The files of every family that is there, in order of preference; `find_tree_samples` has the names."""
     alignment = Path(alignment_path)
     bare = alignment.name.removesuffix(".gz")
     stems = "|".join(re.escape(stem) for stem in {bare, Path(bare).stem})
@@ -51,8 +56,7 @@ def find_tree_samples(alignment_path: str | os.PathLike[str]) -> list[Path]:
         entries = sorted(folder.iterdir()) if folder.is_dir() else []
         matches = {e.name.removesuffix(".gz"): e for e in reversed(entries) if re.fullmatch(name, e.name)}
         if matches:
-            return [matches[key] for key in sorted(matches, key=_natural)]
-    return []
+            yield [matches[key] for key in sorted(matches, key=_natural)]
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

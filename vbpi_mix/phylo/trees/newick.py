@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.trees.kernels import newick as kernels
 from vbpi_mix.phylo.trees.kernels.newick_tokens import LabelTable, fill_table
 
+_Word = TypeVar("_Word", str, bytes)
 _NAMED_AT_MOST = 5
+_TREES_AT_ONCE = 1_000
 _QUOTED = r"'(?:[^']|'')*'|\"[^\"]*\""
-# A quote opens a label where a label begins; a comment may hold others.
-_COMMENT = re.compile(rf"((?<=[(,)\]\s])(?:{_QUOTED}))|\[(?:[^\[\]]|\[[^\]]*\])*\]")
+# A quote opens a label where a label begins; a comment may hold others. One that is not closed takes the rest.
+_COMMENT = re.compile(rf"((?<=[(,)\]\s])(?:{_QUOTED}))|\[(?:[^\[\]]|\[[^\]]*(?:\]|\Z))*(?:\]|\Z)")
 _MESSAGES = {
     kernels.TRUNCATED: "the tree is cut short; no ';' ends it",
     kernels.UNBALANCED: "the parentheses are unbalanced",
@@ -33,12 +36,35 @@ _MESSAGES = {
 }
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """What else may be read than fully resolved trees on exactly the taxa; by default nothing.
+
+    polytomies: random numbers that resolve them, each resolution with the same probability; None if there may be none.
+    prune: whether taxa that the alignment lacks are left out; hint: what the message says to do about them.
+    least_length: of a branch; one below 0 and not below this is 0, for where only topologies are used.
+    """
+
+    polytomies: np.random.Generator | None = None
+    prune: bool = False
+    hint: str = ""
+    least_length: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class ParsedTrees:
-    """N trees as read: children int32 [N, n-2, 2], canonical; lengths float64 [N, E], or None."""
+    """N trees as read: children int32 [N, n-2, 2], canonical; lengths float64 [N, E], or None.
+
+    changed: names of the alignment by the labels that stand for them with other punctuation. resolved, pruned, raised: bool [N],
+    which trees had polytomies, taxa that were left out, or lengths below 0.
+    """
 
     children: np.ndarray
     lengths: np.ndarray | None
+    changed: dict[str, str]
+    resolved: np.ndarray
+    pruned: np.ndarray
+    raised: np.ndarray
 
 
 class LabelReader:
@@ -46,7 +72,9 @@ class LabelReader:
 
     taxa: names in the order of the alignment. tokens: further labels, from a NEXUS translate block or list of
     taxa, and the names they stand for; they take precedence over names. A label is tried as written, then
-    without its quotes, then with underscores read as blanks; where that fits two taxa, it fits none.
+    without its quotes, then with underscores read as blanks; where that fits two taxa, it fits none. What then names no taxon
+    is taken for the one taxon not in the tree that has the same letters and digits in the same places, if there is one:
+    IQ-TREE writes `_` for most other characters.
     """
 
     def __init__(self, taxa: Sequence[str], tokens: Mapping[str, str] | None = None) -> None:
@@ -54,61 +82,108 @@ class LabelReader:
         self.tokens = dict(tokens or {})
         named = {name: number for number, name in enumerate(self.taxa)}
         spaced = _without_clashes((name.replace("_", " "), number) for name, number in named.items())
-        exact = dict(named)
+        self._exact = dict(named)
         self._spaced = spaced
+        self._plain = _without_clashes((_plain(name), number) for name, number in named.items())
         loose = dict(spaced)
         for token, name in self.tokens.items():
             number = named.get(name, spaced.get(name.replace("_", " "), -1))
-            exact[token] = number
+            self._exact[token] = number
             loose[token.replace("_", " ")] = number
-        self.exact = _table(exact)
+        self.exact = _table(self._exact)
         self.loose = _table(loose)
 
-    def parse(self, text: np.ndarray, starts: np.ndarray, stops: np.ndarray, where: str) -> ParsedTrees:
+    def parse(
+        self, text: np.ndarray, starts: np.ndarray, stops: np.ndarray, where: str, allowed: Allowed | None = None
+    ) -> ParsedTrees:
         """Trees at starts[i]:stops[i] (int64 [N]) of text (uint8).
 
-        Raises TreeError at the first tree that is not a fully resolved tree on exactly the taxa; it names
-        `where`, the line and the fault.
+        Raises TreeError at the first tree that is not what may be read; it names `where`, the line and the fault.
         """
-        n_taxa = len(self.taxa)
-        children = np.empty((starts.size, n_taxa - 2, 2), dtype=np.int32)
-        lengths = np.empty((starts.size, 2 * n_taxa - 3))
-        absent = np.empty(starts.size, dtype=np.int32)
+        allowed = allowed or Allowed()
+        n_taxa, n_trees = len(self.taxa), starts.size
+        children = np.empty((n_trees, n_taxa - 2, 2), dtype=np.int32)
+        lengths = np.empty((n_trees, 2 * n_taxa - 3))
+        counts = np.zeros((n_trees, 4), dtype=np.int32)
         fault = np.zeros(2, dtype=np.int64)
-        code, tree = kernels.parse_trees(
-            text, starts, stops, self.exact, self.loose, children, lengths, absent, fault
-        )
-        if code != kernels.PARSED:
+        changed: dict[str, str] = {}
+        done, at_once, resolving = 0, n_trees, False
+        while done < n_trees:
+            some = slice(done, done + at_once)
+            choices = np.empty((0, n_taxa))
+            if resolving and allowed.polytomies is not None:
+                choices = allowed.polytomies.random((starts[some].size, n_taxa))
+            rules = kernels.Rules(choices, allowed.prune, allowed.least_length)
+            code, bad = kernels.parse_trees(
+                text, starts[some], stops[some], self.exact, self.loose, rules, children[some], lengths[some], counts[some], fault
+            )
+            done += bad
+            if code == kernels.PARSED:
+                continue
+            if code == kernels.MULTIFURCATION and allowed.polytomies is not None:
+                # Random numbers are drawn for what needs them, not for a sample of a million resolved trees.
+                at_once, resolving = _TREES_AT_ONCE, True
+                continue
+            tree = text[starts[done] : stops[done]].tobytes().decode("utf-8", "replace")
+            if code in (kernels.UNKNOWN_TAXON, kernels.MISSING_TAXON) and (found := self._match_changed(tree)):
+                changed |= found
+                continue
             line = 1 + int(np.count_nonzero(text[: fault[0]] == ord("\n")))
-            problem = self._describe(code, text, int(starts[tree]), int(stops[tree]), fault)
-            raise TreeError(f"{where}, line {line}, tree {tree + 1}: {problem}")
-        return ParsedTrees(children, None if absent.any() else lengths)
+            raise TreeError(f"{where}, line {line}, tree {done + 1}: {self._describe(code, text, tree, fault, allowed.hint)}")
+        absent, *others = counts.T
+        return ParsedTrees(children, None if absent.any() else lengths, changed, *(each > 0 for each in others))
 
-    def _describe(self, code: int, text: np.ndarray, start: int, stop: int, fault: np.ndarray) -> str:
+    def absent(self, tree: str) -> list[str]:
+        """The names in a tree that the alignment lacks."""
+        return [name for name in self._names(tree).values() if name not in self.taxa]
+
+    def _describe(self, code: int, text: np.ndarray, tree: str, fault: np.ndarray, hint: str) -> str:
         if code in (kernels.UNKNOWN_TAXON, kernels.MISSING_TAXON):
-            return self._describe_taxa(text[start:stop].tobytes().decode("utf-8", "replace"))
+            return self._describe_taxa(tree, hint)
         here = text[fault[0] : fault[0] + 20].tobytes().decode("utf-8", "replace").split("\n")[0]
         return _MESSAGES[code].format(taxon=self.taxa[max(int(fault[1]), 0)], here=here)
 
-    def _describe_taxa(self, tree: str) -> str:
+    def _describe_taxa(self, tree: str, hint: str) -> str:
         """Which taxa of the alignment the tree lacks, and which it has that the alignment lacks."""
-        extra, found = [], set()
-        for label in leaf_labels(tree):
-            bare = unquote(label)
-            name = self.tokens.get(label, self.tokens.get(bare, label if label in self.taxa else bare))
-            number = self._spaced.get(name.replace("_", " "))
-            if name not in self.taxa and number is not None:
-                name = self.taxa[number]
-            found.add(name)
-            if name not in self.taxa:
-                extra.append(name)
+        extra = self.absent(tree)
+        found = set(self._names(tree).values())
         missing = [name for name in self.taxa if name not in found]
         parts = []
         if extra:
-            parts.append(f"not in the alignment: {_some(extra)}")
+            parts.append(f"not in the alignment: {some_names(extra)}")
         if missing:
-            parts.append(f"not in the tree: {_some(missing)}")
+            parts.append(f"not in the tree: {some_names(missing)}")
+        if extra and hint and not missing:
+            parts.append(hint)
         return "its taxa are not those of the alignment; " + "; ".join(parts)
+
+    def _names(self, tree: str) -> dict[str, str]:
+        """The labels of a tree, without quotes, and what they stand for: a taxon of the alignment, or else a name."""
+        names = {}
+        for label in leaf_labels(tree):
+            bare = unquote(label)
+            token = label if label in self._exact else bare
+            name = self.tokens.get(token, token)
+            number = self._exact.get(token, -1)
+            if number < 0:
+                number = self._spaced.get(name.replace("_", " "), -1)
+            names[token] = name if number < 0 else self.taxa[number]
+        return names
+
+    def _match_changed(self, tree: str) -> dict[str, str]:
+        """Taxa by the labels of a tree that are their names but for punctuation, which from now on stand for them."""
+        names = self._names(tree)
+        present = set(names.values())
+        found = {}
+        for label, name in names.items():
+            number = self._plain.get(_plain(name), -1)
+            if name not in self.taxa and number >= 0 and self.taxa[number] not in present:
+                found[label] = self.taxa[number]
+                self._exact[label] = number
+                present.add(self.taxa[number])
+        if found:
+            self.exact = _table(self._exact)
+        return found
 
 
 def parse_newick(text: str, taxa: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -191,13 +266,19 @@ def leaf_labels(tree: str) -> list[str]:
     return [label for before, label in found if before]
 
 
-def _some(names: Sequence[str]) -> str:
+def some_names(names: Sequence[str]) -> str:
+    """The first few of the names, for messages."""
     shown = ", ".join(repr(name) for name in names[:_NAMED_AT_MOST])
     return shown if len(names) <= _NAMED_AT_MOST else f"{shown} and {len(names) - _NAMED_AT_MOST} more"
 
 
-def _without_clashes(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    merged: dict[str, int] = {}
+def _plain(name: str) -> bytes:
+    """The name with `_` for every byte that is no letter or digit of ASCII."""
+    return re.sub(rb"[^A-Za-z0-9]", b"_", name.encode("utf-8", "replace"))
+
+
+def _without_clashes(pairs: Iterable[tuple[_Word, int]]) -> dict[_Word, int]:
+    merged: dict[_Word, int] = {}
     clashes = set()
     for name, number in pairs:
         if merged.setdefault(name, number) != number:

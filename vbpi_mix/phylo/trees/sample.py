@@ -19,9 +19,13 @@ from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.trees.credible import credible_set
 from vbpi_mix.phylo.trees.files import TreeFile, read_tree_file
 from vbpi_mix.phylo.trees.find import expand_paths, find_tree_samples
+from vbpi_mix.phylo.trees.newick import Allowed
 from vbpi_mix.phylo.trees.topology import unique_topologies
 
 __all__ = ["TreeSample", "expand_paths", "find_tree_samples", "read_tree_sample"]
+
+# Programs that estimate branch lengths without bounds write such.
+_LEAST_LENGTH = -0.001
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,8 @@ class TreeSample:
     files. weights: float64 [U], summing to 1. tree_topology: int32 [N], the topology of each tree.
     tree_weights: float64 [N], summing to 1. lengths: float64 [N, E], branch lengths in expected substitutions
     per site, in the edge order of the canonical form; None unless every tree has them. sources: the files, as
-    given.
+    given. notes: a line each on what a user should know of how they were read. is_trace: whether a file is the trace of a Markov
+    chain.
     """
 
     taxa: tuple[str, ...]
@@ -43,6 +48,8 @@ class TreeSample:
     tree_weights: np.ndarray
     lengths: np.ndarray | None
     sources: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    is_trace: bool = False
 
     def only(self, topologies: np.ndarray) -> TreeSample:
         """The trees of some of the topologies, bool [U], of which one has weight; weights are scaled up to sum to 1."""
@@ -64,15 +71,22 @@ def read_tree_sample(
     taxa: Sequence[str],
     burn_in: float | int = 0.0,
     hpd: float = 1.0,
+    *,
+    seed: int = 0,
+    prune: bool = False,
+    trace_burn_in: float = 0.0,
 ) -> TreeSample:
     """Read tree files into one sample.
 
-    paths: Newick lists, or NEXUS tree files of MrBayes (.t, .trprobs), BEAST or PAUP*, plain or
+    paths: Newick lists, NEXUS tree files of MrBayes (.t, .trprobs), BEAST or PAUP*, or tables of RevBayes, plain or
     gzip-compressed. taxa: names of the alignment, in its order. burn_in: trees to drop from the front of each
     file, as a fraction in [0, 1) or a whole number of trees. hpd: of each file, only its most frequent
     topologies are kept, the fewest whose weights add up to `hpd` of its total, 0 < hpd <= 1; of equally
-    frequent ones those that come first. At 1, all are kept.
+    frequent ones those that come first. At 1, all are kept. seed: of the random numbers that resolve polytomies, each way with
+    the same probability. prune: leave out taxa that the alignment lacks. trace_burn_in: fraction dropped, where burn_in is 0, of
+    files that are plainly traces of a Markov chain.
 
+    What was done to read the trees is in the sample's notes; branch lengths down to -0.001 are read as 0.
     Weights are normalised per file, after both, and then averaged over files.
     Raises TreeError if an option is out of range, burn_in is given for a file of weighted trees, a file is
     given twice, its weights are all zero, or `read_tree_file` refuses it.
@@ -88,7 +102,15 @@ def read_tree_sample(
     if not 0 < hpd <= 1:
         raise TreeError(f"hpd={hpd}: the share of a sample to keep must be above 0 and at most 1")
     _refuse_repeats(paths)
-    files = [_trim(read_tree_file(path, taxa), burn_in, hpd) for path in paths]
+    files = []
+    for number, path in enumerate(paths):
+        allowed = Allowed(np.random.default_rng([seed, number]), prune, "--prune leaves them out of the trees", _LEAST_LENGTH)
+        file = read_tree_file(path, taxa, allowed)
+        dropped = trace_burn_in if file.is_trace and file.weights is None and not burn_in else burn_in
+        if dropped != burn_in:
+            note = f"{path}: a trace of a Markov chain, of which the first {dropped:.0%} is dropped; --burn-in says otherwise"
+            file = replace(file, notes=(*file.notes, note))
+        files.append(_trim(file, dropped, hpd))
     return _merge(files, tuple(taxa))
 
 
@@ -113,7 +135,7 @@ def _trim(file: TreeFile, burn_in: float | int, hpd: float) -> TreeFile:
         inside = _most_frequent(file.children[kept], weights, hpd)
         kept, weights = kept[inside], weights[inside]
     lengths = None if file.lengths is None else file.lengths[kept]
-    return TreeFile(file.source, file.children[kept], lengths, weights)
+    return replace(file, children=file.children[kept], lengths=lengths, weights=weights)
 
 
 def _burn_in_count(file: TreeFile, burn_in: float | int) -> int:
@@ -160,4 +182,6 @@ def _merge(files: Sequence[TreeFile], taxa: tuple[str, ...]) -> TreeSample:
         tree_weights=tree_weights,
         lengths=np.concatenate(with_lengths) if len(with_lengths) == len(files) else None,
         sources=tuple(file.source for file in files),
+        notes=tuple(note for file in files for note in file.notes),
+        is_trace=any(file.is_trace for file in files),
     )
