@@ -6,9 +6,16 @@ and exits with status 2; any other exception is a defect of this program and sho
 
 from __future__ import annotations
 
+# A file may have a name or a line of a million letters; a message has not.
+_MOST_LETTERS = 1_000
+
 
 class VbpiMixError(Exception):
-    """Base of all errors that are expected in use."""
+    """Base of all errors that are expected in use. Of a message that is too long the middle is left out."""
+
+    def __init__(self, message: str = "") -> None:
+        half = _MOST_LETTERS // 2
+        super().__init__(message if len(message) <= _MOST_LETTERS else f"{message[:half]} ... {message[-half:]}")
 
 
 class AlignmentError(VbpiMixError):

@@ -80,7 +80,7 @@ def _encoding_of(data: bytes) -> str:
     head = data[:64]
     # Text of these formats begins with ASCII, of which every other byte is 0 in UTF-16.
     for encoding, zeros in (("utf-16-le", head[1::2]), ("utf-16-be", head[::2])):
-        if len(head) > 1 and not any(zeros) and any(head):
+        if len(head) >= 8 and len(data) % 2 == 0 and not any(zeros) and any(head):
             return encoding
     try:
         data.decode()

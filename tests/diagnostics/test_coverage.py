@@ -154,6 +154,22 @@ def test_several_samples_are_as_one_of_several_files(sample_of):
     assert held_out_coverage([sample_of(places) for places in files]) == held_out_coverage(sample_of(*files))
 
 
+@pytest.mark.parametrize(
+    ("weights", "trees"), [((0.6, 0.4), 5), ((0.3, 0.4, 0.3), 10), ((0.2, 0.8), 5), ((0.7, 0.3), 10), ((0.5, 0.5), 2)]
+)
+def test_weights_stand_for_the_fewest_trees_that_have_their_ratios(tmp_path, weights, trees):
+    """Topologies without a rootsplit or PCSP in common: a part left out is covered where the rest has its topology."""
+    path = tmp_path / "w.trprobs"
+    # Of a topology that is there twice, the weights add up.
+    path.write_text("#NEXUS begin trees;\n" + "".join(
+        f"tree t = [&W {weight / 2}] {to_newick(LISTED[k], TAXA)}\n" * 2
+        for k, weight in zip((10, 900, 400), weights, strict=False)
+    ) + "end;")  # fmt: skip
+    found = held_out_coverage(read_tree_sample([path], TAXA), folds=1_000)
+    assert len(found.by_fold) == 2 * trees
+    assert found.share == 1
+
+
 def test_weighted_topologies_stand_for_trees(tmp_path):
     """0.98 and 0.02 are 49 trees and 1; where the one falls by the seed, a tenth of a part is not covered."""
     path = tmp_path / "sample.trprobs"

@@ -265,7 +265,7 @@ DNA_ROWS = "a ACG\nb ACG\nc ACG\nd ACG"
             nexus(DNA_ROWS, "datatype=dna", 3).replace(";\nend;", ""), None,
             "ends within the command 'matrix' of its DATA block",
         ),
-        (nexus(DNA_ROWS, "datatype=dna", 3) + "begin characters; matrix a A; end;", None, "2 matrices; leave one"),
+        (nexus(DNA_ROWS, "datatype=dna", 3) + "begin characters; matrix a A; end;", None, "2 matrices, on lines 5 and 12;"),
         (nexus(DNA_ROWS, "datatype=dna", 3).replace("nchar=3", ""), None, "no DIMENSIONS with NCHAR"),
         (
             nexus(DNA_ROWS, "datatype=dna", 3, "begin sets; exset * x = 1-4; end;"), None,

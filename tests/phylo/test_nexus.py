@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -83,3 +84,19 @@ def test_one_module_knows_the_label_commands_and_one_doubles_quotes():
             if re.search(pattern, path.read_text(encoding="utf-8"), re.IGNORECASE)
         ]
         assert found == [f"phylo/trees/{home}"]
+
+
+def test_biopython_reads_what_is_written(tmp_path):
+    from Bio import Phylo
+    from Bio.Nexus.Nexus import Nexus
+
+    children = enumerate_topologies(len(NAMES))[7]
+    tree = Phylo.read(io.StringIO(to_newick(children, NAMES)), "newick")
+    assert {leaf.name for leaf in tree.get_terminals()} == set(NAMES)
+    tree = Phylo.read(io.StringIO(trprobs(children[None], np.ones(1), NAMES, "x")), "nexus")
+    # It leaves the quotes of a TRANSLATE command around the names.
+    assert {unquote(leaf.name) for leaf in tree.get_terminals()} == set(NAMES)
+    # Its reader of matrices knows no names with marks of the format in them, quoted or not.
+    plain = ("plain_1.x", "x-y", "a+b", "c/d")
+    write_nexus(Alignment(plain, np.ones((4, 3), dtype=np.uint8)), tmp_path / "x.nex")
+    assert [unquote(name) for name in Nexus(str(tmp_path / "x.nex")).taxlabels] == list(plain)

@@ -21,6 +21,7 @@ FOLDS = 5
 # Less than the weight of a tree, more than what summing the weights of a file gets wrong.
 _BETWEEN_FILES = 1e-9
 _MOST_TREES = 1_000_000
+_MOST_PARTS, _ROUNDED_OFF = 10, 0.01
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,26 @@ def _split_by_file(topology: np.ndarray, weights: np.ndarray, n_files: int) -> l
 
 
 def _single_trees(topology: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The topology of each tree of a file; a weighted one comes as often as its weight holds the smallest."""
+    """The topology of each tree of a file; a weighted one comes as often as its weight holds the smallest, or a part of it."""
     if np.ptp(weights) > ROUNDING * weights.max():
         positive = weights > 0
         # Trees of warm chains may have next to no weight.
         one = max(weights[positive].min(), weights.sum() / _MOST_TREES)
-        counts = np.maximum(1, np.rint(weights[positive] / one))
+        counts = _whole_numbers(np.maximum(1, weights[positive] / one))
         topology = rng.permutation(np.repeat(topology[positive], counts.astype(np.int64)))
     return topology
+
+
+def _whole_numbers(ratios: np.ndarray) -> np.ndarray:
+    """Whole numbers that are as these numbers, of at least 1, are to each other: of 1.5 and 1 they are 3 and 2.
+
+    The smallest that are so but for a hundredth; where the numbers are real, so that small ones are not, the nearest ones.
+    """
+    for parts in range(1, min(_MOST_PARTS, int(_MOST_TREES / ratios.sum())) + 1):
+        counts = np.rint(parts * ratios)
+        if np.abs(counts - parts * ratios).sum() <= _ROUNDED_OFF * counts.sum():
+            return counts
+    return np.asarray(np.rint(ratios))
 
 
 def _runs_of_trees(topology: np.ndarray, n_topologies: int, folds: int) -> np.ndarray:

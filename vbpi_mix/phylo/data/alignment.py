@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vbpi_mix import files
 from vbpi_mix.errors import AlignmentError, ConfigError
-from vbpi_mix.files import read_bytes, write_whole
+from vbpi_mix.files import write_whole
 from vbpi_mix.phylo.data.alphabets import DNA, Alphabet
 from vbpi_mix.phylo.data.deleted_taxa import deleted_taxa
-from vbpi_mix.phylo.data.nexus_commands import Command, read_commands
+from vbpi_mix.phylo.data.nexus_commands import Command, is_nexus, read_commands
 from vbpi_mix.phylo.data.nexus_matrix import read_matrix
 from vbpi_mix.phylo.data.plain_formats import read_fasta, read_phylip
 from vbpi_mix.phylo.data.sequences import KINDS, Records, alphabet_of, encode
@@ -92,8 +93,9 @@ def read_alignment(path: str | os.PathLike[str], kind: str | None = None) -> Ali
     if kind is not None and kind not in KINDS:
         raise ConfigError(f"{kind!r} is no kind of data; there are {', '.join(KINDS)}")
     text = read_text(path, "alignment file", "give a FASTA, NEXUS or PHYLIP alignment")
-    if text[:6].upper() == "#NEXUS":
+    if is_nexus(text):
         return _read_nexus(text, kind, path)
+    text = text.lstrip()
     if kind == "mixed":
         raise AlignmentError(
             f"{path}: only NEXUS says which sites are what, by DATATYPE=MIXED; write the file as NEXUS"
@@ -154,15 +156,10 @@ def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
 
 def read_text(path: Path, what: str, cure: str) -> str:
     """The text of a file that a user names; what and cure are for the errors. AlignmentError if it is not text."""
-    data = read_bytes(path, what, AlignmentError)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        text = data.decode("latin-1")
+    text = files.read_text(path, what, AlignmentError)
     if _CONTROL.search(text):
         raise AlignmentError(f"{path}: this is not a text file; {cure}")
-    # A lone carriage return ends a line in files of old Macintosh programs.
-    return text.replace("\r\n", "\n").replace("\r", "\n").lstrip()
+    return text
 
 
 def _read_nexus(text: str, kind: str | None, path: Path) -> Alignment:

@@ -22,11 +22,30 @@ _WORD = re.compile(r"'(?:[^'\n]|'')*'|\"[^\"\n]*\"|[^\s=]+")
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its block and its first word, both in lower case, and what follows the word, without the `;`."""
+    """One command: its block and its first word, both in lower case, and what follows the word, without comments and `;`.
+
+    line: of the file, on which the command begins; source: the command as it stands there.
+    """
 
     block: str
     word: str
     body: str
+    line: int = 1
+    source: str = ""
+
+    def line_of(self, name: str) -> int:
+        """The line of the file on which this command has a row of that name; its own line, if it has none."""
+        word, rest = first_word(self.source)
+        rows = (self.source[: len(self.source) - len(rest)] if word else "").count("\n")
+        for number, line in enumerate(rest.split("\n")):
+            if first_word(line)[0] == name:
+                return self.line + rows + number
+        return self.line
+
+
+def is_nexus(text: str) -> bool:
+    """Whether a text says that it is NEXUS."""
+    return text.lstrip()[:6].upper() == "#NEXUS"
 
 
 def read_commands(text: str, path: Path) -> list[Command]:
@@ -36,8 +55,11 @@ def read_commands(text: str, path: Path) -> list[Command]:
     """
     commands = []
     block = ""
-    *pieces, last = _split(text[len("#NEXUS") :], path)
-    for piece in pieces:
+    start, line = text.index("#"), 1 + text.count("\n", 0, text.index("#"))
+    *pieces, (last, _) = _split(text, start + len("#NEXUS"), path)
+    for piece, stop in pieces:
+        source, start_line = text[start:stop], line
+        start, line = stop + 1, line + text.count("\n", start, stop + 1)
         words = piece.split(None, 1)
         if not words:
             continue
@@ -47,7 +69,8 @@ def read_commands(text: str, path: Path) -> list[Command]:
         elif word in ("end", "endblock"):
             block = ""
         elif block:
-            commands.append(Command(block, word, body))
+            first = len(source) - len(source.lstrip())
+            commands.append(Command(block, word, body, start_line + source.count("\n", 0, first), source[first:]))
     if block and last.strip():
         raise AlignmentError(
             f"{path}: the NEXUS file ends within the command {last.split()[0]!r} of its {block.upper()} block; "
@@ -69,10 +92,10 @@ def first_word(text: str) -> tuple[str, str]:
     return unquote(found.group()), text.lstrip()[found.end() :]
 
 
-def _split(text: str, path: Path) -> list[str]:
-    """The text without comments, at its semicolons; what follows the last one comes last."""
+def _split(text: str, start: int, path: Path) -> list[tuple[str, int]]:
+    """The text from `start` on without comments, at its semicolons, each with its place; what follows the last comes last."""
     pieces, kept = [], []
-    depth, start, here, opened = 0, 0, 0, 0
+    depth, here, opened = 0, start, 0
     # An apostrophe in a comment quotes nothing, so brackets alone count there.
     while mark := (_BRACKETS if depth else _MARKS).search(text, here):
         here = mark.end()
@@ -85,11 +108,11 @@ def _split(text: str, path: Path) -> list[str]:
             depth -= 1
             start = here
         elif mark.group() == ";":
-            pieces.append("".join([*kept, text[start : mark.start()]]))
+            pieces.append(("".join([*kept, text[start : mark.start()]]), mark.start()))
             kept, start = [], here
     if depth:
         line = 1 + text[:opened].count("\n")
         raise AlignmentError(
             f"{path}: the NEXUS file is malformed: the comment that line {line} opens is not closed by ']'"
         )
-    return [*pieces, "".join([*kept, text[start:]])]
+    return [*pieces, ("".join([*kept, text[start:]]), len(text))]

@@ -15,6 +15,7 @@ from vbpi_mix.phylo.data.nexus_commands import Command, of_blocks
 from vbpi_mix.phylo.data.sequences import Records, alphabet_of
 from vbpi_mix.phylo.data.site_sets import SiteSets
 from vbpi_mix.phylo.trees.newick import unquote
+from vbpi_mix.phylo.trees.nexus import whole_number
 
 _KIND_OF_DATATYPE = {
     "dna": "dna", "rna": "dna", "nucleotide": "dna", "protein": "protein", "standard": "standard", "binary": "binary",
@@ -57,12 +58,13 @@ def read_matrix(commands: list[Command], kind: str | None, path: Path) -> Matrix
     the number of rows is not what DIMENSIONS says.
     """
     data = of_blocks(commands, "data", "characters")
-    matrices = [command.body for command in data if command.word == "matrix"]
+    matrices = [command for command in data if command.word == "matrix"]
     if len(matrices) != 1:
         blocks = ", ".join(dict.fromkeys(command.block.upper() for command in commands)) or "none"
         found = f"no DATA or CHARACTERS block with a MATRIX; its blocks are: {blocks}"
         if matrices:
-            found = f"{len(matrices)} matrices; leave one"
+            lines = " and ".join(str(each.line) for each in matrices[:5])
+            found = f"{len(matrices)} matrices, on lines {lines}; leave one, or write one of DATATYPE=MIXED"
         raise AlignmentError(f"{path}: the NEXUS file has {found}")
     n_sites = _dimension(data, "nchar")
     if n_sites is None:
@@ -70,8 +72,11 @@ def read_matrix(commands: list[Command], kind: str | None, path: Path) -> Matrix
     n_taxa = _dimension(data, "ntax") or _dimension(of_blocks(commands, "taxa"), "ntax")
     form = _read_format([command.body for command in data if command.word == "format"], path)
     _check_kind(form, kind, path)
-    lines = [line for line in matrices[0].split("\n") if line.strip()]
-    records = (_interleaved if form.interleave else _sequential)(lines, n_taxa, n_sites, path)
+    lines = [line for line in matrices[0].body.split("\n") if line.strip()]
+    place = _Place(path, matrices[0])
+    if not lines:
+        raise place.error("the matrix has no rows; write each taxon as a name and its row")
+    records = (_interleaved if form.interleave else _sequential)(lines, n_taxa, n_sites, place)
     _plain(records, form)
     alphabets, of_site = _alphabets(records, form, kind, n_sites, path)
     return Matrix(records, alphabets, of_site)
@@ -80,7 +85,7 @@ def read_matrix(commands: list[Command], kind: str | None, path: Path) -> Matrix
 def _dimension(commands: Iterable[Command], word: str) -> int | None:
     for command in commands:
         if command.word == "dimensions" and (found := re.search(rf"\b{word}\s*=\s*(\d+)", command.body, re.IGNORECASE)):
-            return int(found[1])
+            return whole_number(found[1])
     return None
 
 
@@ -151,65 +156,80 @@ def _row(line: str) -> tuple[str, str]:
     return unquote(found.group()), line.lstrip()[found.end() :]
 
 
-def _sequential(lines: list[str], n_taxa: int | None, n_sites: int, path: Path) -> Records:
+@dataclass(frozen=True)
+class _Place:
+    """Where a matrix stands, for messages."""
+
+    path: Path
+    matrix: Command
+
+    def error(self, problem: str, name: str = "") -> AlignmentError:
+        """What is wrong with the row of a taxon, or with the matrix."""
+        return AlignmentError(f"{self.path}, line {self.matrix.line_of(name)}: {problem}")
+
+
+def _sequential(lines: list[str], n_taxa: int | None, n_sites: int, place: _Place) -> Records:
     records = Records()
-    row = " " * n_sites
+    pieces: list[list[str]] = []
+    filled = n_sites
     for line in lines:
-        if len(row) == n_sites:
+        sequence = line
+        if filled == n_sites:
             name, sequence = _row(line)
-            records.add(name, "")
-            row = ""
-        else:
-            sequence = line
-        row += records.characters(sequence)
-        records.rows[-1] = row
-        if len(row) > n_sites:
+            records.names.append(name)
+            pieces.append([])
+            filled = 0
+        pieces[-1].append(records.characters(sequence))
+        filled += len(pieces[-1][-1])
+        if filled > n_sites:
             break
+    records.rows = ["".join(each) for each in pieces]
     if any(len(row) != n_sites for row in records.rows) or (n_taxa or len(records.names)) != len(records.names):
-        raise AlignmentError(f"{path}: {_fault(lines, records, n_taxa, n_sites)}")
+        problem, name = _fault(lines, records, n_taxa, n_sites)
+        raise place.error(problem, name)
     return records
 
 
-def _fault(lines: list[str], records: Records, n_taxa: int | None, n_sites: int) -> str:
-    """What is wrong with a sequential matrix: by its lines if each is a taxon, else by where reading ended."""
+def _fault(lines: list[str], records: Records, n_taxa: int | None, n_sites: int) -> tuple[str, str]:
+    """What is wrong with a sequential matrix, and with which taxon: by its lines if each is one, else by where reading ended."""
     rows = [_row(line) for line in lines]
     lengths = [len(records.characters(sequence)) for _, sequence in rows]
     if len(rows) == n_taxa:
         for (name, _), length in zip(rows, lengths, strict=True):
             if length != n_sites:
-                return f"taxon {name!r} has {length} characters, not the {n_sites} that NCHAR says; check its sequence"
+                return f"taxon {name!r} has {length} characters, not the {n_sites} that NCHAR says; check its sequence", name
     names = [name for name, _ in rows]
     if n_taxa and len(rows) > n_taxa and names[n_taxa : 2 * n_taxa] == names[:n_taxa]:
-        return "the matrix is interleaved, and FORMAT does not say INTERLEAVE; add it"
-    if len(records.rows[-1]) != n_sites:
-        return (
+        return "the matrix is interleaved, and FORMAT does not say INTERLEAVE; add it", ""
+    if any(name.lower() in ("end", "endblock") for name in records.names[-1:]):
+        return "the matrix has no ';' at its end; add it", ""
+    if records.names and len(records.rows[-1]) != n_sites:
+        problem = (
             f"taxon {records.names[-1]!r} has {len(records.rows[-1])} characters, not the {n_sites} that NCHAR says; "
             "check its sequence and those before it"
         )
-    return f"{len(records.names)} taxa in the matrix where NTAX says {n_taxa}"
+        return problem, records.names[-1]
+    return f"{len(records.names)} taxa in the matrix where NTAX says {n_taxa}", ""
 
 
-def _interleaved(lines: list[str], n_taxa: int | None, n_sites: int, path: Path) -> Records:
+def _interleaved(lines: list[str], n_taxa: int | None, n_sites: int, place: _Place) -> Records:
     records = Records()
     pieces: dict[str, list[str]] = {}
     for number, line in enumerate(lines):
         name, sequence = _row(line)
         if n_taxa and number < n_taxa and name in pieces:
-            raise AlignmentError(
-                f"{path}: taxon {name!r} appears twice in a block of the interleaved matrix; rename one"
-            )
+            raise place.error(f"taxon {name!r} appears twice in a block of the interleaved matrix; rename one", name)
         pieces.setdefault(name, []).append(records.characters(sequence))
     for name, parts in pieces.items():
         records.add(name, "".join(parts))
     if n_taxa and len(pieces) != n_taxa:
-        raise AlignmentError(
-            f"{path}: {len(pieces)} taxa in the interleaved matrix where NTAX says {n_taxa}; a line begins with its taxon"
+        raise place.error(
+            f"{len(pieces)} taxa in the interleaved matrix where NTAX says {n_taxa}; a line begins with its taxon"
         )
     for name, row in zip(records.names, records.rows, strict=True):
         if len(row) != n_sites:
-            raise AlignmentError(
-                f"{path}: taxon {name!r} has {len(row)} characters in all, not the {n_sites} that NCHAR says; check its sequence"
-            )
+            problem = f"taxon {name!r} has {len(row)} characters in all, not the {n_sites} that NCHAR says; check its sequence"
+            raise place.error(problem, name)
     return records
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from vbpi_mix.errors import AlignmentError
 from vbpi_mix.phylo.data.alignment import Alignment, read_text
 from vbpi_mix.phylo.data.alphabets import Alphabet
-from vbpi_mix.phylo.data.nexus_commands import Command, of_blocks, read_commands
+from vbpi_mix.phylo.data.nexus_commands import Command, is_nexus, of_blocks, read_commands
 from vbpi_mix.phylo.data.site_sets import BLOCKS, SiteSets, definition
 from vbpi_mix.phylo.trees.newick import unquote
 
@@ -83,7 +83,7 @@ def read_partitions(path: str | os.PathLike[str], alignment: Alignment, partial:
     text = read_text(path, "partition file", "give NEXUS charsets, or lines such as 'DNA, gene1 = 1-500'")
     n_sites = alignment.states.shape[1]
     sets = SiteSets(n_sites, path, alignment.charsets)
-    drafts = _of_nexus(text, sets, path) if text[:6].upper() == "#NEXUS" else _of_lines(text, sets, path)
+    drafts = _of_nexus(text, sets, path) if is_nexus(text) else _of_lines(text, sets, path)
     owner = np.full(n_sites, -1, dtype=np.int64)
     parts: list[Part] = []
     for draft in drafts:

@@ -1,8 +1,8 @@
 """FASTA and PHYLIP, as rows of characters.
 
-PHYLIP comes in four layouts that the file does not name: names of ten columns or up to the first blank, sequences one after
-the other or interleaved. A layout fits if it gives as many sequences and sites as the first line says and leaves nothing
-over. Where several fit, the one whose characters make sense is meant.
+PHYLIP comes in six layouts that the file does not name: names of ten columns or up to the first blank, sequences one after
+the other or interleaved, these with names in the first block or in all. A layout fits if it gives as many sequences and sites as
+the first line says and leaves nothing over. Where several fit, the one whose characters make sense is meant.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vbpi_mix.errors import AlignmentError
 from vbpi_mix.phylo.data.sequences import KINDS, Records, alphabet_of, misfits
+from vbpi_mix.phylo.trees.nexus import whole_number
 
 _NAME_COLUMNS = 10
 
@@ -30,17 +31,18 @@ def read_phylip(text: str, kind: str | None, path: Path) -> Records:
     Raises AlignmentError if none fits; it names the taxon where each has a line of its own.
     """
     header, *rest = text.split("\n")
-    n_taxa, n_sites = (int(number) for number in header.split())
+    n_taxa, n_sites = (whole_number(number) for number in header.split())
     lines = [line.rstrip() for line in rest if line.strip()]
     best, rank = None, None
-    for read in (_interleaved, _sequential):
+    for read in (_repeated, _interleaved, _sequential):
         for columns in (None, _NAME_COLUMNS):
             records = read(lines, n_taxa, n_sites, columns)
             if records is None:
                 continue
             alphabet = alphabet_of(records, kind)
+            like_rows = sum(all(map(alphabet.state_of, name)) for name in records.names)
             # Nucleotides before others, since the letters and digits of names can pass for anything else.
-            this = (misfits(records, alphabet) > 0, KINDS.index(alphabet.name), columns is not None)
+            this = (misfits(records, alphabet) > 0, KINDS.index(alphabet.name), like_rows, columns is not None)
             if rank is None or this < rank:
                 best, rank = records, this
     if best is None:
@@ -55,6 +57,20 @@ def _named(line: str, columns: int | None) -> tuple[str, str]:
     if columns is not None and (len(line) > columns or len(words) == 1):
         return line[:columns].strip(), line[columns:]
     return words[0], words[1] if len(words) > 1 else ""
+
+
+def _repeated(lines: list[str], n_taxa: int, n_sites: int, columns: int | None) -> Records | None:
+    """Interleaved, with the names in every block."""
+    if n_taxa == 0 or len(lines) % n_taxa or len(lines) == n_taxa:
+        return None
+    named = [_named(line, columns) for line in lines]
+    names = [name for name, _ in named[:n_taxa]]
+    if [name for name, _ in named] != names * (len(lines) // n_taxa):
+        return None
+    records = Records()
+    for number, name in enumerate(names):
+        records.add(name, "".join(records.characters(piece) for _, piece in named[number::n_taxa]))
+    return records if all(len(row) == n_sites for row in records.rows) else None
 
 
 def _interleaved(lines: list[str], n_taxa: int, n_sites: int, columns: int | None) -> Records | None:
@@ -74,16 +90,18 @@ def _interleaved(lines: list[str], n_taxa: int, n_sites: int, columns: int | Non
 
 def _sequential(lines: list[str], n_taxa: int, n_sites: int, columns: int | None) -> Records | None:
     records = Records()
-    row = " " * n_sites
+    pieces: list[list[str]] = []
+    filled = n_sites
     for line in lines:
-        if len(row) == n_sites:
+        sequence = line
+        if filled == n_sites:
             name, sequence = _named(line, columns)
-            records.add(name, "")
-            row = ""
-        else:
-            sequence = line
-        row += records.characters(sequence)
-        records.rows[-1] = row
+            records.names.append(name)
+            pieces.append([])
+            filled = 0
+        pieces[-1].append(records.characters(sequence))
+        filled += len(pieces[-1][-1])
+    records.rows = ["".join(each) for each in pieces]
     return records if len(records.names) == n_taxa and all(len(row) == n_sites for row in records.rows) else None
 
 

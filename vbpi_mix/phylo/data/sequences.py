@@ -19,7 +19,7 @@ from vbpi_mix.phylo.data.alphabets import BINARY, DNA, MISSING_LETTERS, PROTEIN,
 KINDS = ("dna", "protein", "standard", "binary", "mixed")
 # Among the letters of nucleotide data at least so many are A, C, G, T, U or N; among those of proteins about a quarter.
 _NUCLEOTIDES_AT_LEAST = 0.8
-_PRIVATE = 0xF0000
+_PRIVATE, _MOST_SETS = 0xF0000, 60_000
 _SET = re.compile(r"[{(]([^{}()]*)[})]")
 
 
@@ -35,6 +35,7 @@ class Records:
     rows: list[str] = field(default_factory=list)
     meaning: dict[str, str] = field(default_factory=dict)
     symbols: str | None = None
+    _letter_of: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, row: str) -> None:
         """One more taxon."""
@@ -66,12 +67,12 @@ class Records:
 
     def _set(self, inside: str) -> str:
         inside = "".join(re.split(r"[\s,]+", inside))
-        for letter, known in self.meaning.items():
-            if known == inside and ord(letter) >= _PRIVATE:
-                return letter
-        letter = chr(_PRIVATE + len(self.meaning))
-        self.meaning[letter] = inside
-        return letter
+        if inside not in self._letter_of:
+            if len(self.meaning) >= _MOST_SETS:
+                raise AlignmentError(f"the sequences have more than {_MOST_SETS:,} different sets of states in braces")
+            self._letter_of[inside] = chr(_PRIVATE + len(self.meaning))
+            self.meaning[self._letter_of[inside]] = inside
+        return self._letter_of[inside]
 
 
 def alphabet_of(records: Records, kind: str | None = None, sites: np.ndarray | None = None) -> Alphabet:

@@ -17,6 +17,7 @@ import numpy as np
 from vbpi_mix.errors import AlignmentError
 from vbpi_mix.phylo.data.nexus_commands import Command, first_word, of_blocks
 from vbpi_mix.phylo.trees.newick import unquote
+from vbpi_mix.phylo.trees.nexus import whole_number
 
 BLOCKS = ("sets", "assumptions", "mrbayes", "paup", "data", "characters")
 # A number, a range with or without a step, a dot for the last site; or else a word.
@@ -24,6 +25,7 @@ _ITEM = re.compile(
     r"(?P<first>\d+|\.)(?:\s*-\s*(?P<last>\d+|\.))?(?:\s*[\\/]\s*(?P<step>\d+))?(?=[\s,]|$)"
     r"|(?P<word>'(?:[^']|'')*'|\"[^\"]*\"|[^\s,]+)"
 )
+_DEEPEST = 50
 _LINKED = re.compile(r"^\s*\([^)]*\)")
 
 
@@ -52,6 +54,7 @@ class SiteSets:
         self.where = where
         self.words = words
         self._texts: dict[str, tuple[str, str]] = {}
+        self._found: dict[str, np.ndarray] = {}
         self._shown_known = list(known or {})
         # Case counts only between names that differ by nothing else.
         self._known = {**{name.lower(): sites for name, sites in (known or {}).items()}, **(known or {})}
@@ -59,6 +62,7 @@ class SiteSets:
     def define(self, name: str, text: str) -> None:
         """A set, by the expression that says its sites; a later one of the name replaces it."""
         self._texts[name.lower()] = (name, text)
+        self._found.clear()
 
     def names(self) -> list[str]:
         """Names of the sets defined, in order."""
@@ -101,14 +105,19 @@ class SiteSets:
         key = name.lower()
         if key in self._texts:
             shown, text = self._texts[key]
-            return self.sites(text, f"{self.words.set} {shown!r}", (*within, key))
+            if len(within) > _DEEPEST:
+                raise AlignmentError(f"{self.where}: {self.words.set} {shown!r} is within more than {_DEEPEST} others; spell it out")
+            # A set may be named by many, so it is worked out once.
+            if key not in self._found:
+                self._found[key] = self.sites(text, f"{self.words.set} {shown!r}", (*within, key))
+            return self._found[key]
         return self._known.get(name, self._known.get(key))
 
     def _range(self, item: re.Match[str], what: str) -> np.ndarray:
         first, last = (
-            self.n_sites if word == "." else int(word) for word in (item["first"], item["last"] or item["first"])
+            self.n_sites if word == "." else whole_number(word) for word in (item["first"], item["last"] or item["first"])
         )
-        step = int(item["step"] or 1)
+        step = whole_number(item["step"] or "1")
         if item["step"] and not item["last"]:
             last = self.n_sites
         if not 1 <= first <= last or step < 1:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.files import read_bytes
+from vbpi_mix.files import read_text
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.trees.files import read_tree_texts
 from vbpi_mix.phylo.trees.newick import unquote, without_comments
+from vbpi_mix.phylo.trees.nexus import whole_number
 
 _FORMS = "give (A,B,C) or A,B,C, a file with one such group a line, or 'constraint NAME = A B C'"
+_COMMENT = r"\[[^\]]*(?:\]|$)"
 _WORD = r"'(?:[^']|'')*'|\"[^\"]*\""
 _TOKENS = re.compile(rf"\s*({_WORD}|[(),;]|[^(),;'\"]+)")
 _MRBAYES = re.compile(r"constraint\s+([^\s=]+)\s*([^\s=]*)\s*=\s*(.*?)\s*;?\s*$", re.IGNORECASE | re.DOTALL)
@@ -128,9 +130,9 @@ class _Reader:
         numbers: set[int] = set()
         for word in re.findall(rf"{_WORD}|[^\s,]+", members):
             first, _, last = word.partition("-")
-            if word not in self._number and first.isdigit() and (last.isdigit() or last in ("", ".")):
+            if word not in self._number and first.isdecimal() and (last.isdecimal() or last in ("", ".")):
                 end = first if not last and "-" not in word else str(len(self.taxa)) if last == "." else last
-                if not 1 <= int(first) <= int(end or 0) <= len(self.taxa):
+                if not 1 <= whole_number(first) <= whole_number(end or "0") <= len(self.taxa):
                     raise ConfigError(f"constraint {name}: {word} is not among the {len(self.taxa)} taxa")
                 numbers.update(range(int(first) - 1, int(end)))
             else:
@@ -188,8 +190,8 @@ def _statements(text: str) -> list[str]:
     """What one option holds: itself, or what its file does, a group each."""
     if not _is_file(text):
         return [text]
-    content = read_bytes(Path(text), "file of constraints", ConfigError).decode("utf-8", "replace")
-    commands = re.findall(r"\bconstraint\s[^;]*=[^;]*;", re.sub(r"\[[^\]]*\]", "", content), re.IGNORECASE)
+    content = read_text(Path(text), "file of constraints", ConfigError)
+    commands = re.findall(r"\bconstraint\s[^;]*=[^;]*;", re.sub(_COMMENT, "", content), re.IGNORECASE)
     lines = commands or [line for line in content.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise ConfigError(f"{text}: the file holds no constraint; {_FORMS}")

@@ -62,4 +62,4 @@ def find_tree_families(alignment_path: str | os.PathLike[str]) -> Iterator[list[
 def _natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort key that orders runs of digits by their value."""
     parts = re.split(r"(\d+)", name)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

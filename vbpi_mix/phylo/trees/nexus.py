@@ -18,7 +18,7 @@ from vbpi_mix.phylo.trees.newick import quoted, to_newick, unquote
 
 # What stands before the first word of a file: nothing, or comments.
 NEXUS_HEAD = re.compile(rb"\s*(?:\[[^\]]*\]\s*)*(?=#NEXUS)", re.IGNORECASE)
-_TOKEN = re.compile(r"\[[^\]]*\]|'(?:[^']|'')*'|\"[^\"]*\"|,|[^\s,\[]+")
+_TOKEN = re.compile(r"\[[^\]]*(?:\]|$)|'(?:[^']|'')*'|\"[^\"]*\"|,|[^\s,\[]+")
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,11 @@ def _translation(tokens: Sequence[str], path: Path) -> dict[str, str]:
 def nexus_word(name: str) -> str:
     """The name as a NEXUS token: quoted unless it is letters, digits, underscores and dots alone."""
     return name if re.fullmatch(r"[\w.]+", name) else quoted(name)
+
+
+def whole_number(text: str) -> int:
+    """The number that decimal digits say; one of more than 18 digits, which is beyond every range here, as 10**18."""
+    return int(text) if len(text) <= 18 else 10**18
 
 
 def trprobs(children: np.ndarray, weights: np.ndarray, taxa: tuple[str, ...], comment: str) -> str:
