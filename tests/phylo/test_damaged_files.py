@@ -164,7 +164,8 @@ FOUND = {
         b"#NEXUS begin sets; charset s0 = 1-6; "
         + b"".join(b"charset s%d = s%d s%d;" % (k, k - 1, k - 1) for k in range(1, 45)) + b"end;",
     ],
-    "constraints": [b"constraint x = 1-" + MANY + b";", "constraint x = ² 1;".encode(), b"(a,b_c)" + b"[" * 300_000],
+    "constraints": [b"constraint x = 1-" + MANY + b";", "constraint x = ² 1;".encode(), b"(a,b_c)" + b"[" * 300_000,
+                    b"constraint " * 100_000],
 }  # fmt: skip
 
 

@@ -143,6 +143,7 @@ def _distribution(run: Run | None, places: Sequence[Side], options: _Options) ->
             raise
         text = str(error).replace("the alignment", options.taxa_from)
         raise TreeError(f"{text} (name the alignment if that is the one that is wrong)") from None
-    for note in sample.notes if options.tell is not None else ():
-        options.tell(Note(note))
+    if options.tell is not None:
+        for note in sample.notes:
+            options.tell(Note(note))
     return of_sample(sample, name)

@@ -63,8 +63,8 @@ def read_matrix(commands: list[Command], kind: str | None, path: Path) -> Matrix
         blocks = ", ".join(dict.fromkeys(command.block.upper() for command in commands)) or "none"
         found = f"no DATA or CHARACTERS block with a MATRIX; its blocks are: {blocks}"
         if matrices:
-            lines = " and ".join(str(each.line) for each in matrices[:5])
-            found = f"{len(matrices)} matrices, on lines {lines}; leave one, or write one of DATATYPE=MIXED"
+            where = " and ".join(str(each.line) for each in matrices[:5])
+            found = f"{len(matrices)} matrices, on lines {where}; leave one, or write one of DATATYPE=MIXED"
         raise AlignmentError(f"{path}: the NEXUS file has {found}")
     n_sites = _dimension(data, "nchar")
     if n_sites is None:

@@ -191,7 +191,11 @@ def _statements(text: str) -> list[str]:
     if not _is_file(text):
         return [text]
     content = read_text(Path(text), "file of constraints", ConfigError)
-    commands = re.findall(r"\bconstraint\s[^;]*=[^;]*;", re.sub(_COMMENT, "", content), re.IGNORECASE)
+    commands = []
+    for command in re.sub(_COMMENT, "", content).split(";")[:-1]:
+        found = re.search(r"\bconstraint\s", command, re.IGNORECASE)
+        if found and "=" in command[found.end() :]:
+            commands.append(f"{command[found.start() :]};")
     lines = commands or [line for line in content.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise ConfigError(f"{text}: the file holds no constraint; {_FORMS}")

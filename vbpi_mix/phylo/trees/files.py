@@ -1,8 +1,8 @@
 """One tree file read: a Newick list, or NEXUS as MrBayes, BEAST and PAUP* write it; its trees, or its taxa.
 
 Which files to read `find` knows; several files as one sample are `sample`. What a file is shows in its content:
-NEXUS begins with `#NEXUS`, a table of RevBayes with its header, anything else is a list of Newick trees. What cannot be read so is
-given to DendroPy before it is refused.
+NEXUS begins with `#NEXUS`, a table of RevBayes with its header, anything else is a list of Newick trees. What cannot be
+read so is given to DendroPy before it is refused.
 """
 
 from __future__ import annotations
