@@ -46,7 +46,7 @@ from vbpi_mix.phylo.sampling.chains import Chains, Kept
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.files import read_tree_file
-from vbpi_mix.phylo.trees.newick import parse_newick
+from vbpi_mix.phylo.trees.newick import Allowed, parse_newick
 from vbpi_mix.phylo.trees.topology import (
     canonicalise,
     clade_bitsets,
@@ -95,6 +95,15 @@ def exercise_tree_files(patch, folder):
     file = read_tree_file(path, TAXA)
     np.testing.assert_array_equal(file.children, [[[2, 3], [1, 4]], [[1, 3], [4, 2]]])
     np.testing.assert_array_equal(file.weights, [0.25, 3.0])
+
+
+def exercise_polytomies_and_pruning(patch, folder):
+    path = folder / "star.nwk"
+    path.write_text("((one:1,'it''s':2,two_words:3,d:4):5,x:6);" * 30)
+    file = read_tree_file(path, TAXA, Allowed(np.random.default_rng(1), prune=True))
+    assert {tree.tobytes() for tree in file.children} == {tree.tobytes() for tree in enumerate_topologies(4)}
+    # The root, of which one side is left out, is no node; a new edge has length 0.
+    np.testing.assert_array_equal(np.sort(file.lengths), [[0, 1, 2, 3, 4]] * 30)
 
 
 def exercise_gamma_rates(patch, folder):

@@ -83,7 +83,7 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
     files = _named_files(trees, config.trees_from)
     is_found = not files and config.trees_from == "auto" and path is not None and not fixed
     if is_found:
-        files = _found_files(Path(str(path)), tell)
+        files = find_files_beside(Path(str(path)), tell)
     if files:
         return _read_sample(files, alignment, fitted, config, is_found, tell)
     where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
@@ -116,7 +116,7 @@ def _read_sample(
         files, alignment.taxa, burn_in=config.burn_in or 0.0, hpd=config.hpd, seed=config.seed, prune=config.prune,
         trace_burn_in=of_traces,
     )  # fmt: skip
-    burn_in = of_traces if sample.is_trace else config.burn_in or 0.0
+    burn_in = config.burn_in or (of_traces if sample.is_trace else 0.0)
     return Data(alignment, _ready(sample, alignment, fitted, config.seed, tell), {"files": list(sample.sources)}, fitted, burn_in)
 
 
@@ -171,7 +171,7 @@ def _named_files(trees: Trees, maker: str) -> list[Path]:
     return expand_paths([*(str(name) for name in listed), *([] if maker in SOURCES else [maker])])
 
 
-def _found_files(alignment: Path, tell: Progress) -> list[Path]:
+def find_files_beside(alignment: Path, tell: Progress) -> list[Path]:
     """The tree sample beside an alignment; a single tree, such as a consensus, is none unless it is named."""
     for files in find_tree_families(alignment):
         shown = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
