@@ -72,6 +72,7 @@ def test_two_groups_have_all_pairs_of_ways(tmp_path):
     joined = join_copies_uniformly(sample_of("(a,(b,c),((d,(e,f)),g));", tmp_path / "x.nwk"), states_of(*"xxxyyyz"), 1)
     assert len(shares(joined)) == 9
     np.testing.assert_allclose(joined.weights, 1 / 9)
+    assert join_copies_uniformly(joined, states_of(*"xxxyyyz"), 2) is joined
 
 
 @pytest.mark.parametrize(("text", "letters"), [

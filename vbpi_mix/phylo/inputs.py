@@ -76,7 +76,9 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
     """The alignment, and its tree sample: given, found beside it, or made."""
     alignment, fitted = read_fitted(given, config, tell)
     if isinstance(trees, TreeSample):
-        return Data(alignment, _ready(trees, alignment, fitted, config.seed, tell), {"files": list(trees.sources)}, fitted)
+        # Whoever read it has its notes.
+        sample = _ready(trees, alignment, fitted, config.seed, tell, known=len(trees.notes))
+        return Data(alignment, sample, {"files": list(trees.sources)}, fitted)
     path = None if isinstance(given, Alignment) else find_alignment(given)
     fixed = fitted.posterior.topology_prior.fixed
     # Where the topology is fixed, no file is looked for that is not named.
@@ -120,10 +122,13 @@ def _read_sample(
     return Data(alignment, _ready(sample, alignment, fitted, config.seed, tell), {"files": list(sample.sources)}, fitted, burn_in)
 
 
-def _ready(sample: TreeSample, alignment: Alignment, fitted: FittedData, seed: int, tell: Progress) -> TreeSample:
-    """A sample of other programs, with what was done to read it said, copies joined in every way, and constraints obeyed."""
+def _ready(
+    sample: TreeSample, alignment: Alignment, fitted: FittedData, seed: int, tell: Progress, known: int = 0
+) -> TreeSample:
+    """A sample of other programs, with copies joined in every way, and constraints obeyed; its notes are told, but for the
+    first `known`."""
     joined = join_copies_uniformly(sample, alignment.of_included().states, seed)
-    for note in joined.notes:
+    for note in joined.notes[known:]:
         tell(Note(note))
     return _allowed(joined, fitted, tell)
 

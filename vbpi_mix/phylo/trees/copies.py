@@ -43,12 +43,14 @@ def join_copies_uniformly(sample: TreeSample, states: np.ndarray, seed: int) -> 
 
     states: of the sequences, in the order of the sample's taxa. Where the copies are a group of a tree, that group is resolved
     in every way, or in ways drawn by `seed`; where they are not, they change places at random. The new sample says so in its
-    notes, and has no branch lengths.
+    notes, and has no branch lengths; one whose notes say so is left as it is.
     """
     rng = np.random.default_rng([seed, 1])
     for group in identical_sequences(states):
         names = some_names([sample.taxa[k] for k in group])
         note = f"{len(group)} sequences are identical: {names}; whatever the trees say, each way to join them is as probable"
+        if note in sample.notes:
+            continue
         sample = replace(_joined(sample, np.array(group), rng), notes=(*sample.notes, note))
     return sample
 
