@@ -106,7 +106,7 @@ class SiteSets:
         if key in self._texts:
             shown, text = self._texts[key]
             if len(within) > _DEEPEST:
-                raise AlignmentError(f"{self.where}: {self.words.set} {shown!r} is within more than {_DEEPEST} others; spell it out")
+                raise AlignmentError(f"{self.where}: {self.words.set} {shown!r} is within {_DEEPEST} others; spell it out")
             # A set may be named by many, so it is worked out once.
             if key not in self._found:
                 self._found[key] = self.sites(text, f"{self.words.set} {shown!r}", (*within, key))
