@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from vbpi_mix.phylo.report.parameters import ParameterSummary
 
 
+# What ended training (TrainingReport.stop_reason), as a screen says it.
+ENDED = {"iterations": "all done", "seconds": "time up", "patience": "no further gain"}
+
+
+def ended(stop_reason: str) -> str:
+    """What ended training, in words; "converged" and "interrupted" are their own."""
+    return ENDED.get(stop_reason, stop_reason)
+
+
 def describe_elbo(elbo: float, standard_error: float) -> str:
     """The single-sample bound for a reader: it says little where a few draws carry it."""
     if standard_error < 1.0:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vbpi_mix_cli.console import describe_elbo, parameter_table, shown_path
+from vbpi_mix_cli.console import describe_elbo, ended, parameter_table, shown_path
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.replicates import Replicates
@@ -48,7 +48,7 @@ def screen(found: Run | Replicates) -> list[str]:
 def _of_run(run: Run) -> list[str]:
     facts = run.summary
     return _wrapped(
-        f"{shown_path(run.path.absolute()).name}: {facts['stop_reason']} after {facts['iterations']:,} iterations and "
+        f"{shown_path(run.path.absolute()).name}: {ended(facts['stop_reason'])} after {facts['iterations']:,} iterations and "
         f"{facts['seconds']:.0f} s, bound {facts['training_bound']:.2f}, "
         f"{describe_elbo(facts['elbo'], facts['elbo_standard_error'])}"
     )

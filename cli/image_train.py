@@ -134,7 +134,7 @@ def _resume(name: str, options: dict[str, Any]) -> None:
 def _show(train: Callable[..., ImageRun], device: str, note: str, quiet: bool) -> None:
     """Train under the process group that torchrun asks for, and print how it went."""
     from vbpi_mix.image.run import check_device
-    from vbpi_mix_cli.console import shown_path
+    from vbpi_mix_cli.console import ended, shown_path
     from vbpi_mix_cli.progress import Progress
     from vbpi_mix_cli.torchrun import process_group
 
@@ -148,7 +148,7 @@ def _show(train: Callable[..., ImageRun], device: str, note: str, quiet: bool) -
     assert result is not None
     best = "none" if result.best_metric is None else f"{result.best_metric:.2f}"
     click.echo(
-        f"{place.name}: {result.stop_reason} after {run.epochs:.4g} epochs and {result.seconds:.0f} s, "
+        f"{place.name}: {ended(result.stop_reason)} after {run.epochs:.4g} epochs and {result.seconds:.0f} s, "
         f"best validation MISELBO {best}{f' ({note})' if note else ''}"
     )
     if not quiet:

@@ -21,7 +21,7 @@ FIT = ("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 60, "--threads
 def test_fit_writes_a_run_that_other_programs_read(run, six):
     outcome = run(*FIT, "--A", 2, "--S", 1, "--estimator", "s2a")
     assert outcome.status == 0, outcome.err
-    assert outcome.out.startswith("six.vbpi: iterations after 60 iterations")
+    assert outcome.out.startswith("six.vbpi: all done after 60 iterations")
     assert outcome.err == ""
     place = six / "six.vbpi"
     names = {p.name for p in place.iterdir()}
@@ -131,11 +131,11 @@ def test_resume_extends_a_run_and_drops_its_evaluation(run, six):
     assert json.loads((six / "six.vbpi" / "summary.json").read_text()).keys() == evaluated.keys()
     assert "50 iterations in all asked for" in run("fit", "--resume", "six.vbpi", "--iterations", 50).error_line()
     outcome = run("fit", "--resume", "six.vbpi", "--iterations", 90, "--quiet")
-    assert outcome.out.startswith("six.vbpi: iterations after 90 iterations"), outcome.err
+    assert outcome.out.startswith("six.vbpi: all done after 90 iterations"), outcome.err
     assert json.loads((six / "six.vbpi" / "summary.json").read_text()).keys() == before.keys()
     seconds = json.loads((six / "six.vbpi" / "summary.json").read_text())["seconds"]
     outcome = run("fit", "--resume", "six.vbpi", "--seconds", seconds + 0.3, "--quiet")
-    assert outcome.out.startswith("six.vbpi: seconds after "), outcome.err
+    assert outcome.out.startswith("six.vbpi: time up after "), outcome.err
     recorded = yaml.safe_load((six / "six.vbpi" / "config.yaml").read_text())["training"]
     assert (recorded["iterations"], recorded["seconds"]) == (None, seconds + 0.3)
 

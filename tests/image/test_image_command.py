@@ -18,7 +18,7 @@ from vbpi_mix.image import evaluation
 def test_training_writes_a_run(run, empty_world):
     outcome = run("image", "digits", *SMALL, "--A", 3, "--estimator", "S2A")
     assert outcome.status == 0, outcome.err
-    assert outcome.out.startswith("digits.vbpi: iterations after 2 epochs and ")
+    assert outcome.out.startswith("digits.vbpi: all done after 2 epochs and ")
     assert "best validation MISELBO -" in outcome.out
     assert "digits: 1,257 to train, 180 to validate, 360 to test" in outcome.err
     place = empty_world / "digits.vbpi"

@@ -56,7 +56,7 @@ def test_a_larger_budget_of_time_does_not_warm_up_again(run, empty_world):
     assert before[-1] == 1.0
     epochs = math.ceil(summary(place)["epochs"]) + 3
     outcome = run("image", "digits", "--resume", place, "--seconds", 10_000, "--epochs", epochs, "--quiet")
-    assert outcome.out.startswith(f"digits.vbpi: iterations after {epochs} epochs")
+    assert outcome.out.startswith(f"digits.vbpi: all done after {epochs} epochs")
     after = betas(place)
     assert len(after) > len(before)
     assert after == sorted(after)
@@ -73,12 +73,12 @@ def test_a_warm_up_that_is_asked_for_holds_under_a_budget_of_time(run, empty_wor
 
 def test_epochs_extend_a_run_of_seconds_and_seconds_one_of_epochs(run, copied, empty_world):
     outcome = run("image", "digits", "--resume", copied, "--seconds", summary(copied)["seconds"] + 0.5, "--quiet")
-    assert outcome.out.startswith("digits.vbpi: seconds after "), outcome.err
+    assert outcome.out.startswith("digits.vbpi: time up after "), outcome.err
     iterations = summary(copied)["iterations"]
     assert iterations > 6
     epochs = iterations // 3 + 2
     outcome = run("image", "digits", "--resume", copied, "--epochs", epochs, "--quiet")
-    assert outcome.out.startswith(f"digits.vbpi: iterations after {epochs} epochs"), outcome.err
+    assert outcome.out.startswith(f"digits.vbpi: all done after {epochs} epochs"), outcome.err
     assert summary(copied)["iterations"] == 3 * epochs
     recorded = yaml.safe_load((copied / "config.yaml").read_text())["training"]
     assert (recorded["iterations"], recorded["seconds"]) == (3 * epochs, None)
