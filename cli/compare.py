@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vbpi_mix.files import check_free, write_whole
+from vbpi_mix_cli.numbers import Number
 from vbpi_mix_cli.options import burn_in
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ A pattern in quotes is one sample, its files averaged. What each figure means: d
     help="Drop N trees, or this fraction, of each file.",
 )
 @click.option(
-    "--draws", default=100_000, show_default=True, type=click.IntRange(1), help="Topologies drawn from a run."
+    "--draws", default=100_000, show_default=True, type=Number("draws"), help="Topologies drawn from a run."
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of all draws.")
+@click.option("--seed", default=0, show_default=True, type=Number("seed"), help="Seed of all draws.")
 @click.option("--prune", is_flag=True, help="Leave out of the trees the taxa that the run or the alignment lacks.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 def command(

@@ -69,8 +69,11 @@ def _image_lines() -> list[str]:
 @click.option("--offline", is_flag=True, help="Never download (VBPI_MIX_OFFLINE=1 does the same).")
 def get_command(names: tuple[str, ...], folder: Path | None, force: bool, offline: bool) -> None:
     """Make benchmarks and image data sets available, downloading what is not here; prints where each is."""
-    from vbpi_mix.phylo.data.benchmarks import benchmark, obtain
+    from vbpi_mix.files import check_writable
+    from vbpi_mix.phylo.data.benchmarks import BenchmarkError, benchmark, obtain
 
+    if folder is not None:
+        check_writable(next(each for each in (folder, *folder.absolute().parents) if each.exists()), BenchmarkError)
     image_sets = {name: images for name in names if (images := _image_set(name)) is not None}
     wanted = [benchmark(name) for name in names if name not in image_sets]
     if image_sets and folder is not None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from vbpi_mix_cli.numbers import Number
+
 RELIABLE_PARETO_K = 0.7
 
 EPILOG = """\b
@@ -17,10 +19,13 @@ Examples:
 
 @click.command("eval", epilog=EPILOG)
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--importance-samples", default=1000, show_default=True, help="Samples per component and estimate.")
-@click.option("--repeats", default=100, show_default=True, help="Independent estimates.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--threads", type=int, default=None, help="Threads of the kernels.  [default: all cores]")
+@click.option(
+    "--importance-samples", type=Number("importance_samples"), default=1000, show_default=True,
+    help="Samples per component and estimate.",
+)
+@click.option("--repeats", type=Number("repeats"), default=100, show_default=True, help="Independent estimates.")
+@click.option("--seed", type=Number("seed"), default=1, show_default=True)
+@click.option("--threads", type=Number("threads"), default=None, help="Threads of the kernels.  [default: all cores]")
 @click.option("--quiet", is_flag=True, help="Print only the result.")
 def command(
     run: Path | None, importance_samples: int, repeats: int, seed: int, threads: int | None, quiet: bool

@@ -10,6 +10,7 @@ import click
 from vbpi_mix.phylo.config import FitConfig, resumable_choices
 from vbpi_mix_cli.config_options import config_options
 from vbpi_mix_cli.fit_options import SPECIAL
+from vbpi_mix_cli.numbers import Number
 
 MAY_CHANGE_ON_RESUME = ("resume", "quiet", *resumable_choices())
 EPILOG = """\b
@@ -33,7 +34,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace an earlier run at the same place.")
 @click.option("--resume", type=click.Path(path_type=Path), default=None, metavar="DIR",
               help="Continue a run, or replicates, with its own configuration; --iterations and --seconds extend it.")
-@click.option("--replicates", type=int, default=None, metavar="N",
+@click.option("--replicates", type=Number("replicates"), default=None, metavar="N",
               help="Fit N times, with seeds and tree samples of their own, and pool the answers.")
 @click.option("--quiet", is_flag=True, help="Print only the result.")
 def command(

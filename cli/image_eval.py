@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vbpi_mix_cli import image_options
-from vbpi_mix_cli.image_options import check_at_least
+from vbpi_mix_cli.numbers import Number
 
 if TYPE_CHECKING:
     from vbpi_mix.image.datasets import ImageData
@@ -26,19 +26,22 @@ Examples:
 
 @click.command("eval", epilog=EPILOG, short_help="Test likelihood of a run by importance sampling.")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--importance-samples", default=1000, show_default=True, help="Samples L of each component and image.")
-@click.option("--images", "count", type=int, help="Test images, drawn at random.  [default: all]")
 @click.option(
-    "--max-decoder-samples", type=int, help="Budget of decoder samples; each image takes A L."
+    "--importance-samples", type=Number("importance_samples"), default=1000, show_default=True,
+    help="Samples L of each component and image.",
+)
+@click.option("--images", "count", type=Number("images"), help="Test images, drawn at random.  [default: all]")
+@click.option(
+    "--max-decoder-samples", type=Number("max_decoder_samples"), help="Budget of decoder samples; each image takes A L."
 )
 @click.option(
     "--images-at-once",
-    type=int,
+    type=Number("images_at_once"),
     help="Images per block; finished blocks are kept.  [default: by A and L; 100 for runs of --paper-compat]",
 )
-@click.option("--seed", default=1, show_default=True)
+@click.option("--seed", type=Number("seed"), default=1, show_default=True)
 @image_options.device
-@click.option("--threads", type=int, help="Threads on the CPU.  [default: all cores]")
+@click.option("--threads", type=Number("threads"), help="Threads on the CPU.  [default: all cores]")
 @image_options.data
 @image_options.quiet
 def command(run: Path | None, device: str, threads: int | None, data: Path | None, quiet: bool, **choices: Any) -> None:
@@ -55,7 +58,6 @@ def command(run: Path | None, device: str, threads: int | None, data: Path | Non
     from vbpi_mix.training.run_directory import find_newest
     from vbpi_mix_cli.torchrun import default_threads, process_group
 
-    check_at_least({"threads": threads, **choices}, {"threads": 1, "importance_samples": 1})
     loaded = load(find_newest(command=KIND).path if run is None else run)
     torch.set_num_threads(threads or default_threads())
     with process_group(check_device(device)) as first:

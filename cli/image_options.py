@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vbpi_mix.errors import ConfigError
 from vbpi_mix.image.config import FitConfig
 from vbpi_mix.training.run_config import entries_of
+from vbpi_mix_cli.numbers import Number
 
 FIELDS = {field.name: field for field in dataclasses.fields(FitConfig)}
 KINDS = entries_of(FitConfig)
@@ -31,12 +30,7 @@ def option(name: str, text: str | None = None, *, flag: str | None = None, any_c
         on_off: dict[str, Any] = {"default": default, "show_default": True} if "/" in spelled else {"is_flag": True}
         return click.option(spelled, name, help=text, **on_off)
     shown: dict[str, Any] = {} if default is None else {"default": default, "show_default": True}
-    of = click.Choice(kind, case_sensitive=not any_case) if isinstance(kind, tuple) else kind
+    of: Any = click.Choice(kind, case_sensitive=not any_case) if isinstance(kind, tuple) else kind
+    if kind in (int, float):
+        of = Number(name)
     return click.option(spelled, name, type=of, help=text, **shown)
-
-
-def check_at_least(options: Mapping[str, Any], smallest: Mapping[str, int]) -> None:
-    """ConfigError, naming the option as it is spelled, if a number that was given is too small."""
-    for name, least in smallest.items():
-        if options[name] is not None and options[name] < least:
-            raise ConfigError(f"--{name.replace('_', '-')} {options[name]}: give at least {least}")

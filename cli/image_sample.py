@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from vbpi_mix.errors import ConfigError
 from vbpi_mix_cli import image_options
-from vbpi_mix_cli.image_options import check_at_least
+from vbpi_mix_cli.numbers import Number
 
 EPILOG = """\b
 Examples:
@@ -20,12 +19,15 @@ Examples:
 
 @click.command("sample", epilog=EPILOG, short_help="Grids of samples and reconstructions, as PNG.")
 @click.argument("run", required=False, type=click.Path(path_type=Path))
-@click.option("--count", default=64, show_default=True, help="Samples from the prior.")
-@click.option("--originals", default=12, show_default=True, help="Test images to start the other grids from.")
-@click.option("--components", default=10, show_default=True, help="Rows of components, at most.")
-@click.option("--seed", default=1, show_default=True)
+@click.option("--count", type=Number("count"), default=64, show_default=True, help="Samples from the prior.")
+@click.option(
+    "--originals", type=Number("originals"), default=12, show_default=True,
+    help="Test images to start the other grids from.",
+)
+@click.option("--components", type=Number("components"), default=10, show_default=True, help="Rows of components, at most.")
+@click.option("--seed", type=Number("seed"), default=1, show_default=True)
 @image_options.device
-@click.option("--threads", type=int, help="Threads on the CPU.  [default: all cores]")
+@click.option("--threads", type=Number("threads"), help="Threads on the CPU.  [default: all cores]")
 @image_options.data
 @image_options.quiet
 def command(run: Path | None, threads: int | None, data: Path | None, quiet: bool, **choices: Any) -> None:
@@ -44,12 +46,9 @@ def command(run: Path | None, threads: int | None, data: Path | None, quiet: boo
     from vbpi_mix_cli.progress import CountProgress
     from vbpi_mix_cli.torchrun import check_one_process
 
-    at_least_one = dict.fromkeys(("count", "originals", "components", "threads"), 1)
-    check_at_least({"threads": threads, **choices}, at_least_one)
-    if not 0 <= choices["seed"] < 2**63:
-        raise ConfigError(f"--seed {choices['seed']}: give a whole number from 0 to 2^63 - 1")
     check_one_process("image sample")
     loaded = load(find_newest(command=KIND).path if run is None else run)
+    loaded.directory.check_writable()
     torch.set_num_threads(threads or available_cores())
     with CountProgress("pixels", quiet) as progress:
         panels = loaded.sample(folder=data, progress=progress, **choices)

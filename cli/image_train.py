@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.image.config import AT_LEAST, EPOCHS, KIND, SMALL, FitConfig, RunConfig
-from vbpi_mix_cli.image_options import FIELDS, check_at_least, data, option, quiet
+from vbpi_mix.image.config import EPOCHS, KIND, SMALL, FitConfig, RunConfig
+from vbpi_mix_cli.image_options import FIELDS, data, option, quiet
 
 if TYPE_CHECKING:
     from vbpi_mix.image.run import ImageRun
@@ -93,7 +93,6 @@ def _train(name: str, options: dict[str, Any]) -> None:
 
     if options["resume"] is not None:
         check_only_resume(MAY_CHANGE_ON_RESUME)
-    check_at_least(options, AT_LEAST)
     if options["resume"] is not None:
         _resume(name, options)
         return

@@ -5,6 +5,7 @@ A command's module is imported only when that command is asked for, so that `vbp
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shlex
@@ -14,8 +15,9 @@ from typing import Any
 import click
 
 from vbpi_mix import __version__
-from vbpi_mix.errors import RunExistsError, VbpiMixError
+from vbpi_mix.errors import RunExistsError, VbpiMixError, shorten
 from vbpi_mix.training.provenance import TYPED
+from vbpi_mix_cli.streams import discard, usable_streams
 
 # name: (module that defines `command`, the line that `vbpi-mix --help` shows)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -67,11 +69,31 @@ def cli() -> None:
     """Variational Bayesian phylogenetics with mixtures of subsplit Bayesian networks."""
 
 
+# Of a message: what a file says may be repeated in it.
+MOST_CHARACTERS = 4000
+# What to do about an OSError, by its number.
+REMEDIES = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room; nothing that was whole is lost (a run goes on with --resume)"
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "check its permissions, or choose another place"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; expected errors are one line on standard error and exit status 2."""
     # Before torch starts its OpenMP runtime, which the kernels then share (vbpi_mix/accelerate.py).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     typed = TYPED.set(shlex.join(["vbpi-mix", *(sys.argv[1:] if arguments is None else arguments)]))
+    try:
+        with usable_streams():
+            return _run(arguments)
+    finally:
+        TYPED.reset(typed)
+
+
+def _run(arguments: list[str] | None) -> Any:
     try:
         status = cli.main(args=arguments, prog_name="vbpi-mix", standalone_mode=False)
         # Without its standalone mode click returns what a command exited with.
@@ -86,10 +108,24 @@ def main(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(2)
     except VbpiMixError as error:
-        click.echo(f"error: {error}{HINTS.get(type(error), '')}", err=True)
+        click.echo(f"error: {shorten(str(error), MOST_CHARACTERS)}{HINTS.get(type(error), '')}", err=True)
         sys.exit(2)
-    finally:
-        TYPED.reset(typed)
+    except OSError as error:
+        if error.filename is None:
+            discard(sys.stdout)
+        click.echo(f"error: {describe_os_error(error)}", err=True)
+        sys.exit(2)
+    except MemoryError as error:
+        reason = str(error).split("\n")[0][:200]
+        click.echo(f"error: the memory does not suffice{f' ({reason})' if reason else ''}: ask for less at once", err=True)
+        sys.exit(2)
+
+
+def describe_os_error(error: OSError) -> str:
+    """What could not be read or written, why, and what to do."""
+    what = "standard output" if error.filename is None else shorten(os.fsdecode(error.filename))
+    remedy = REMEDIES.get(error.errno or 0, "check the path")
+    return f"{what} cannot be read or written ({error.strerror or error}); {remedy}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -49,6 +50,7 @@ def command(
     files = {place / REPORT if out is None else out: loaded.report(outgroup, midpoint)}
     if tree is not None:
         files[tree] = loaded.tree_picture(outgroup, midpoint)
-    for target, text in files.items():
-        write_whole(target, text)
-        click.echo(f"wrote {shown_path(target.absolute())}")
+    with loaded.directory if out is None else nullcontext():
+        for target, text in files.items():
+            write_whole(target, text)
+            click.echo(f"wrote {shown_path(target.absolute())}")

@@ -10,6 +10,7 @@ import click
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix_cli.config_options import config_options
 from vbpi_mix_cli.fit_options import SPECIAL, TARGET
+from vbpi_mix_cli.numbers import Number
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.data.alignment import Alignment
@@ -38,21 +39,21 @@ whatever the machine's speed and the number of threads."""
 @click.option(
     "--out", type=click.Path(path_type=Path), help="File to write.  [default: ALIGNMENT's name.trprobs, here]"
 )
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Time to sample.  [default: 60]")
-@click.option("--generations", type=click.IntRange(min=1), help="Generations of each chain, instead of --seconds.")
+@click.option("--seconds", type=Number("seconds"), help="Time to sample.  [default: 60]")
+@click.option("--generations", type=Number("generations"), help="Generations of each chain, instead of --seconds.")
 @click.option(
-    "--chains", type=click.IntRange(min=1), default=2, show_default=True, help="Replicate chains, started independently."
+    "--chains", type=Number("chains"), default=2, show_default=True, help="Replicate chains, started independently."
 )
 @click.option(
     "--asdsf",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number("asdsf"),
     default=0.01,
     show_default=True,
     help="Chains agree when the average standard deviation of their split frequencies is at most this.",
 )
 @config_options(FitConfig, SPECIAL, only=TARGET)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of all random numbers.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads.  [default: all cores]")
+@click.option("--seed", type=Number("seed"), default=0, show_default=True, help="Seed of all random numbers.")
+@click.option("--threads", type=Number("threads"), help="Threads.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace the file.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @click.option("--offline", is_flag=True, help="Never download a benchmark (VBPI_MIX_OFFLINE=1 does the same).")

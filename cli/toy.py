@@ -11,6 +11,7 @@ import click
 
 from vbpi_mix.toy.experiment import APPROXIMATIONS, RECIPES, WEIGHTS, plan
 from vbpi_mix_cli.console import check_only_resume, shown_path
+from vbpi_mix_cli.numbers import Number
 from vbpi_mix_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,12 +45,15 @@ def _either(names: Iterable[str]) -> str:
     multiple=True,
     help=f"{_either(APPROXIMATIONS)}; may be repeated. [default: mixture for the funnel, else all four]",
 )
-@click.option("--A", "A", type=int, help=f"Components, members, importance samples, flow steps. [{FUNNEL.A}; else {RING.A}]")
-@click.option("--S", "S", type=int, help="Components sampled in each iteration. [1 for S2A]")
-@click.option("--K", "K", type=int, help=f"Particles of each sampled component. [{FUNNEL.K}; else {RING.K}]")
+@click.option(
+    "--A", "A", type=Number("A"),
+    help=f"Components, members, importance samples, flow steps. [{FUNNEL.A}; else {RING.A}]",
+)
+@click.option("--S", "S", type=Number("S"), help="Components sampled in each iteration. [1 for S2A]")
+@click.option("--K", "K", type=Number("K"), help=f"Particles of each sampled component. [{FUNNEL.K}; else {RING.K}]")
 @click.option("--estimator", help=f"a2a, s2a or s2s. [{FUNNEL.estimator} for the funnel, else {RING.estimator}]")
 @click.option("--weights", help=f"{_either(WEIGHTS)} mixture weights. [{WEIGHTS[0]}]")
-@click.option("--iterations", type=int, help="Of each training. [a fifth of the published number]")
+@click.option("--iterations", type=Number("iterations"), help="Of each training. [a fifth of the published number]")
 @click.option(
     "--full",
     is_flag=True,
@@ -57,10 +61,13 @@ def _either(names: Iterable[str]) -> str:
 )
 @click.option(
     "--learning-rate",
-    type=float,
+    type=Number("learning_rate"),
     help=f"Constant. [funnel: {FUNNEL.quick_learning_rate}, with --full {FUNNEL.learning_rate}; else {RING.learning_rate}]",
 )
-@click.option("--seed", default=DEFAULTS["seed"], show_default=True, help="Of start, training and evaluation.")
+@click.option(
+    "--seed", type=Number("seed"), default=DEFAULTS["seed"], show_default=True,
+    help="Of start, training and evaluation.",
+)
 @click.option("--sequential-energy", is_flag=True, help="Evaluate the likelihood one component at a time (funnel).")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory. [toy-TARGET.vbpi]")
 @click.option("--force", is_flag=True, help="Replace an earlier run there.")

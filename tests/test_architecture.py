@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # What every room may use, and nothing of which uses a room: words, files, threads, pictures.
 GROUND = {
     "vbpi_mix.accelerate", "vbpi_mix.data_files", "vbpi_mix.download", "vbpi_mix.errors", "vbpi_mix.files",
-    "vbpi_mix.gradients", "vbpi_mix.memory", "vbpi_mix.options", "vbpi_mix.parallel", "vbpi_mix.pareto",
-    "vbpi_mix.plotting",
+    "vbpi_mix.gradients", "vbpi_mix.kernel_cache", "vbpi_mix.leftovers", "vbpi_mix.locks", "vbpi_mix.memory",
+    "vbpi_mix.options", "vbpi_mix.parallel", "vbpi_mix.pareto", "vbpi_mix.plotting", "vbpi_mix.sizes",
 }  # fmt: skip
 # Modules that are part of a room though they do not stand in its folder.
 FACE_OF_PHYLO = (
     "config", "prior_choices", "parts", "inputs", "problem", "importance", "answers", "results", "run", "fit", "compare",
-    "export", "model_choice", "simulation", "pages", "replicates", "replicate_fits",
+    "export", "model_choice", "simulation", "pages", "replicates", "replicate_fits", "asked",
 )  # fmt: skip
 ROOM_OF = {
     "vbpi_mix.phylo.mixture": "phylo/mixture",

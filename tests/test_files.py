@@ -5,12 +5,30 @@ from __future__ import annotations
 import ast
 import gzip
 import hashlib
+import io
+import os
+import resource
+import signal
+import sys
+import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
 
+from vbpi_mix import leftovers
 from vbpi_mix.errors import AlignmentError, ConfigError, TreeError
-from vbpi_mix.files import check_folder, check_free, read_bytes, sha256_of, write_whole
+from vbpi_mix.files import (
+    append_text,
+    atomic_write,
+    check_folder,
+    check_free,
+    check_writable,
+    read_bytes,
+    sha256_of,
+    write_together,
+    write_whole,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -65,7 +83,113 @@ def test_a_file_is_written_whole_or_refused(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bytes", "folder", "text"]
 
 
-def test_files_are_replaced_in_one_module():
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_have_the_permissions_that_the_umask_gives(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_whole(tmp_path / "x", "a")
+        write_together(tmp_path / "folder", {"one": "1", "two": "2"})
+        append_text(tmp_path / "log", "line\n")
+    finally:
+        os.umask(before)
+    for name in ("x", "folder/one", "folder/two", "log"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o666 & ~mask, name
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_a_device_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    check_free([pipe], force=False)
+    write_whole(pipe, "through\n")
+    assert os.read(reader, 100) == b"through\n"
+    os.close(reader)
+    assert not pipe.is_file()
+    with pytest.raises(ConfigError, match=r"/dev/full: cannot be written \(No space left on device\)"):
+        write_whole("/dev/full", "a" * 100)
+
+
+def test_names_too_long_are_refused_before_and_while_writing(tmp_path):
+    longest = "n" * 255
+    check_free([tmp_path / longest], force=False)
+    write_whole(tmp_path / longest, "fits\n")
+    assert (tmp_path / longest).read_text() == "fits\n"
+    for attempt in (lambda place: check_free([place], force=False), lambda place: write_whole(place, "a")):
+        with pytest.raises(ConfigError, match="File name too long") as caught:
+            attempt(tmp_path / (longest + "n"))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_found_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: io.FileIO("/dev/full", "w"))
+    for check in (lambda: check_free([tmp_path / "x"], force=False), lambda: check_writable(tmp_path)):
+        with pytest.raises(ConfigError, match=r"nothing can be written there \(No space left on device\); choose another place"):
+            check()
+
+
+def test_an_error_names_the_file_that_was_meant(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(tmp_path / "no" / "x"):
+        pass
+    assert caught.value.filename == str(tmp_path / "no" / "x")
+
+
+@pytest.mark.parametrize("step", range(9))
+def test_files_written_together_by_a_killed_process_are_as_before(tmp_path, step):
+    """One of three is new. After any number of renames the next call finds all as they were, or all new."""
+    old, new = {"a": "old a", "b": "old b"}, {"a": "new a", "b": "new b", "c": "new c"}
+    write_together(tmp_path, old)
+    (tmp_path / "mine").write_text("mine")
+    with warnings.catch_warnings():
+        # Other threads of this process do not matter to a child that only writes files.
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if not child:
+        renames = 0
+
+        def kill(event, given):
+            nonlocal renames
+            renames += event == "os.rename"
+            if renames > step:
+                os._exit(9)
+
+        sys.addaudithook(kill)
+        write_together(tmp_path, new)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, 9)
+    leftovers.sweep(tmp_path)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"mine": "mine", **(old if status else new)}
+
+
+def test_what_is_still_being_written_is_not_swept_away(tmp_path):
+    with atomic_write(tmp_path / "x") as file:
+        leftovers.sweep(tmp_path)
+        file.write("whole\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_text() == "whole\n"
+    (tmp_path / ".x.0123abcd.part").write_text("half")
+    check_free([tmp_path / "x"], force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_cannot_be_appended_whole_is_not_appended(tmp_path):
+    place = tmp_path / "log"
+    append_text(place, "first\n")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            append_text(place, "second\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(place)
+    assert place.read_text() == "first\n"
+
+
+def test_files_are_replaced_in_two_modules():
     """Nothing else makes a temporary file or takes the place of one."""
     replacing = {"replace": "os", "mkstemp": "tempfile", "NamedTemporaryFile": "tempfile"}
     found = set()
@@ -74,4 +198,4 @@ def test_files_are_replaced_in_one_module():
             called_on = node.value if isinstance(node, ast.Attribute) else None
             if isinstance(called_on, ast.Name) and replacing.get(node.attr) == called_on.id:
                 found.add(path.relative_to(ROOT).as_posix())
-    assert found == {"vbpi_mix/files.py"}
+    assert found == {"vbpi_mix/files.py", "vbpi_mix/leftovers.py"}

@@ -8,14 +8,14 @@ vectorise say so (kernels/simd.py).
 
 numba notices a change of the file that defines a cached kernel, but not of the files whose kernels it calls. So the
 cache is a folder of its own for every state of the `kernels` rooms, in the user's cache; NUMBA_CACHE_DIR, where it is
-set, is left alone. A kernel that stands elsewhere calls none of another file (tests/test_architecture.py).
+set, is taken in its place. Which folders are trusted: kernel_cache.py. A kernel that stands elsewhere calls none of another
+file (tests/test_architecture.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numba
+
+from vbpi_mix import kernel_cache
 
 FASTMATH = {"contract", "arcp", "nsz"}
 
@@ -40,32 +42,29 @@ def _source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _cache_folder() -> str:
-    """A writable folder for compiled kernels of these sources."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    for base in (home / "vbpi-mix", Path(tempfile.gettempdir()) / f"vbpi-mix-{os.environ.get('USER', 'user')}"):
-        folder = base / "kernels" / _source_digest()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            return str(folder)
-    return ""
-
-
 # numba fills its configuration module when it is imported, so that a type checker sees nothing in it.
 _numba_config: Any = numba.config
+# The folder that the user named is held to the same rule.
 if not _numba_config.CACHE_DIR:
-    _numba_config.CACHE_DIR = _cache_folder()
+    _numba_config.CACHE_DIR = kernel_cache.trusted_folder(_source_digest())
+_IS_CACHED = bool(_numba_config.CACHE_DIR) and kernel_cache.is_usable(Path(_numba_config.CACHE_DIR))
 
-kernel: Callable[..., Any] = numba.njit(cache=True, fastmath=FASTMATH, nogil=True, error_model="numpy")
-parallel_kernel: Callable[..., Any] = numba.njit(
-    cache=True, fastmath=FASTMATH, nogil=True, parallel=True, error_model="numpy"
-)
-inline_kernel: Callable[..., Any] = numba.njit(
-    cache=True, fastmath=FASTMATH, nogil=True, inline="always", error_model="numpy"
-)
+
+def _policy(**choices: Any) -> Callable[..., Any]:
+    """A decorator that makes kernels, which are kept on disk where there is a place for them."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        made: Any = numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy", **choices)(function)
+        if _IS_CACHED and hasattr(made, "enable_caching"):
+            made._cache = kernel_cache.CheckedCache(function)
+        return made
+
+    return decorate
+
+
+kernel: Callable[..., Any] = _policy()
+parallel_kernel: Callable[..., Any] = _policy(parallel=True)
+inline_kernel: Callable[..., Any] = _policy(inline="always")
 
 
 def set_threads(threads: int) -> int:

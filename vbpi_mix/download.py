@@ -7,12 +7,14 @@ interrupted or failed download leaves neither half a file nor a wrong one, and c
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vbpi_mix import leftovers
 from vbpi_mix.errors import VbpiMixError
 
 OFFLINE_VARIABLE = "VBPI_MIX_OFFLINE"
@@ -88,7 +90,14 @@ def _retrieve(url: str, target: Path, sha256: str) -> None:
     # The bar has a total from the start, or asking whether there is a bar would be an error.
     with tqdm(desc=target.name, total=1, unit="B", unit_scale=True, leave=False, disable=not visible) as bar:
         fetch = pooch.HTTPDownloader(progressbar=bar if visible else False, timeout=_TIMEOUT_SECONDS)
-        pooch.retrieve(url, f"sha256:{sha256}", fname=target.name, path=target.parent, downloader=fetch)
+        leftovers.sweep(target.parent, target.name)
+        hidden, lock = leftovers.new_folder(target.parent, target.name)
+        try:
+            pooch.retrieve(url, f"sha256:{sha256}", fname=target.name, path=hidden, downloader=fetch)
+            leftovers.move_in(hidden / target.name, target)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+            lock.release()
 
 
 def _make_folder(folder: Path) -> list[Path]:

@@ -7,10 +7,10 @@ temporary file in the same folder, reach the disk, and take the old name in one 
 from __future__ import annotations
 
 import codecs
-import gzip
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +20,13 @@ from typing import IO, Any
 
 import yaml
 
-from vbpi_mix.errors import ConfigError, VbpiMixError
+from vbpi_mix import leftovers
+from vbpi_mix.errors import ConfigError, VbpiMixError, shorten
+from vbpi_mix.sizes import gunzip
 
 GZIP_MAGIC = b"\x1f\x8b"
+# A full disk is found by writing: an empty file can still be made there.
+PROBE_BYTES = 4096
 
 
 def read_bytes(path: Path, what: str, error: type[VbpiMixError]) -> bytes:
@@ -41,8 +45,8 @@ def read_bytes(path: Path, what: str, error: type[VbpiMixError]) -> bytes:
         raise error(f"{path}: cannot be read ({problem.strerror}); check its permissions") from None
     if data.startswith(GZIP_MAGIC):
         try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
+            data = gunzip(data, str(path), error)
+        except (EOFError, zlib.error):
             raise error(f"{path}: the gzip file is damaged or cut short; fetch it again") from None
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
@@ -98,25 +102,44 @@ def sha256_of(path: Path) -> str:
 def check_free(
     places: Sequence[str | os.PathLike[str] | None], force: bool, error: type[VbpiMixError] = ConfigError
 ) -> None:
-    """Raise `error` unless every file can be made, none twice, and none is replaced without `force`.
+    """Raise `error` unless every file can be written, none twice, and none is replaced without `force`.
 
-    None among the places is a file that is not wanted.
+    None among the places is a file that is not wanted. What writers that were killed have left of these files is removed.
     """
     wanted = [Path(place) for place in places if place is not None]
     for number, place in enumerate(wanted):
         check_folder(place, error)
-        if place.is_dir():
+        if is_there(place, error) and place.is_dir():
             raise error(f"{place} is a folder; name a file")
-        if place.exists() and not force:
+        if is_regular(place) and not force:
             raise error(f"{place} exists; choose another name, or replace it with --force")
         if place.absolute() in [other.absolute() for other in wanted[:number]]:
             raise error(f"{place} is given for two outputs; choose two names")
+    for place in wanted:
+        if place.exists() and not place.is_file():
+            continue
+        check_writable(place.parent, error)
+        leftovers.sweep(place.parent, place.name)
 
 
 def check_folder(place: Path, error: type[VbpiMixError]) -> None:
     """Raise `error` unless the folder that a file or folder is to be made in exists."""
-    if not place.absolute().parent.is_dir():
+    if not is_there(place.absolute().parent, error) or not place.absolute().parent.is_dir():
         raise error(f"{place} cannot be made: the folder {place.parent} does not exist; make it first")
+
+
+def is_there(place: Path, error: type[VbpiMixError] = ConfigError) -> bool:
+    """Whether a path exists. Raises `error` if the system refuses the name itself, as one that is too long."""
+    try:
+        return place.exists()
+    except OSError as problem:
+        shown = shorten(str(place))
+        raise error(f"{shown} cannot be looked for ({problem.strerror}); choose a shorter or another name") from None
+
+
+def is_regular(place: Path) -> bool:
+    """Whether a file is there that would be replaced: not a device or pipe, which is written to."""
+    return place.is_file() or (place.is_symlink() and not place.exists())
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes, error: type[VbpiMixError] = ConfigError) -> None:
@@ -131,15 +154,15 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes, error: type[
 
 
 def check_writable(folder: str | os.PathLike[str], error: type[VbpiMixError] = ConfigError) -> None:
-    """Raise `error` unless files can be made in the folder, or the folder can be made."""
+    """Raise `error` unless files can be made and filled in the folder, or the folder can be made."""
     place = Path(folder)
-    if place.exists() and not place.is_dir():
+    if is_there(place, error) and not place.is_dir():
         raise error(f"{place} is not a folder; choose another place")
     if not place.exists():
         check_folder(place, error)
     try:
-        with tempfile.TemporaryFile(dir=place if place.exists() else place.absolute().parent):
-            pass
+        with tempfile.TemporaryFile(dir=place if place.exists() else place.absolute().parent) as file:
+            file.write(bytes(PROBE_BYTES))
     except OSError as problem:
         raise error(f"{place}: nothing can be written there ({problem.strerror}); choose another place") from None
 
@@ -147,64 +170,79 @@ def check_writable(folder: str | os.PathLike[str], error: type[VbpiMixError] = C
 def write_together(folder: str | os.PathLike[str], contents: Mapping[str, str]) -> None:
     """Write several files of a folder, which is made if there is none, all or none of them: text by name.
 
-    Raises OSError, after which every file is what it was.
+    Raises OSError, after which every file is what it was. If the process is killed meanwhile, the next call there sees to it.
     """
     place = Path(folder)
     is_new = not place.exists()
     place.mkdir(exist_ok=True)
+    leftovers.sweep(place, leftovers.TOGETHER)
+    hidden, lock = leftovers.new_folder(place, leftovers.TOGETHER)
     try:
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=place) as hidden:
-            for name, text in contents.items():
-                write_text(Path(hidden) / name, text)
-            _exchange(place, Path(hidden), list(contents))
+        for name, text in contents.items():
+            write_text(hidden / name, text)
+        leftovers.exchange(place, hidden, list(contents))
     except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
         if is_new:
             with suppress(OSError):
                 place.rmdir()
         raise
+    finally:
+        lock.release()
+    shutil.rmtree(hidden, ignore_errors=True)
     _sync_folder(place)
-
-
-def _exchange(place: Path, new: Path, names: Sequence[str]) -> None:
-    """Move files from `new` to `place`; if one of them cannot be, move all back."""
-    aside = new / "replaced"
-    aside.mkdir()
-    moved: list[str] = []
-    try:
-        for name in names:
-            moved.append(name)
-            if (place / name).exists():
-                os.replace(place / name, aside / name)
-            os.replace(new / name, place / name)
-    except BaseException:
-        for name in moved:
-            if (aside / name).exists():
-                os.replace(aside / name, place / name)
-            elif not (new / name).exists():
-                (place / name).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], binary: bool = False) -> Iterator[IO[Any]]:
     """A file object whose contents become `path` when the block ends; an exception leaves `path` as it was.
 
-    Text is UTF-8 with plain newlines. Raises OSError if the folder is missing or not writable.
+    Text is UTF-8 with plain newlines. A device or pipe is written to as it is. Raises OSError, which names `path`, if it cannot
+    be written.
     """
     target = Path(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    with naming(target):
+        if target.exists() and not target.is_file():
+            with _open(os.open(target, os.O_WRONLY), binary) as file:
+                yield file
+            return
+        descriptor, temporary = leftovers.new_file(target)
+        try:
+            with _open(descriptor, binary) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                _keep_mode(target, temporary)
+                os.replace(temporary, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        _sync_folder(target.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError inside names this path: one of a full disk names none, and one of a temporary file that file."""
     try:
-        with _open(descriptor, binary) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, _mode_for(target))
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
+        yield
+    except OSError as problem:
+        problem.filename, problem.filename2 = str(path), None
         raise
-    _sync_folder(target.parent)
+
+
+def append_text(path: str | os.PathLike[str], text: str) -> None:
+    """Append to a text file, all or nothing. Raises OSError, which names `path`."""
+    target = Path(path)
+    with naming(target):
+        before = target.stat().st_size if target.exists() else None
+        try:
+            with target.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        except OSError:
+            with suppress(OSError):
+                target.unlink() if before is None else os.truncate(target, before)
+            raise
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -226,7 +264,14 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
 
 def write_yaml(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
     """Write `value` to `path` as YAML of plain data only, in its own order, atomically."""
-    write_text(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Plain data, each value written out: readers refuse aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _open(descriptor: int, binary: bool) -> IO[Any]:
@@ -235,13 +280,10 @@ def _open(descriptor: int, binary: bool) -> IO[Any]:
     return os.fdopen(descriptor, "w", encoding="utf-8", newline="\n")
 
 
-def _mode_for(target: Path) -> int:
-    """The permissions the file has already, or those an ordinary new file would get."""
+def _keep_mode(target: Path, temporary: Path) -> None:
+    """Give a new file the permissions of the one it replaces, if there is one."""
     with suppress(FileNotFoundError):
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+        os.chmod(temporary, target.stat().st_mode & 0o777)
 
 
 def _sync_folder(folder: Path) -> None:

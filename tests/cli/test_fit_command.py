@@ -190,7 +190,7 @@ def test_choices_that_do_not_fit_are_refused_before_trees_are_made(run, six, opt
         ("pair_rate", None, "model: pair_rate of its config.yaml must be a number above 0, not None"),
         ("K", "ten", "model: K of its config.yaml must be a whole number of at least 1"),
         ("flow", "wave", "model: flow of its config.yaml must be one of none, planar, realnvp, spline"),
-        ("A", 3, "of another support or number of components"),
+        ("A", 3, "A of its config.yaml is 3, but its checkpoint was made with 2: put that back"),
         ("branch", None, "model: branch of its config.yaml must be one of psp, split"),
     ],
 )

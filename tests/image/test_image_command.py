@@ -310,17 +310,17 @@ def test_cifar10_reports_bits_per_dimension(run, empty_world):
     ("options", "words"),
     [
         (("--A", 2, "--S", 3), "S=3"),
-        (("--A", 0), "--A 0"),
+        (("--A", 0), "--A must be a whole number of at least 1, not 0"),
         (("--A", 4, "--S", 2, "--estimator", "a2a"), "a2a"),
-        (("--epochs", 0), "--epochs 0"),
+        (("--epochs", 0), "--epochs must be a whole number of at least 1, not 0"),
         (("--seconds", -1), "seconds"),
         (("--patience", 0), "patience"),
         (("--batch-size", 2000), "batch size 2000"),
-        (("--learning-rate", 0), "learning_rate"),
+        (("--learning-rate", 0), "--learning-rate must be a number above 0, not 0"),
         (("--latent", 0), "latent"),
-        (("--L", 0), "--L 0"),
+        (("--L", 0), "--L must be a whole number of at least 1, not 0"),
         (("--seed", -1), "seed"),
-        (("--threads", 0), "--threads 0"),
+        (("--threads", 0), "--threads must be a whole number of at least 1, not 0"),
         (("--paper-compat", "--norm", "layer"), "norm batch"),
         (("--out", "nowhere/run"), "does not exist"),
     ],
@@ -366,10 +366,10 @@ def test_eval_and_sample_refuse_what_is_no_image_run(run, empty_world, copied):
     for command in ("eval", "sample", "compare"):
         assert "not a run" in run("image", command, "empty").error_line()
     assert "asked for" in run("image", "eval", copied, "--images", 361).error_line()
-    assert "--importance-samples 0" in run("image", "eval", copied, "--importance-samples", 0).error_line()
+    assert "--importance-samples must be" in run("image", "eval", copied, "--importance-samples", 0).error_line()
     assert "not enough for 2 images" in run("image", "eval", copied, "--max-decoder-samples", 10).error_line()
-    assert "0 images at once" in run("image", "eval", copied, "--images-at-once", 0).error_line()
-    assert "--count 0" in run("image", "sample", copied, "--count", 0).error_line()
+    assert "--images-at-once must be" in run("image", "eval", copied, "--images-at-once", 0).error_line()
+    assert "--count must be" in run("image", "sample", copied, "--count", 0).error_line()
     whole = (copied / "checkpoint.pt").read_bytes()
     (copied / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
     for command in ("eval", "sample"):

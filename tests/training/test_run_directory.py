@@ -90,33 +90,122 @@ def test_force_never_removes_a_foreign_folder(tmp_path, name):
     assert content(tmp_path) == {"a.vbpi", f"a.vbpi/{name}"}
 
 
-def test_force_spares_files_links_subfolders_and_the_current_folder(tmp_path, monkeypatch):
+def test_force_spares_files_links_and_the_current_folder(tmp_path, monkeypatch):
     run = make_run(tmp_path / "real")
     (tmp_path / "link").symlink_to(run.path)
     (tmp_path / "file").write_text("text")
-    with_folder = make_run(tmp_path / "full")
-    (with_folder.path / "figures").mkdir()
-    for name in ("link", "file", "full"):
+    for name in ("link", "file"):
         with pytest.raises(RunDirectoryError):
             RunDirectory.create(tmp_path / name, force=True)
     monkeypatch.chdir(run.path)
     with pytest.raises(RunDirectoryError, match="current folder"):
         RunDirectory.create(".", force=True)
-    assert content(tmp_path) == {
-        "real", "real/config.yaml", "link", "file", "full", "full/config.yaml", "full/figures"
-    }  # fmt: skip
+    assert content(tmp_path) == {"real", "real/config.yaml", "link", "file"}
 
 
-def test_force_removes_the_runs_within_a_run_and_nothing_else(tmp_path):
+def test_force_keeps_what_a_user_has_put_there_and_nothing_else(tmp_path):
     outer = make_run(tmp_path / "a.vbpi")
+    outer.log("old")
     inner = make_run(outer.path / "first")
-    (inner.path / "notes").mkdir()
-    with pytest.raises(RunDirectoryError, match=r"first.notes was not made by a run"):
-        RunDirectory.create(outer.path, force=True)
-    (inner.path / "notes").rmdir()
+    for place in (outer.path, inner.path):
+        (place / "notes").mkdir()
+        (place / "notes" / "day.txt").write_text("mine")
+        (place / "thesis.tex").write_text("mine too")
+        (place / "consensus.nwk").write_text("ours")
+    (outer.path / "link").symlink_to("thesis.tex")
     with RunDirectory.create(outer.path, force=True) as run:
         run.commit({"seed": 2})
+        assert RunDirectory.open(outer.path).read_config() == {}
+    kept = {"notes", "notes/day.txt", "thesis.tex"}
+    assert content(tmp_path / "a.vbpi") == kept | {"config.yaml", "link", "first"} | {f"first/{name}" for name in kept}
+    assert (tmp_path / "a.vbpi" / "first" / "thesis.tex").read_text() == "mine too"
+    assert (tmp_path / "a.vbpi" / "link").is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.vbpi"}
+
+
+def test_a_replacement_that_fails_after_it_was_kept_can_be_continued(tmp_path):
+    place = tmp_path / "a.vbpi"
+    make_run(place, seed=1)
+
+    def start():
+        with RunDirectory.create(place, force=True) as run:
+            run.commit({"seed": 2})
+            raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        start()
+    assert RunDirectory.open(place).read_config() == {"seed": 1}
+    with RunDirectory.open_unfinished(place) as run:
+        assert run.read_config() == {"seed": 2}
+    assert RunDirectory.open(place).read_config() == {"seed": 2}
     assert content(tmp_path) == {"a.vbpi", "a.vbpi/config.yaml"}
+
+
+def test_a_tentative_start_that_fails_leaves_nothing(tmp_path):
+    def start(keep):
+        with RunDirectory.create(tmp_path / "a.vbpi") as run:
+            run.commit({}, tentative=True)
+            assert is_run(tmp_path / "a.vbpi")
+            if keep:
+                run.keep()
+            raise ValueError("bad")
+
+    for keep in (False, True):
+        with pytest.raises(ValueError, match="bad"):
+            start(keep)
+        assert content(tmp_path) == ({"a.vbpi", "a.vbpi/config.yaml"} if keep else set())
+
+
+def test_one_writer_at_a_time(tmp_path):
+    place = tmp_path / "a.vbpi"
+    with RunDirectory.create(place) as first:
+        first.commit({})
+        for begin in (RunDirectory.open(place).__enter__, lambda: RunDirectory.create(place, force=True)):
+            with pytest.raises(RunDirectoryError, match="is in use by another process of vbpi-mix: wait") as caught:
+                begin()
+            assert "\n" not in str(caught.value)
+        with first:
+            first.log("twice the same")
+        with pytest.raises(RunDirectoryError, match="in use"):
+            RunDirectory.open(place).__enter__()
+    with RunDirectory.open(place) as second:
+        second.log("free again")
+
+
+@pytest.mark.parametrize(
+    ("there", "found"),
+    [
+        ({"": 1, ".replacement": 2}, 1),  # the new run is being trained
+        ({".replaced": 1, ".replacement": 2}, 2),  # killed between the two steps: the new run was whole
+        ({".replaced": 1, "": 2}, 2),  # killed before the old run was removed
+        ({".replaced": 1}, 1),
+        ({".replacement": 2}, 2),
+    ],
+)
+def test_a_kill_at_any_step_of_a_replacement_is_recovered_from(tmp_path, there, found):
+    for ending, seed in there.items():
+        run = make_run(tmp_path / f"made{ending}", seed=seed)
+        run.path.rename(tmp_path / (f".a.vbpi{ending}" if ending else "a.vbpi"))
+    assert RunDirectory.open(tmp_path / "a.vbpi").read_config() == {"seed": found}
+    left = {".a.vbpi.replacement"} if "" in there and ".replacement" in there else set()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.vbpi"} | left
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_command_there(tmp_path):
+    run = make_run(tmp_path / "a.vbpi")
+    left = [tmp_path / ".b.vbpi.01234567.starting", tmp_path / ".a.vbpi.89abcdef.starting"]
+    left.append(run.path / ".summary.json.01234567.part")
+    for place in left[:2]:
+        make_run(tmp_path / "x").path.rename(place)
+    left[2].write_text("{")
+    mine = [tmp_path / ".b.vbpi.notes", tmp_path / ".c.vbpi.01234567.starting", run.path / ".summary.json.part"]
+    for place in mine:
+        place.write_text("mine")
+    RunDirectory.create(tmp_path / "b.vbpi").discard()
+    with RunDirectory.open(run.path):
+        pass
+    assert not any(place.exists() for place in left)
+    assert all(place.read_text() == "mine" for place in mine)
 
 
 def test_what_appears_meanwhile_is_not_overwritten(tmp_path):

@@ -205,7 +205,7 @@ def test_parameters_that_are_not_finite_are_not_saved(run):
 
     with pytest.raises(NonFiniteError, match="parameters mean"):
         Trainer(Broken(), TrainingConfig(iterations=1), run).run()
-    assert not run.checkpoint.exists()
+    assert load_checkpoint(run.checkpoint).training["iteration"] == 0
 
 
 def test_an_error_in_the_problem_keeps_the_trace(run):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from vbpi_mix.errors import ConfigError, RunDirectoryError
 from vbpi_mix.image.spec import EncoderKind, ModelSpec, NormKind, preset
+from vbpi_mix.sizes import check_memory
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.provenance import available_cores
 from vbpi_mix.training.run_config import check_config, check_entries, entries_of
@@ -113,9 +114,20 @@ class FitConfig:
                 raise ConfigError(f"{name} {value}: give at least {smallest}")
         if self.schedule not in entries_of(FitConfig)["schedule"]:
             raise ConfigError(f"schedule must be constant or cosine, not {self.schedule!r}")
-        self.model()
+        self._check_size(self.model())
         self.estimation()
         self.execution()
+
+    def _check_size(self, spec: ModelSpec) -> None:
+        """ConfigError, with an estimate, for what no machine holds: of each latent that is drawn the decoder keeps its layers."""
+        drawn = self.batch_size * self._sampled() * self.L
+        layers = drawn * spec.shape.pixels * spec.pixel_channels * (spec.pixel_layers + 1)
+        asked = f"A={self.A:,}, S={self._sampled():,}, L={self.L:,}, batch size {self.batch_size:,}, latent {spec.latent:,}"
+        check_memory(4.0 * (layers + drawn * self.A + 4 * self.A * spec.latent), asked)
+
+    def _sampled(self) -> int:
+        """Components that are drawn for each image."""
+        return self.S if self.S is not None else self.A if self.estimator == "a2a" else min(2, self.A)
 
     def model(self) -> ModelSpec:
         """The model asked for."""
@@ -126,9 +138,8 @@ class FitConfig:
 
     def estimation(self) -> Estimation:
         """Estimator and sizes, defaults filled in."""
-        S = self.S if self.S is not None else self.A if self.estimator == "a2a" else min(2, self.A)
         phi_per = self.phi_per or ("batch" if self.paper_compat else "point")
-        return Estimation(self.estimator, self.A, S, self.L, phi_per, self.batch_size)
+        return Estimation(self.estimator, self.A, self._sampled(), self.L, phi_per, self.batch_size)
 
     def execution(self) -> Execution:
         """Device and precision."""

@@ -94,7 +94,7 @@ def resume(
 
     folder: of the data files, if they have moved. CheckpointError, ConfigError or DatasetError before anything is changed.
     """
-    run = RunDirectory.open(path)
+    run = RunDirectory.open_unfinished(path)
     config = RunConfig.read(run)
     training = TrainingConfig.from_dict(config.training)
     data = run_images(config, folder)
@@ -107,7 +107,11 @@ def resume(
     iterations = _iterations(epochs, problem.iterations_per_epoch, standing)
     training = extend(training, standing, iterations=iterations, seconds=seconds, patience=patience)
     config = dataclasses.replace(config, training=training.to_dict())
-    return _train(run, config, problem, model, training, resume=True, progress=progress, notice=notice)
+    how: dict[str, Any] = {"resume": True, "progress": progress, "notice": notice}
+    if ranks()[0] != 0:
+        return _train(run, config, problem, model, training, **how)
+    with run:
+        return _train(run, config, problem, model, training, **how)
 
 
 def make_model(spec: ModelSpec, seed: int, execution: Execution) -> ImageModel:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vbpi_mix.errors import VbpiMixError
+from vbpi_mix.sizes import gunzip
 
 GZIP_MAGIC = b"\x1f\x8b"
 # Two zero bytes, 8: unsigned bytes, 3: dimensions (number, rows, columns).
@@ -41,10 +42,10 @@ def read_bytes(path: Path) -> bytes:
     if not content.startswith(GZIP_MAGIC):
         return content
     try:
-        return gzip.decompress(content)
+        return gunzip(content, str(path), DatasetError)
     except EOFError:
         raise DatasetError(f"{path} is cut short: the gzip data end early; {CURE}") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except zlib.error as error:
         raise DatasetError(f"{path} is damaged: its gzip data cannot be unpacked ({error}); {CURE}") from None
 
 

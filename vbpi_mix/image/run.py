@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from vbpi_mix.image.sources import image_set
 from vbpi_mix.parallel import ranks
 from vbpi_mix.training.checkpoint import load_checkpoint
 from vbpi_mix.training.reports import TrainingResult
+from vbpi_mix.training.run_config import check_recorded
 from vbpi_mix.training.run_directory import RunDirectory
 
 # Images of a block: the published batch, or fewer, so that a block is about a minute's work on one core.
@@ -124,10 +126,11 @@ class ImageRun:
         """
         images = self.images() if images is None else images
         plan = self.plan(images, **choices) if plan is None else plan
-        model = self.model.to(check_device(device))
-        results = evaluate_images(model, images.held_out_input(images.test), plan, self.kept(plan), progress)
-        if ranks()[0] == 0:
-            self.directory.update_summary(self._summary(results))
+        model, first = self.model.to(check_device(device)), ranks()[0] == 0
+        with self.directory if first else nullcontext():
+            results = evaluate_images(model, images.held_out_input(images.test), plan, self.kept(plan), progress)
+            if first:
+                self.directory.update_summary(self._summary(results))
         return results
 
     def sample(
@@ -161,8 +164,9 @@ class ImageRun:
         note = self.model.spec.likelihood_note
         remark = f" (trained with batch statistics: {note})" if note else ""
         drawn = picture_files(panels, f"{self.config.data['name']}, A = {self.model.spec.components}", remark)
-        for name, content in drawn.items():
-            self.directory.write_bytes(name, content)
+        with self.directory:
+            for name, content in drawn.items():
+                self.directory.write_bytes(name, content)
         return list(drawn)
 
     def bits_per_dimension(self, nats: float) -> float:
@@ -209,7 +213,9 @@ def load(path: str | Path) -> ImageRun:
     """
     directory = RunDirectory.open(path)
     config = RunConfig.read(directory)
-    state = load_checkpoint(directory.checkpoint, KIND).problem
+    checkpoint = load_checkpoint(directory.checkpoint, KIND)
+    check_recorded(directory, directory.read_config(), checkpoint.config)
+    state = checkpoint.problem
     model = build_model(config.model)
     try:
         model.load_state_dict(state["model"])

@@ -16,6 +16,7 @@ from vbpi_mix.errors import ConfigError, RunDirectoryError
 from vbpi_mix.options import check_options, option, options_of, same_as
 from vbpi_mix.phylo.branches.flows.registry import FLOWS, default_sizes, flow_size
 from vbpi_mix.phylo.learning_rates import learning_rates
+from vbpi_mix.sizes import check_memory
 from vbpi_mix.training.config import TrainingConfig
 
 ESTIMATORS = ("a2a", "s2a", "s2s")
@@ -114,6 +115,7 @@ class ModelConfig:
         sampled = self.sampled
         if sampled is None:
             sampled = self.components if self.estimator == "a2a" else min(2, self.components)
+        check_memory(self.least_memory(sampled), f"A={self.components:,}, S={sampled:,}, K={self.particles:,}")
         # What the estimators refuse is refused before anything is read or made.
         draw_components(Estimator.parse(self.estimator), self.components, sampled, torch.Generator())
         layers, hidden = flow_size(self.flow, self.flow_layers, self.flow_hidden)
@@ -124,19 +126,25 @@ class ModelConfig:
             self, sampled=sampled, lengths=lengths, flow_layers=layers, flow_hidden=hidden, init=init, pair_rate=pairs
         )
 
+    def least_memory(self, sampled: int, n_taxa: int = 4, n_params: int = 12) -> float:
+        """Bytes that parameters with gradients and moments, and the draws of an iteration, take at least."""
+        draws, edges = sampled * self.particles, 2 * n_taxa - 3
+        return 8.0 * (4 * self.components * n_params + draws * (self.components + 12) * edges)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for config.yaml, under the paper's letters."""
         return {each.letter or name: getattr(self, name) for name, each in options_of(self).items()}
 
     @classmethod
-    def from_dict(cls, values: object, where: str) -> ModelConfig:
-        """The model part of a configuration file, resolved. RunDirectoryError, naming the entry, if it is no good.
+    def from_dict(cls, values: object, where: str, version: int = 2) -> ModelConfig:
+        """The model part of a configuration file, resolved. RunDirectoryError, naming the entry, if it is missing or no good.
 
-        where: the run, for messages. Runs from before there were flows lack the entries of flows and `pair_rate`, and
-        those from before there were gamma lengths that of `lengths`.
+        where: the run, for messages. version: of the file. In the first one, runs from before there were flows lack the
+        entries of flows and `pair_rate`, and those from before there were gamma lengths that of `lengths`.
         """
         known = options_of(cls)
-        needed = [known[name].letter or name for name in ("components", "sampled", "particles", "estimator", "branch")]
+        names = known if version > 1 else ("components", "sampled", "particles", "estimator", "branch")
+        needed = [known[name].letter or name for name in names]
         missing = [name for name in needed if not isinstance(values, Mapping) or name not in values]
         if missing or not isinstance(values, Mapping):
             raise RunDirectoryError(f"{where}: its config.yaml lacks model: {', '.join(missing)}")

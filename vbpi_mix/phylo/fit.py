@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import os
+import shutil
 import tempfile
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vbpi_mix.files import sha256_of
+from vbpi_mix.phylo.asked import Asked, asked_for
 from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
@@ -20,7 +24,7 @@ from vbpi_mix.phylo.inputs import Data, Progress, Trees, find_alignment, read_da
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import PhyloProblem, build_problem
-from vbpi_mix.phylo.run import Run
+from vbpi_mix.phylo.run import Run, load_from
 from vbpi_mix.phylo.sampling.sources import describe_source, write_trprobs
 from vbpi_mix.phylo.sampling.widen import widen_sample
 from vbpi_mix.phylo.trees.sample import TreeSample
@@ -58,9 +62,45 @@ def fit(
     >>> run.model.components, run.summary["stop_reason"]
     (2, 'iterations')
     """
-    tell = progress or _say_nothing
-    run = begin(alignment, trees, out, force, FitConfig.of(config, **choices), tell)
+    run = begin(alignment, trees, out, force, FitConfig.of(config, **choices), progress or _say_nothing)
     run.train(progress)
+    return run
+
+
+def resume(
+    path: str | os.PathLike[str],
+    *,
+    iterations: int | None = None,
+    seconds: float | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Continue the fit in a folder, from whatever step it was at when it ended: as if it had not stopped.
+
+    A fit that had not begun to train makes its tree sample and its start anew, from the same seed. One that was to replace
+    another run is continued first, and takes its place. iterations, seconds, threads: as of `Run.resume`. Raises
+    RunDirectoryError if there is no fit, another process is at work on it, or it was begun with data that are in no file;
+    CheckpointError and ConfigError as `load` and `Run.resume`.
+
+    >>> import tempfile, vbpi_mix
+    >>> from vbpi_mix.phylo.fit import resume
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     place = f"{folder}/eight.vbpi"
+    ...     made = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1, out=place)
+    ...     resume(place, iterations=30).summary["iterations"]
+    30
+    """
+    directory = RunDirectory.open_unfinished(path)
+    budgets: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "threads": threads}
+    with directory:
+        asked = asked_for(directory)
+        if asked is None:
+            return load_from(directory).resume(progress=progress, iterations=iterations, seconds=seconds, threads=threads)
+        config = dataclasses.replace(asked.config, **{name: value for name, value in budgets.items() if value is not None})
+        tell = progress or _say_nothing
+        tell(Note("the run had not begun to train: starting from the beginning"))
+        run = _start(directory, asked.alignment, asked.trees, config, tell)
+        run.train(progress)
     return run
 
 
@@ -72,13 +112,39 @@ def begin(
     config: FitConfig,
     tell: Progress,
 ) -> Run:
-    """A run that stands at its place, ready to be trained; arguments and errors as of `fit`."""
+    """A run that stands at its place, ready to be trained, and is kept from other processes until it has been; arguments and
+    errors as of `fit`."""
+    config.resolve().training()
+    temporary = tempfile.mkdtemp(prefix="vbpi-mix-") if out is None else None
+    place = Path(out or "") if temporary is None else Path(temporary) / "run.vbpi"
+    directory = RunDirectory.create(place, force)
+    try:
+        directory.commit(Asked.entries(alignment, trees, config), tentative=True)
+        run = _start(directory, alignment, trees, config, tell)
+    except BaseException:
+        directory.discard()
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    if temporary is not None:
+        weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
+    return run
+
+
+def _start(
+    directory: RunDirectory,
+    alignment: str | os.PathLike[str] | Alignment,
+    trees: Trees,
+    config: FitConfig,
+    tell: Progress,
+) -> Run:
+    """Read what is given, make what is not, and build what is to be trained."""
     asked = config.resolve()
     threads = asked.training().threads or 1
-    if out is not None:
-        RunDirectory.check_free(out, force)
     use_threads(threads, torch_threads=1)
     data = read_data(alignment, trees, asked, threads, tell)
+    if "made" in data.source:
+        write_trprobs(data.sample, directory.path / "tree_sample.trprobs", describe_source(data.source["made"]))
     training = asked.training(data.fitted.posterior.n_parameters > 0)
     prior = data.fitted.posterior.topology_prior
     share, warning = (None, None) if prior.fixed else _held_out(data.sample, asked, prior)
@@ -94,16 +160,9 @@ def begin(
         tell(Note(f"{start.added:,} topologies added to the sample's; about {missing:.1g} of the posterior is missing"))
     if warning:
         tell(Note(warning, warning=True))
-    temporary = tempfile.mkdtemp(prefix="vbpi-mix-") if out is None else None
-    place = Path(out or "") if temporary is None else Path(temporary) / "run.vbpi"
-    with RunDirectory.create(place, force) as directory:
-        if "made" in data.source:
-            write_trprobs(data.sample, directory.path / "tree_sample.trprobs", describe_source(data.source["made"]))
-        facts = {"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing}
-        directory.update_summary({"commands": typed_commands(), **facts})
-        whole = _whole_config(alignment, data, asked, training)
-        directory.commit(whole)
-    return Run(directory, whole, problem, temporary)
+    facts = {"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing}
+    directory.update_summary({"commands": typed_commands(directory.read_summary()), **facts})
+    return Run(directory, _whole_config(alignment, data, asked, training), problem)
 
 
 def run_name(alignment: str | os.PathLike[str]) -> str:

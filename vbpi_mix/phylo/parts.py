@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from vbpi_mix.errors import ConfigError
+from vbpi_mix.errors import CheckpointError, ConfigError
 from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.data.alignment import Alignment
-from vbpi_mix.phylo.data.alphabets import DNA, alphabet_of_name
+from vbpi_mix.phylo.data.alphabets import DNA, Alphabet, alphabet_of_name
 from vbpi_mix.phylo.data.partitions import Part, default_parts
 from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
 from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, DENSITIES
@@ -228,18 +228,25 @@ def parts_state(parts: Sequence[DataPart]) -> list[dict[str, Any]]:
 
 def restore_parts(state: Mapping[str, Any]) -> tuple[DataPart, ...]:
     """The parts of a problem's state; one from before there were parts has the patterns of nucleotides under JC69. KeyError if
-    something is missing.
+    something is missing, CheckpointError if there are states that the characters do not have.
     """
     if "parts" not in state:
         alphabet = alphabet_of_name(*state.get("alphabet", ("dna", "")))
-        patterns = SitePatterns(state["states"].numpy().view(alphabet.dtype), state["weights"].numpy(), alphabet)
-        return (DataPart("all", patterns, DEFAULT_MODEL),)
+        return (DataPart("all", _patterns(state, alphabet, len(state["taxa"])), DEFAULT_MODEL),)
     made = []
     for each in state["parts"]:
         alphabet = alphabet_of_name(each["alphabet"], each["symbols"])
-        states = each["states"].numpy().view(alphabet.dtype)
-        made.append(DataPart(each["name"], SitePatterns(states, each["weights"].numpy(), alphabet), each["model"]))
+        made.append(DataPart(each["name"], _patterns(each, alphabet, len(state["taxa"])), each["model"]))
     return tuple(made)
+
+
+def _patterns(state: Mapping[str, Any], alphabet: Alphabet, n_taxa: int) -> SitePatterns:
+    """Site patterns from a checkpoint: kernels look states up in tables of the alphabet's size."""
+    states, weights = state["states"].numpy().view(alphabet.dtype), state["weights"].numpy()
+    fits = states.ndim == 2 and states.shape == (n_taxa, weights.size) and states.max(initial=0) <= alphabet.missing
+    if not fits or weights.dtype != np.float64 or weights.ndim != 1 or not (weights > 0).all():
+        raise CheckpointError("the site patterns of the checkpoint are damaged: use another checkpoint")
+    return SitePatterns(np.ascontiguousarray(states), weights, alphabet)
 
 
 def as_tensor(values: np.ndarray) -> torch.Tensor:

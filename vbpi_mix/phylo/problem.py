@@ -26,9 +26,11 @@ from vbpi_mix.phylo.parts import DataPart, as_tensor, parts_state, posterior_of,
 from vbpi_mix.phylo.prior_choices import priors_state, restore_priors
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
+from vbpi_mix.phylo.sbn.support_check import check_support
 from vbpi_mix.phylo.start import WarmStart, warm_start
 from vbpi_mix.phylo.trees.neighbour_joining import neighbour_joining, pairwise_differences
 from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.sizes import check_memory
 from vbpi_mix.training.mixture_problem import MixtureProblem
 
 if TYPE_CHECKING:
@@ -115,6 +117,9 @@ def build_problem(
             logits = fitted(support, support.encode(sample.children), sample.weights)
     generator = torch.Generator().manual_seed(seed)
     assert model.pair_rate is not None
+    assert model.sampled is not None
+    needed = model.least_memory(model.sampled, support.n_taxa, support.n_params)
+    check_memory(needed, f"A={model.components:,}, S={model.sampled:,}, K={model.particles:,} on this support")
     mixture = PhyloMixture(
         support,
         model.components,
@@ -224,10 +229,12 @@ def support_state(support: SubsplitSupport) -> dict[str, Any]:
 
 
 def restore_support(state: Mapping[str, Any]) -> SubsplitSupport:
-    """The support of `support_state`. Raises KeyError if an array is missing."""
+    """The support of `support_state`. Raises KeyError if an array is missing, SupportError if one is not that of a support."""
     arrays = {
         name: state[name].numpy() if isinstance(state[name], Tensor) else state[name]
         for name in SubsplitSupport.__dataclass_fields__
     }
     arrays["split_bits"] = arrays["split_bits"].view(np.uint64)
-    return SubsplitSupport(**arrays)
+    support = SubsplitSupport(**arrays)
+    check_support(support)
+    return support

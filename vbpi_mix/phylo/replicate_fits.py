@@ -14,11 +14,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from vbpi_mix import leftovers
 from vbpi_mix.errors import ConfigError, RunDirectoryError
 from vbpi_mix.options import options_of
+from vbpi_mix.phylo.asked import UNFINISHED
 from vbpi_mix.phylo.config import FitConfig, ModelConfig
 from vbpi_mix.phylo.data.alignment import Alignment
-from vbpi_mix.phylo.fit import begin, digest_of
+from vbpi_mix.phylo.fit import begin, digest_of, resume
 from vbpi_mix.phylo.inputs import Progress, Trees, find_alignment
 from vbpi_mix.phylo.replicates import Replicates, holds_replicates
 from vbpi_mix.phylo.run import REPLICATES, Run, load
@@ -27,7 +29,7 @@ from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.extension import has_checkpoint
 from vbpi_mix.training.provenance import typed_commands
 from vbpi_mix.training.reports import Note
-from vbpi_mix.training.run_directory import RunDirectory
+from vbpi_mix.training.run_directory import RunDirectory, is_run
 
 # Choices that may name files.
 _FILES = ("constraint", "fix_topology", "partitions")
@@ -45,8 +47,10 @@ class Plan:
     def begin(self, folder: Path, k: int, tell: Progress) -> Run:
         """Replicate k at its place, ready to be trained; what stands there was never trained."""
         tell(Note(f"replicate {k + 1} of {len(self.seeds)}, seed {self.seeds[k]}"))
-        config = dataclasses.replace(self.config, seed=self.seeds[k])
-        return begin(self.alignment, self.trees, folder / _name(k), True, config, tell)
+        config, place = dataclasses.replace(self.config, seed=self.seeds[k]), folder / _name(k)
+        if place.is_dir() and is_run(place):
+            leftovers.remove(place, place.name)
+        return begin(self.alignment, self.trees, place, False, config, tell)
 
     def as_dict(self) -> dict[str, Any]:
         """For config.yaml. What was given in memory is null."""
@@ -120,9 +124,10 @@ def fit_replicates(
         first = plan.begin(directory.path, 0, progress or _say_nothing)
         directory.update_summary({"commands": typed_commands()})
         directory.commit({"command": REPLICATES, **plan.as_dict(), "alignment": first.config["alignment"]})
-    first = Run(RunDirectory.open(directory.path / _name(0)), first.config, first.problem)
-    first.train(progress)
-    return _the_rest(directory, plan, [first], progress)
+        first.directory.relocate(directory.path / _name(0))
+        first.train(progress)
+        found = _the_rest(directory, plan, [first], progress)
+    return _settled(found)
 
 
 def resume_any(
@@ -139,11 +144,18 @@ def resume_any(
     are pooled. Budgets, which are of each fit, and errors as of `Run.resume`; RunDirectoryError if fits are to be begun and the
     data are not there, or not the same.
     """
-    directory = RunDirectory.open(path)
+    directory = RunDirectory.open_unfinished(path)
     budgets = {"iterations": iterations, "seconds": seconds, "threads": threads}
     given: dict[str, Any] = {name: value for name, value in budgets.items() if value is not None}
     if not holds_replicates(directory):
-        return load(path).resume(**given, progress=progress)
+        return resume(path, **given, progress=progress)
+    with directory:
+        found = _resumed(directory, given, progress)
+    return _settled(found)
+
+
+def _resumed(directory: RunDirectory, given: Mapping[str, Any], progress: Progress | None) -> Replicates:
+    """Replicates continued; given: new budgets."""
     count = len(directory.read_config().get("seeds") or [])
     runs = [load(place) for place in takewhile(_begun, [directory.path / _name(k) for k in range(count)])]
     plan = Plan.of(directory) if len(runs) < count else None
@@ -176,6 +188,13 @@ def _the_rest(directory: RunDirectory, plan: Plan, runs: list[Run], progress: Pr
     return _pooled(directory, runs)
 
 
+def _settled(found: Replicates) -> Replicates:
+    """Where its runs are now: a folder that has replaced another one has moved."""
+    for run in found.runs:
+        run.directory.relocate(found.path / run.path.name)
+    return found
+
+
 def _pooled(directory: RunDirectory, runs: list[Run]) -> Replicates:
     found = Replicates(directory, runs)
     found.write()
@@ -188,6 +207,8 @@ def _begun(place: Path) -> bool:
     if not place.is_dir():
         return False
     directory = RunDirectory.open(place)
+    if UNFINISHED in directory.read_config():
+        return False
     return directory.checkpoint.exists() or ("iterations" in directory.read_summary() and has_checkpoint(directory))
 
 

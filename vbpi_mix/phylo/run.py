@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import Any
 
 import torch
 
-from vbpi_mix.errors import CheckpointError, RunDirectoryError
+from vbpi_mix.errors import CheckpointError, RunDirectoryError, SupportError
 from vbpi_mix.evaluation import Evaluation, evaluate
 from vbpi_mix.phylo.answers import Answers
+from vbpi_mix.phylo.asked import UNFINISHED, check_entries_of_fit
 from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.export import (
     TREES,
@@ -53,11 +53,13 @@ from vbpi_mix.phylo.results import (
     topology_values,
     training_entries,
 )
+from vbpi_mix.sizes import check_memory
 from vbpi_mix.training.checkpoint import load_checkpoint
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.extension import extend, standing_of
 from vbpi_mix.training.provenance import available_cores, typed_commands, use_threads
 from vbpi_mix.training.reports import Note
+from vbpi_mix.training.run_config import check_recorded
 from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.train import train_in
 
@@ -84,17 +86,13 @@ class Run:
         directory: RunDirectory,
         config: Mapping[str, Any],
         problem: PhyloProblem,
-        temporary: str | None = None,
     ) -> None:
-        """temporary: a folder to be removed with this object."""
         self.directory = directory
         self.config = config
         self.problem = problem
-        self.model = ModelConfig.from_dict(config["model"], str(directory.path))
+        self.model = ModelConfig.from_dict(config["model"], str(directory.path), directory.version)
         self.training = TrainingConfig.from_dict(config["training"])
         self._answers = self._unanswered()
-        if temporary is not None:
-            weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
 
     @property
     def path(self) -> Path:
@@ -156,17 +154,20 @@ class Run:
         True
         """
         use_threads(threads or available_cores(), torch_threads=1)
-        started = time.perf_counter()
-        found = evaluate(
-            self.mixture,
-            self.target,
-            importance_samples=importance_samples,
-            repeats=repeats,
-            generator=torch.Generator().manual_seed(seed),
-            progress=progress,
-        )
-        entries = evaluation_entries(found, time.perf_counter() - started)
-        self.directory.update_summary(combined_forms(entries, self.summary.get("marginal_log_likelihood", [])))
+        kept = 8.0 * (4 * self.model.components * importance_samples + 4 * repeats)
+        check_memory(kept, f"{importance_samples:,} importance samples of A={self.model.components} and {repeats:,} repeats")
+        with self.directory:
+            started = time.perf_counter()
+            found = evaluate(
+                self.mixture,
+                self.target,
+                importance_samples=importance_samples,
+                repeats=repeats,
+                generator=torch.Generator().manual_seed(seed),
+                progress=progress,
+            )
+            entries = evaluation_entries(found, time.perf_counter() - started)
+            self.directory.update_summary(combined_forms(entries, self.summary.get("marginal_log_likelihood", [])))
         return found
 
     def consensus(self, weighted: bool = True) -> Consensus:
@@ -373,12 +374,13 @@ class Run:
         >>> run.resume(iterations=30).summary["iterations"]
         30
         """
-        training = self.extended(iterations, seconds, threads)
-        self.directory.update_summary({"commands": typed_commands(self.summary)})
-        use_threads(training.threads or 1, torch_threads=1)
-        self.config = {**self.config, "training": training.to_dict()}
-        self.training = training
-        self.train(progress, resume=True)
+        with self.directory:
+            training = self.extended(iterations, seconds, threads)
+            self.directory.update_summary({"commands": typed_commands(self.summary)})
+            use_threads(training.threads or 1, torch_threads=1)
+            self.config = {**self.config, "training": training.to_dict()}
+            self.training = training
+            self.train(progress, resume=True)
         return self
 
     def extended(
@@ -399,12 +401,13 @@ class Run:
         """Train to the end of the run's budgets, then write the answer and the summary into its folder."""
         self._answers = self._unanswered()
         notice = None if progress is None else lambda text: progress(Note(text))
-        result = train_in(
-            self.directory, self.problem, self.training, self.config, resume=resume, evaluated=EVALUATED,
-            progress=progress, notice=notice,
-        )  # fmt: skip
-        self.directory.update_summary(training_entries(result, self.model, self.training.seed, self.problem))
-        self._answers.write()
+        with self.directory:
+            result = train_in(
+                self.directory, self.problem, self.training, self.config, resume=resume, evaluated=EVALUATED,
+                progress=progress, notice=notice,
+            )  # fmt: skip
+            self.directory.update_summary(training_entries(result, self.model, self.training.seed, self.problem))
+            self._answers.write()
 
     def _unanswered(self) -> Answers:
         return Answers(self.problem, self.directory, self.config, self.model, self.training.seed)
@@ -424,16 +427,24 @@ def load(path: str | os.PathLike[str]) -> Run:
     ...     run.consensus() == made.consensus()
     True
     """
-    directory = RunDirectory.open(path)
-    config = directory.read_config()
+    return load_from(RunDirectory.open(path))
+
+
+def load_from(directory: RunDirectory) -> Run:
+    """The run of a folder that is open; errors as `load`."""
+    path, config = directory.path, directory.read_config()
     if config.get("command") == REPLICATES:
-        raise RunDirectoryError(f"{path} holds several fits: name one of them, such as {Path(path) / 'replicate-1'}")
-    state = load_checkpoint(directory.checkpoint, KIND).problem
-    model = ModelConfig.from_dict(config.get("model"), str(directory.path))
-    if not isinstance(config.get("training"), dict):
-        raise RunDirectoryError(f"{directory.path}: its config.yaml lacks training")
+        raise RunDirectoryError(f"{path} holds several fits: name one of them, such as {path / 'replicate-1'}")
+    if UNFINISHED in config:
+        raise RunDirectoryError(f"{path} had not begun to train: run fit --resume on it first")
+    checkpoint = load_checkpoint(directory.checkpoint, KIND)
+    check_entries_of_fit(directory, config)
+    model = ModelConfig.from_dict(config.get("model"), str(path), directory.version)
+    check_recorded(directory, config, checkpoint.config)
     try:
-        problem = restore_problem(state, model)
-    except (KeyError, TypeError, AttributeError) as error:
+        problem = restore_problem(checkpoint.problem, model)
+    except SupportError as error:
+        raise CheckpointError(f"{directory.checkpoint} is damaged: {error}; use another checkpoint") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{directory.checkpoint} lacks {error}: it is not a whole run of trees") from error
     return Run(directory, config, problem)

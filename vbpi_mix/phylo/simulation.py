@@ -15,6 +15,7 @@ from vbpi_mix.phylo.models.given import alphabet_for, draw_characters
 from vbpi_mix.phylo.models.simulate import random_tree
 from vbpi_mix.phylo.trees.files import read_tree_file, read_tree_taxa
 from vbpi_mix.phylo.trees.topology import to_newick
+from vbpi_mix.sizes import check_memory
 
 DEFAULT_TAXA = 8
 DEFAULT_MEAN_LENGTH = 0.1
@@ -33,14 +34,25 @@ class Simulation:
 
         ConfigError if one of them exists, unless `force`, or cannot be made, or if the tree's own file would be replaced.
         """
-        place = Path(path)
-        tree = place.with_suffix(".nwk")
-        if self.tree_file is not None and self.tree_file.resolve() in (place.resolve(), tree.resolve()):
-            raise ConfigError(f"{self.tree_file}: the tree that was read would be replaced; choose another name than {place}")
-        check_free((place, tree), force)
-        write_nexus(self.alignment, place)
+        tree = check_outputs(path, self.tree_file, force)
+        write_nexus(self.alignment, Path(path))
         write_whole(tree, f"{self.newick}\n")
         return tree
+
+
+def check_outputs(path: str | os.PathLike[str], tree_file: str | os.PathLike[str] | None = None, force: bool = False) -> Path:
+    """The file beside an alignment that its tree goes to. ConfigError, as of `Simulation.write`, unless both can be written.
+
+    tree_file: that was read.
+    """
+    place = Path(path)
+    if not place.name or place.suffix.lower() == ".nwk":
+        raise ConfigError(f"{place}: name the alignment, such as x.nex; its tree is written beside it, to x.nwk")
+    tree = place.with_suffix(".nwk")
+    if tree_file is not None and Path(tree_file).resolve() in (place.resolve(), tree.resolve()):
+        raise ConfigError(f"{tree_file}: the tree that was read would be replaced; choose another name than {place}")
+    check_free((place, tree), force)
+    return tree
 
 
 def simulate(
@@ -68,6 +80,8 @@ def simulate(
     ('t01', 't02', 't03', 't04', 't05')
     """
     alphabet = alphabet_for(model, states)
+    # A random tree takes the square of its taxa, as clades are sets of them.
+    check_memory(10.0 * (taxa or 1) * (sites + (taxa or 1) / 8), f"{taxa or 'the'} taxa and {sites:,} sites")
     if tree is None:
         n_taxa = DEFAULT_TAXA if taxa is None else taxa
         length = DEFAULT_MEAN_LENGTH if mean_length is None else mean_length

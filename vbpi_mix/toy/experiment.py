@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix.sizes import check_memory
 
 APPROXIMATIONS = ("mixture", "ensemble", "iwvi", "iaf")
 WEIGHTS = ("uniform", "learned")
@@ -123,6 +124,9 @@ class Experiment:
             raise ConfigError(f"K={self.K}: give at least 1 particle per component")
         if self.sequential_energy and self.target != "funnel":
             raise ConfigError("sequential_energy needs the funnel: the other targets have no data")
+        for member in self.members:
+            drawn = (member.S or member.A) * self.K
+            check_memory(8.0 * (100 * member.A + 4 * drawn * member.A), f"{member.label}, K={self.K:,}")
         if len({member.slug for member in self.members}) != len(self.members):
             raise ConfigError("an approximation is named twice: name each once")
 
@@ -149,10 +153,17 @@ class Experiment:
     def from_dict(cls, values: Mapping[str, Any]) -> Experiment:
         """The inverse of `to_dict`. ConfigError if it is not one."""
         try:
-            members = tuple(Member(**member) for member in values["members"])
-            return cls(**{**values, "members": members})
+            members = tuple(Member(**_whole(Member, member)) for member in values["members"])
+            return cls(**{**_whole(cls, values), "members": members})
         except (KeyError, TypeError) as error:
             raise ConfigError(f"this is not the configuration of a toy experiment ({error})") from error
+
+
+def _whole(kind: type, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values, if none of a dataclass is missing. KeyError, naming it, if one is: a default need not be what it was."""
+    for field in dataclasses.fields(kind):
+        values[field.name]
+    return values
 
 
 def plan(

@@ -29,6 +29,7 @@ from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.extension import extend, has_checkpoint, standing_of
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.provenance import environment, use_threads, versions
+from vbpi_mix.training.run_config import check_recorded
 from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.train import NoticeCallback, ProgressCallback, train_in
 
@@ -101,7 +102,7 @@ def resume(
     changed.
     """
     use_threads(1)
-    run = RunDirectory.open(path)
+    run = RunDirectory.open_unfinished(path)
     experiment = read_experiment(run)
     if full and iterations is not None:
         raise ConfigError("--full and --iterations both say how long to train: give one of them")
@@ -109,9 +110,10 @@ def resume(
         iterations = RECIPES[experiment.target].iterations
     if iterations is not None:
         experiment = dataclasses.replace(experiment, iterations=iterations)
-    _check_begun(run, experiment)
-    run.write_config(_config(experiment))
-    return _finish(run, experiment, observe, notice)
+    with run:
+        _check_begun(run, experiment)
+        run.write_config(_config(experiment))
+        return _finish(run, experiment, observe, notice)
 
 
 def load(path: str | Path) -> list[Trained]:
@@ -121,8 +123,10 @@ def load(path: str | Path) -> list[Trained]:
     found = []
     for member in experiment.members:
         problem, checkpoint = make_problem(experiment, member), _place(run, experiment, member) / run.checkpoint.name
+        stored = load_checkpoint(checkpoint, KIND)
+        check_recorded(run, {"experiment": run.read_config()["experiment"]}, {"experiment": stored.config.get("experiment")})
         try:
-            problem.load_state_dict(load_checkpoint(checkpoint, KIND).problem)
+            problem.load_state_dict(stored.problem)
         except (KeyError, TypeError, RuntimeError) as error:
             reason = str(error).strip().split("\n")[0]
             raise CheckpointError(f"{checkpoint} does not fit {member.label}: {reason}") from error
@@ -195,11 +199,12 @@ def _train(
         else:
             run = RunDirectory.create(place)
             run.commit(config)
-    run.log(f"training {member.label}")
-    result = train_in(
-        run, problem, _training(experiment), config, resume=has_checkpoint(run), progress=progress, notice=notice
-    )
-    return assess(experiment, member, problem, result, run)
+    with run:
+        run.log(f"training {member.label}")
+        result = train_in(
+            run, problem, _training(experiment), config, resume=has_checkpoint(run), progress=progress, notice=notice
+        )
+        return assess(experiment, member, problem, result, run)
 
 
 def _write_pictures(

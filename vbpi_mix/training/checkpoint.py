@@ -6,6 +6,7 @@ The file is a zip archive of tensors and plain containers, read without running 
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 import zipfile
@@ -40,12 +41,15 @@ class Checkpoint:
 
 
 def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path`, whole or not at all. TypeError unless it is plain data and tensors."""
+    """Write `checkpoint` to `path`, whole or not at all. TypeError unless it is plain data and tensors; OSError as of a write."""
     payload = {"format": FORMAT, "version": VERSION}
     for name in ("kind", "config", "provenance", "problem", "training"):
         payload[name] = plain(getattr(checkpoint, name), name)
+    # torch hides what the system says where it cannot write.
+    content = io.BytesIO()
+    torch.save(payload, content)
     with atomic_write(path, binary=True) as file:
-        torch.save(payload, file)
+        file.write(content.getbuffer())
 
 
 def load_checkpoint(path: str | os.PathLike[str], kind: str | None = None) -> Checkpoint:
@@ -84,6 +88,7 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"{path} is missing: no checkpoint was written there")
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_sizes(path, archive)
             damaged = archive.testzip()
         if damaged is not None:
             raise CheckpointError(
@@ -101,6 +106,15 @@ def _read(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is damaged, cut short, or not a vbpi-mix checkpoint ({reason})"
         ) from error
+
+
+def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
+    """CheckpointError unless the archive holds as much as it says, unpacked as torch writes it."""
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointError(f"{path} is not a vbpi-mix checkpoint: its contents are compressed")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise CheckpointError(f"{path} is damaged: it says that it holds more than it does; use another checkpoint")
 
 
 def plain(value: Any, where: str = "value") -> Any:

@@ -117,11 +117,16 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
-        """The inverse of `to_dict`; missing names take their defaults. ConfigError for an unknown name."""
+        """The inverse of `to_dict`. ConfigError for a name that is unknown or missing: today's default need not be the run's."""
         known = {item.name for item in dataclasses.fields(cls)}
+        if not isinstance(values, Mapping):
+            raise ConfigError("the training options are missing")
         unknown = sorted(str(name) for name in values if name not in known)
         if unknown:
             raise ConfigError(
                 f"unknown training option {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
+        missing = sorted(known - set(values))
+        if missing:
+            raise ConfigError(f"training option {', '.join(missing)} is missing: put it back as it was")
         return cls(**values)

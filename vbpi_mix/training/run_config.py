@@ -7,12 +7,13 @@ least 1 (int), a number above 0 (float), or text (str).
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from vbpi_mix.errors import ConfigError, RunDirectoryError
+from vbpi_mix.errors import ConfigError, RunDirectoryError, shorten
 from vbpi_mix.training.run_directory import RunDirectory
 
 
@@ -53,6 +54,39 @@ def check_config(directory: RunDirectory, config: Mapping[str, Any], parts: Mapp
                 raise RunDirectoryError(
                     f"{directory.path}: {part}: {name} of its config.yaml must be {kind}, not {found[name]!r}"
                 )
+
+
+# What a resumed run may have been given anew since its last checkpoint.
+BUDGETS = ("iterations", "seconds", "patience", "threads")
+
+
+def check_recorded(directory: RunDirectory, config: Mapping[str, Any], recorded: Mapping[str, Any]) -> None:
+    """RunDirectoryError, naming the first entry that differs, unless config.yaml says what the checkpoint was made with.
+
+    recorded: the checkpoint's copy. Budgets may differ, and nothing is asked of runs whose config.yaml is of the first version.
+    """
+    if directory.version == 1:
+        return
+    for part in {**recorded, **config}:
+        found, before = _entries(config.get(part)), _entries(recorded.get(part))
+        for name in {**before, **found}:
+            if part in ("training", "experiment") and name in BUDGETS:
+                continue
+            if _text(found.get(name)) != _text(before.get(name)):
+                shown, now, then = (shorten(x) for x in (f"{part}: {name}", _text(found.get(name)), _text(before.get(name))))
+                raise RunDirectoryError(
+                    f"{directory.path}: {shown.removesuffix(': ')} of its config.yaml is {now}, but its checkpoint was made with "
+                    f"{then}: put that back"
+                )
+
+
+def _entries(part: Any) -> Mapping[str, Any]:
+    return part if isinstance(part, Mapping) else {"": part}
+
+
+def _text(value: Any) -> str:
+    """A value in one spelling, whether it comes from YAML or from a checkpoint."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _misfit(value: object, wanted: Any) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vbpi_mix.errors import RunDirectoryError
-from vbpi_mix.files import write_text
+from vbpi_mix.files import append_text, write_text
 
 COLUMNS = ("iteration", "seconds", "bound", "beta", "learning_rate")
 
@@ -66,8 +66,7 @@ class TraceWriter:
     def flush(self) -> None:
         """Append the noted rows to the file."""
         if self._lines:
-            with open(self._path, "a", encoding="utf-8", newline="\n") as file:
-                file.write("".join(self._lines))
+            append_text(self._path, "".join(self._lines))
             self._lines.clear()
 
 

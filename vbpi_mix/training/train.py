@@ -33,7 +33,7 @@ def train_in(
     config: of the whole run, for config.yaml and the checkpoint. evaluated: entries of summary.json that tell of the model as
     it was; they go when training continues. notice: told where a resumed run has nothing to train, or starts from the
     beginning. Under a process group the first rank alone writes and reports. CheckpointError, before anything is changed, if
-    there is a checkpoint that does not load, or none although the run was trained.
+    there is a checkpoint that does not load, or none although the run was trained; OSError where a file cannot be written.
     """
     first = ranks()[0] == 0
     trainer = Trainer(problem, training, run, progress if first else None, run_config=config)
@@ -42,10 +42,12 @@ def train_in(
         return trainer.run()
     if remark is not None and notice is not None:
         notice(remark)
-    if resume:
-        run.write_config(config)
-        if not trainer.ended:
-            run.drop_from_summary(evaluated)
+    trainer.begin()
+    # Not before there is the checkpoint that it belongs to.
+    run.write_config(config)
+    run.keep()
+    if resume and not trainer.ended:
+        run.drop_from_summary(evaluated)
     run.log(f"{'resumed' if resume else 'started'} at iteration {trainer.iteration:,}")
     result = trainer.run()
     run.log(f"stopped: {result.stop_reason}, {result.iterations:,} iterations, {result.seconds:.1f} s")

@@ -102,15 +102,22 @@ class Trainer:
         """Whether `run` would train nothing, as a budget is used up or training has converged."""
         return self._reason_to_stop(False) is not None
 
+    def begin(self) -> None:
+        """Open the trace, and write the checkpoint from which a run that has just begun can be resumed."""
+        if self._run_directory is None or not self._writes or self._trace is not None:
+            return
+        keep_until = self.iteration if self._resumed else None
+        self._trace = TraceWriter(self._run_directory.trace, self._watch.metric_names, keep_until)
+        if not self._resumed:
+            self._save()
+
     def run(self) -> TrainingResult:
         """Train until the schedule, a budget, patience or a signal ends it; the last state is saved.
 
         If the configuration keeps the best state, the problem holds it afterwards. NonFiniteError if the
         bound or a parameter stops being finite: the last checkpoint is kept.
         """
-        if self._run_directory is not None and self._writes:
-            keep_until = self.iteration if self._resumed else None
-            self._trace = TraceWriter(self._run_directory.trace, self._watch.metric_names, keep_until)
+        self.begin()
         try:
             with StopRequest() as stop:
                 reason = self._loop(stop)

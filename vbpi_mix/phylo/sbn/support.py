@@ -203,25 +203,33 @@ def build_support(children: np.ndarray) -> SubsplitSupport:
     legs[:, 1], legs[:, 2] = keys // n_splits, keys % n_splits
     legs[tripartition.ravel(), 0] = splits[:, n_taxa:].ravel()
     port_start, port_child, twin = _entries(ordered, tripartition, n_taxa, keys.size)
-    clade_start, clade_subsplit, root_parameter = _clades(legs.ravel(), n_splits)
-    group_start = _groups(n_splits, clade_start, port_start)
-    bounds = np.stack([group_start[:-1], group_start[1:]], axis=1)
-    size = np.diff(group_start)
+    flat_legs = np.ascontiguousarray(legs.ravel())
     return SubsplitSupport(
         n_taxa=n_taxa,
         split_bits=split_bits,
         split_size=split_size,
-        legs=np.ascontiguousarray(legs.ravel()),
-        clade_start=clade_start,
-        clade_subsplit=clade_subsplit,
-        root_parameter=root_parameter,
+        legs=flat_legs,
         port_start=port_start,
         port_child=port_child,
         twin=twin,
-        group_start=group_start,
-        groups=np.ascontiguousarray(bounds[size > 1]),
-        alone=bounds[size == 1, 0].copy(),
+        **derived_arrays(n_splits, flat_legs, port_start),
     )
+
+
+def derived_arrays(n_splits: int, legs: np.ndarray, port_start: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of a support that follow from legs [3t] and port_start [3t + 1], by name."""
+    clade_start, clade_subsplit, root_parameter = _clades(legs, n_splits)
+    group_start = _groups(n_splits, clade_start, port_start)
+    bounds = np.stack([group_start[:-1], group_start[1:]], axis=1)
+    size = np.diff(group_start)
+    return {
+        "clade_start": clade_start,
+        "clade_subsplit": clade_subsplit,
+        "root_parameter": root_parameter,
+        "group_start": group_start,
+        "groups": np.ascontiguousarray(bounds[size > 1]),
+        "alone": bounds[size == 1, 0].copy(),
+    }
 
 
 def _number(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
