@@ -47,8 +47,13 @@ def learned(run):
     state = torch.load(run / "checkpoint.pt", weights_only=True)
     tensors = {name: value for name, value in state["problem"].items() if isinstance(value, torch.Tensor)}
     texts = {name: (run / name).read_text() for name in ("consensus.nwk", "splits.csv", "topologies.trprobs")}
-    bounds = [(row.split(",")[0], *row.split(",")[2:]) for row in (run / "trace.csv").read_text().splitlines()]
-    return {name: value.tolist() for name, value in tensors.items()}, texts, bounds, state["training"]["iteration"]
+    return {name: value.tolist() for name, value in tensors.items()}, texts, bounds_of(run), state["training"]["iteration"]
+
+
+def bounds_of(run):
+    """The rows of a trace without the seconds, the one column that no two runs share."""
+    rows = [line.split(",") for line in (run / "trace.csv").read_text().splitlines()]
+    return [(row[0], *row[2:]) for row in rows]
 
 
 def hidden(folder):
