@@ -9,7 +9,7 @@ import torch
 import yaml
 from image_commands import TRAIN, summary, trace_without_seconds
 
-from vbpi_mix.errors import CheckpointError, ConfigError, RunDirectoryError
+from vbpi_mix.errors import ConfigError, RunDirectoryError
 from vbpi_mix.image.config import AT_LEAST, FitConfig
 from vbpi_mix.image.fit import fit, resume
 from vbpi_mix.image.run import load
@@ -156,5 +156,5 @@ def test_a_checkpoint_of_another_model_is_refused(copied):
     config = yaml.safe_load((copied / "config.yaml").read_text())
     config["model"]["latent"] = 9
     (copied / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(CheckpointError, match="does not fit the model of its config"):
+    with pytest.raises(RunDirectoryError, match=r"model: latent of its config\.yaml is 9, but its checkpoint was made with"):
         load(copied)
