@@ -199,3 +199,15 @@ def test_files_are_replaced_in_two_modules():
             if isinstance(called_on, ast.Name) and replacing.get(node.attr) == called_on.id:
                 found.add(path.relative_to(ROOT).as_posix())
     assert found == {"vbpi_mix/files.py", "vbpi_mix/leftovers.py"}
+
+
+def test_what_a_stranger_left_leads_nowhere(tmp_path):
+    """A list of names that was put there to have files moved from elsewhere."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    planted = tmp_path / "shared" / ".run.abcdefgh.part"
+    (planted / "replaced").mkdir(parents=True)
+    (planted / "names.json").write_text('["../mine.txt"]')
+    leftovers.sweep(tmp_path / "shared")
+    assert not planted.exists()
+    assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -113,13 +113,18 @@ def _undo(place: Path, new: Path) -> None:
         names = json.loads((new / _NAMES).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return
-    # Each step can be done again: this too may be cut short.
-    for name in names:
+    # Each step can be done again: this too may be cut short. A name of ours leads nowhere else.
+    for name in (each for each in names if Path(each).name == each):
         if not (new / name).exists():
             os.replace(place / name, new / name)
         if (new / "replaced" / name).exists():
             os.replace(new / "replaced" / name, place / name)
     (new / _NAMES).unlink()
+
+
+def _is_own(entry: os.DirEntry[str]) -> bool:
+    """Whether it is this user's: in a folder that others can write to, they could have put it there."""
+    return not hasattr(os, "getuid") or entry.stat(follow_symlinks=False).st_uid == os.getuid()
 
 
 def _stem(name: str) -> str:
@@ -131,5 +136,5 @@ def _found(folder: Path, name: str | None) -> Iterator[Path]:
     pattern = re.compile(rf"\.{stem}\.[a-z0-9_]{{8}}({PART}|{STARTING})", re.DOTALL)
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if pattern.fullmatch(entry.name) and not entry.is_symlink():
+            if pattern.fullmatch(entry.name) and not entry.is_symlink() and _is_own(entry):
                 yield Path(entry.path)
