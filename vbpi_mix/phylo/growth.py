@@ -58,7 +58,7 @@ def grow(
     held: np.ndarray,
     at_most: int = EXPANDED_AT_MOST,
     add_at_most: int | None = None,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
 ) -> tuple[SubsplitSupport, Growth]:
     """Add neighbours of topologies int32 [T, n-2, 2], canonical, with approximations, to a support.
 
@@ -71,7 +71,7 @@ def grow(
     expanded = np.zeros(children.shape[0], dtype=bool)
     first = before = children.shape[0]
     last = np.zeros(0, dtype=np.int64)
-    for _ in range(rounds):
+    for _ in range(ROUNDS if rounds is None else rounds):
         log_total = np.logaddexp.reduce(found.log_marginal)
         chosen = credible_set(np.exp(found.log_marginal - log_total), EXPANDED_MASS)
         chosen = chosen[~expanded[chosen]][:at_most]
