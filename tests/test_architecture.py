@@ -17,8 +17,8 @@ GROUND = {
 }  # fmt: skip
 # Modules that are part of a room though they do not stand in its folder.
 FACE_OF_PHYLO = (
-    "config", "prior_choices", "parts", "inputs", "problem", "importance", "answers", "results", "run", "fit", "compare",
-    "export", "model_choice", "simulation", "pages", "replicates", "replicate_fits", "asked",
+    "config", "prior_choices", "parts", "inputs", "problem", "importance", "answers", "results", "fitted", "run", "fit",
+    "compare", "export", "model_choice", "simulation", "pages", "replicates", "replicate_fits", "asked",
 )  # fmt: skip
 ROOM_OF = {
     "vbpi_mix.phylo.mixture": "phylo/mixture",
