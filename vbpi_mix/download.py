@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from vbpi_mix import leftovers
 from vbpi_mix.errors import VbpiMixError
+from vbpi_mix.files import sha256_of
 
 OFFLINE_VARIABLE = "VBPI_MIX_OFFLINE"
 ATTEMPTS = 3
@@ -39,6 +40,8 @@ def download(urls: Sequence[str], target: Path, sha256: str) -> None:
     ATTEMPTS times. On a terminal a progress bar is shown. Raises DownloadError, in one line with the reason
     of every place, if none gives the file; `target` is then as it was.
     """
+    if target.is_file() and sha256_of(target) == sha256:
+        return
     made = _make_folder(target.parent)
     reasons = []
     for url in urls:

@@ -28,7 +28,7 @@ def trusted_folder(name: str) -> str:
     for base in (home / "vbpi-mix", Path(tempfile.gettempdir()) / f"vbpi-mix-{os.environ.get('USER', 'user')}"):
         folder = base / "kernels" / name
         with suppress(OSError):
-            base.parent.mkdir(parents=True, exist_ok=True)
+            base.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             for each in (base, folder.parent):
                 each.mkdir(mode=0o700, exist_ok=True)
             if is_usable(folder):

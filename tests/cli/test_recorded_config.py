@@ -36,7 +36,7 @@ def test_what_is_missing_or_changed_in_config_yaml_is_named(run, six):
     config = yaml.safe_load(text)
     config["training"]["iterations"] = 20
     place.write_text(yaml.safe_dump(config))
-    assert run("fit", "--resume", "six.vbpi", "--quiet").out.startswith("six.vbpi: iterations after 20 iterations")
+    assert run("fit", "--resume", "six.vbpi", "--quiet").out.startswith("six.vbpi: all done after 20 iterations")
 
 
 def test_aliases_in_config_yaml_are_refused(run, six):

@@ -166,7 +166,7 @@ def test_get_of_an_unknown_name_and_into_a_file(data, tmp_path, capsys):
     assert err == "error: no benchmark is called 'DS11'; did you mean DS1?\n"
     (tmp_path / "file").touch()
     assert run("data", "get", "DS1", "--to", str(tmp_path / "file")) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "file is not a folder; choose another place" in capsys.readouterr().err
 
 
 def test_verify_command(data, capsys):

@@ -107,7 +107,7 @@ def test_patience_ends_a_run_and_more_of_it_goes_on(run, empty_world):
     options = (*TRAIN[:2], *SMALL[2:], "--A", 2, "--epochs", 60, "--learning-rate", 0.3, "--patience", 2, "--quiet")
     outcome = run(*options)
     place = empty_world / "digits.vbpi"
-    assert outcome.out.startswith("digits.vbpi: patience after "), outcome.err
+    assert outcome.out.startswith("digits.vbpi: no further gain after "), outcome.err
     rows = trace_without_seconds(place)
     bounds = [float(row["miselbo"]) for row in rows if row["miselbo"]]
     best = max(bounds)
