@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import pytest
@@ -66,10 +67,49 @@ def test_uniform_weights(generator):
     uniform = float(LOG_P.mean()) + torch.tensor(3.0).log().item()
     made = problem(PointMasses())
     assert isinstance(made, Validates)
-    found = made.validate(1, generator)
-    assert found["miselbo"] == pytest.approx(uniform, abs=1e-6)
-    assert found["miselbo_se"] == pytest.approx(0.0, abs=1e-12)
+    assert made.validate(1, generator)["miselbo"] == pytest.approx(uniform, abs=1e-6)
     assert made.objective(1, 1.0, generator).bound.item() == pytest.approx(uniform, abs=1e-6)
+
+
+class Coins(PointMasses):
+    """The first component draws its state or the next one, as its own coins say; the others do as before."""
+
+    n_components = 2
+
+    def sample(self, draw: ComponentDraw, particles: int, generator: torch.Generator) -> TableDraws:
+        index = torch.tensor([[0, 1, 1, 2, 0, 2, 1, 0], [2, 1, 0, 0, 1, 2, 0, 0]])
+        assert particles == 8
+        log_q = torch.tensor([0.25, 0.35, 0.4], dtype=torch.float64).log()[index].unsqueeze(2).expand(-1, -1, 2)
+        return TableDraws(index, log_q)
+
+
+@pytest.mark.parametrize(("L", "particles"), [(1, 16), (2, 16), (4, 17), (4, 3)])
+def test_the_error_of_a_validation_is_that_of_its_groups(generator, L, particles):
+    """A group has L particles of each component, and is one independent estimate; there are two at least."""
+    made = MixtureProblem(
+        "toy", Table(), Coins(), estimator=Estimator.A2A, sampled=2, particles=1, gradient="pathwise",
+        importance_samples=L, validation_particles=particles,
+    )  # fmt: skip
+    p, q = [0.5, 0.3, 0.2], [0.25, 0.35, 0.4]
+    drawn = [[p[k] / q[k] * math.exp(-1.5) for k in row] for row in ([0, 1, 1, 2, 0, 2, 1, 0], [2, 1, 0, 0, 1, 2, 0, 0])]
+    groups = 8 // L
+    bounds = [
+        sum(math.log(sum(row[g * L : (g + 1) * L]) / L) for row in drawn) / 2 for g in range(groups)
+    ]
+    mean = sum(bounds) / groups
+    error = math.sqrt(sum((x - mean) ** 2 for x in bounds) / (groups - 1) / groups)
+    found = made.validate(1, generator)
+    assert found["miselbo"] == pytest.approx(mean, rel=1e-12)
+    assert found["miselbo_se"] == pytest.approx(error, rel=1e-12)
+
+
+def test_with_vimco_a_validation_averages_k_particles_inside_the_logarithm(generator):
+    made = MixtureProblem("toy", Table(), Coins(), estimator=Estimator.A2A, sampled=2, particles=4, validation_particles=16)
+    expected = MixtureProblem(
+        "toy", Table(), Coins(), estimator=Estimator.A2A, sampled=2, particles=1, gradient="pathwise", importance_samples=4,
+        validation_particles=16,
+    )  # fmt: skip
+    assert made.validate(1, generator) == expected.validate(1, generator)
 
 
 def test_the_best_weights_reach_the_evidence(generator):

@@ -1,4 +1,4 @@
-"""What a run leaves for other programs: topologies with their probabilities, and a majority-rule consensus tree."""
+"""Trees drawn from a mixture, and the exact probabilities of their topologies."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import torch
 
 from vbpi_mix.phylo.draws import ComponentSelection
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.report.consensus import Consensus, majority_rule
-from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
 TREES_AT_ONCE = 2_000
@@ -58,13 +56,3 @@ def topology_probabilities(mixture: PhyloMixture, children: np.ndarray) -> tuple
     probabilities = np.exp(log_q).mean(axis=1)
     order = np.argsort(-probabilities, kind="stable")
     return distinct[order], probabilities[order]
-
-
-def consensus(trees: PosteriorTrees, support: SubsplitSupport, taxa: tuple[str, ...]) -> Consensus:
-    """Majority-rule consensus: splits in more than half of the trees, their frequencies as node labels, and mean
-    branch lengths over the trees that have them."""
-    flat, lengths = trees.splits[:, 1:].ravel(), trees.lengths.ravel()
-    count = np.bincount(flat, minlength=support.n_splits)
-    mean = np.bincount(flat, lengths, minlength=support.n_splits) / np.maximum(count, 1)
-    frequency = count / trees.splits.shape[0]
-    return majority_rule(support.split_bits, frequency, mean, taxa)

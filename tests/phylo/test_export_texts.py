@@ -1,0 +1,154 @@
+"""What files of other programs hold, letter by letter, of an answer that is written down (written_answer.py)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from written_answer import exported
+
+from vbpi_mix.phylo.report.export_files import ENDINGS
+from vbpi_mix.phylo.report.rooting import Rooting
+
+HEAD = "#NEXUS\n[{comment}]\n"
+TAXA_BLOCK = "begin taxa;\n   dimensions ntax=4;\n   taxlabels\n      a\n      b\n      c\n      d\n   ;\nend;\n"
+TRANSLATE = "begin trees;\n   translate\n      1 a,\n      2 b,\n      3 c,\n      4 d;\n"
+FIGTREE = (
+    'begin figtree;\n   set nodeLabels.isShown=true;\n   set nodeLabels.displayAttribute="prob";\n'
+    "   set nodeLabels.significantDigits=3;\nend;\n"
+)
+SOURCE = "3 of 3 draws from a mixture fitted by vbpi-mix, resampled by their importance weights"
+TABLE = "Gen\tLnL\tLnPr\tTL\n0\t-10.5\t2.25\t1.5\n1\t-11.5\t3\t1.6\n2\t-12.25\t1\t1.5\n"
+ALWAYS = "[&prob=1,prob_error=0]"
+# Residuals of {b, c} are shares times 1 - 3/4 or - 3/4: 1/8, 1/16, -3/16. Their variance of three draws, 3/2 times the squares.
+ERROR = math.sqrt(1.5 * (1 / 8**2 + 1 / 16**2 + 9 / 16**2))
+BC = f"[&prob=0.75,prob_error={ERROR:.3g}]"
+
+
+def length(mean, median, low, high):
+    """An edge's length, and what is said of it."""
+    return f":{mean:.8g}[&length_mean={mean:.8g},length_median={median:.8g},length_95%HPD={{{low:.8g},{high:.8g}}}]"
+
+
+# Over all draws, and of {b, c} over the two that have it: (0.3 / 2 + 0.5 / 4) / (3 / 4).
+A, B, C, D = length(0.325, 0.2, 0.1, 0.5), length(0.15, 0.1, 0.1, 0.3), length(0.275, 0.2, 0.2, 0.4), length(0.4, 0.4, 0.2, 0.6)
+WITH = 0.275 / 0.75
+CONSENSUS = f"(1{ALWAYS}{A},4{ALWAYS}{D},(2{ALWAYS}{B},3{ALWAYS}{C}){BC}{length(WITH, 0.3, 0.3, 0.5)});"
+# Over the two draws with the most probable topology.
+A1, B1, C1, D1 = (length(x / 3, *rest) for x, *rest in (
+    (1.1, 0.5, 0.1, 0.5), (0.5, 0.1, 0.1, 0.3), (0.8, 0.2, 0.2, 0.4), (1.0, 0.4, 0.2, 0.4)
+))  # fmt: skip
+BEST = f"(1{ALWAYS}{A1},(2{ALWAYS}{B1},3{ALWAYS}{C1}){BC}{length(WITH, 0.3, 0.3, 0.5)},4{ALWAYS}{D1});"
+HALF = BC + length(WITH / 2, 0.15, 0.15, 0.25)
+ROOTED_CONSENSUS = f"((2{ALWAYS}{B},3{ALWAYS}{C}){HALF},(1{ALWAYS}{A},4{ALWAYS}{D}){HALF});"
+ROOTED_BEST = f"((2{ALWAYS}{B1},3{ALWAYS}{C1}){HALF},(1{ALWAYS}{A1},4{ALWAYS}{D1}){HALF});"
+
+UNROOTED = ("(1:0.5,(2:0.1,3:0.2):0.3,4:0.4)", "(1:0.2,2:0.1,(3:0.3,4:0.6):0.4)", "(1:0.1,(2:0.3,3:0.4):0.5,4:0.2)")
+AT_A = ("(1:0.25,((2:0.1,3:0.2):0.3,4:0.4):0.25)", "(1:0.1,(2:0.1,(3:0.3,4:0.6):0.4):0.1)",
+        "(1:0.05,((2:0.3,3:0.4):0.5,4:0.2):0.05)")  # fmt: skip
+# b and c are apart in the second, which is rooted at b.
+AT_BC = ("((2:0.1,3:0.2):0.15,(1:0.5,4:0.4):0.15)", "((2:0.1,(3:0.3,4:0.6):0.4):0.1,1:0.1)",
+         "((2:0.3,3:0.4):0.25,(1:0.1,4:0.2):0.25)")  # fmt: skip
+
+
+def trees(names, mark, newicks):
+    return "".join(f"   tree {name} = {mark} {newick};\n" for name, newick in zip(names, newicks, strict=True)) + "end;\n"
+
+
+def single(name, mark, newick, comment):
+    return HEAD.format(comment=comment) + TAXA_BLOCK + TRANSLATE + trees([name], mark, [newick[:-1]]) + FIGTREE
+
+
+def named(newick):
+    for number, name in zip("1234", "abcd", strict=True):
+        newick = newick.replace(f"({number}:", f"({name}:").replace(f",{number}:", f",{name}:")
+    return newick
+
+
+COMMENTS = (
+    "Majority-rule consensus of 3 draws from a mixture fitted by vbpi-mix, weighted; mean branch lengths",
+    f"The most probable topology of 3 draws from a mixture fitted by vbpi-mix, weighted: probability 0.75, error {ERROR:.2g}; "
+    "mean branch lengths given it",
+)
+
+
+@pytest.mark.parametrize(
+    ("rooting", "mark", "consensus", "best", "of_beast"),
+    [(None, "[&U]", CONSENSUS, BEST, AT_A), (Rooting(("b", "c")), "[&R]", ROOTED_CONSENSUS, ROOTED_BEST, AT_BC)],
+)
+def test_nexus_of_mrbayes_and_of_beast(rooting, mark, consensus, best, of_beast):
+    singles = {
+        ".con.tre": single("consensus", mark, consensus, COMMENTS[0]),
+        ".map.tre": single("most_probable", mark, best, COMMENTS[1]),
+    }
+    texts, remarks = exported(rooting).texts("mrbayes")
+    assert remarks == ()
+    assert texts[".t"] == HEAD.format(comment=SOURCE) + TRANSLATE + trees(("gen.0", "gen.1", "gen.2"), "[&U]", UNROOTED)
+    assert texts[".p"] == f"[ID: {SOURCE}]\n{TABLE}"
+    texts = texts | exported(rooting).texts("beast")[0]
+    states = trees(("STATE_0", "STATE_1", "STATE_2"), "[&R]", of_beast)
+    assert texts[".trees"] == HEAD.format(comment=SOURCE) + TAXA_BLOCK + TRANSLATE + states
+    assert texts[".log"] == (
+        f"# {SOURCE}\n# equally weighted draws, none of them burn-in\nstate\tposterior\tlikelihood\tprior\ttreeLength\n"
+        "0\t-8.25\t-10.5\t2.25\t1.5\n1\t-8.5\t-11.5\t3\t1.6\n2\t-11.25\t-12.25\t1\t1.5\n"
+    )
+    for ending, text in singles.items():
+        assert texts[ending] == text
+        assert exported(rooting).texts("mrbayes")[0][ending] == text
+
+
+@pytest.mark.parametrize("rooting", [None, Rooting(("b", "c"))])
+def test_newick(rooting):
+    texts, _ = exported(rooting).texts("newick")
+    assert texts[".nwk"].splitlines() == [f"{named(tree)};" for tree in (AT_BC if rooting else UNROOTED)]
+    assert texts[".p"] == f"[ID: {SOURCE}]\n{TABLE}"
+    if rooting:
+        assert texts[".con.nwk"] == "((b:0.15,c:0.275)0.75:0.18333333,(a:0.325,d:0.4)0.75:0.18333333);\n"
+        assert texts[".map.nwk"] == (
+            "((b:0.16666667,c:0.26666667)0.75:0.18333333,(a:0.36666667,d:0.33333333)0.75:0.18333333);\n"
+        )
+    else:
+        assert texts[".con.nwk"] == "(a:0.325,d:0.4,(b:0.15,c:0.275)0.75:0.36666667);\n"
+        assert texts[".map.nwk"] == "(a:0.36666667,(b:0.16666667,c:0.26666667)0.75:0.36666667,d:0.33333333);\n"
+
+
+def squares(*values):
+    """The Monte Carlo error of a mean over all three draws, from their residuals."""
+    return f"{math.sqrt(1.5 * sum(x * x for x in values)):.3g}"
+
+
+@pytest.mark.parametrize("form", list(ENDINGS))
+def test_tables_of_every_format(form):
+    texts, _ = exported().texts(form)
+    assert texts[".trprobs"] == (
+        HEAD.format(
+            comment="Topologies met in 3 draws from a mixture fitted by vbpi-mix, weighted by importance: their estimated "
+            "probabilities (p) and the cumulative probability (P)"
+        )
+        + TRANSLATE
+        + "   tree tree_1 [p = 0.750000, P = 0.750000] = [&U] [&W 0.75] (1,(2,3),4);\n"
+        "   tree tree_2 [p = 0.250000, P = 1.000000] = [&U] [&W 0.25] (1,2,(3,4));\nend;\n"
+    )
+    of_bc = math.sqrt(1.5 * ((0.5 * (0.3 - WITH)) ** 2 + (0.25 * (0.5 - WITH)) ** 2)) / 0.75
+    assert texts[".splits.csv"].splitlines() == [
+        "members,size,probability,error,length,length_error,source",
+        f"b | c,2,0.75,{ERROR:.3g},{WITH:.8g},{of_bc:.3g},weighted",
+        f"c | d,2,0.25,{ERROR:.3g},0.4,0,weighted",
+        f"b,1,1,0,0.15,{squares(0.5 * -0.05, 0.25 * 0.15, 0.25 * -0.05)},weighted",
+        f"c,1,1,0,0.275,{squares(0.5 * -0.075, 0.25 * 0.125, 0.25 * 0.025)},weighted",
+        f"d,1,1,0,0.4,{squares(0.0, 0.25 * -0.2, 0.25 * 0.2)},weighted",
+        f"a,1,1,0,0.325,{squares(0.5 * 0.175, 0.25 * -0.225, 0.25 * -0.125)},weighted",
+    ]
+    # Tree lengths 1.5, 1.5 and 1.6: residuals -0.025 and 0.075.
+    error = math.sqrt((0.25 + 0.0625) * 0.025**2 + 0.0625 * 0.075**2)
+    assert texts[".parameters.csv"].splitlines() == [
+        "name,partition,mean,error,sd,median,lower,upper,hpd_lower,hpd_upper,source",
+        f"TL,,1.525,{error:.8g},{0.1 * math.sqrt(3 / 16):.8g},1.5,1.5,1.6,1.5,1.6,weighted",
+    ]
+
+
+def test_an_outgroup_that_is_apart_is_said_of_each_tree():
+    texts, remarks = exported(Rooting(("b", "d"))).texts("mrbayes")
+    assert [remark.split(":")[0] for remark in remarks] == ["consensus", "most probable tree"]
+    for ending, remark in zip((".con.tre", ".map.tre"), remarks, strict=True):
+        assert remark.split(": ", 1)[1].translate({91: "(", 93: ")"}) in texts[ending].splitlines()[1]
