@@ -71,6 +71,17 @@ def test_divergence_from_draws_estimates_the_exact_one():
     assert outside == pytest.approx(exact.mass_outside, abs=0.005)
 
 
+def test_the_error_counts_the_draws_inside():
+    """Eight draws of three topologies, of which q lacks the last: six are inside, four and two."""
+    counts, p, q = np.array([4, 2, 2]), np.array([0.4, 0.3, 0.3]), [0.2, 0.6, 0.0]
+    found = divergence(counts / 8, log(p), log(q), draws=8)
+    ratios = [math.log(0.4 / 0.2)] * 4 + [math.log(0.3 / 0.6)] * 2
+    mean = sum(ratios) / 6
+    assert found.kl == pytest.approx(mean - math.log(6 / 8))
+    assert found.standard_error == pytest.approx(math.sqrt(sum((x - mean) ** 2 for x in ratios) / 6 / 6))
+    assert found.partial_sum == pytest.approx(6 / 8 * mean)
+
+
 # Credible sets
 
 

@@ -1,8 +1,8 @@
 """Mutation testing: `python tests/mutation/run.py [--modules NAME ...] [--share 0.2] [--out FILE]`; Linux, an hour or more.
 
 Every fault of mutants.py is put into a module in memory, no file is touched, and the tests of that module are run in a
-process of their own until the first fails. Listed are the faults that all of them miss; those that change no answer are named, with
-the reason, in harmless.txt and not tried. docs/development/testing.md says what was found.
+process of their own until the first fails. Listed are the faults that all of them miss. Those that change no answer are named,
+with the reason, in harmless.txt and not tried. docs/development/results.md says what was found.
 """
 
 from __future__ import annotations

@@ -144,6 +144,30 @@ def test_log_det_is_that_of_the_jacobian_of_the_values(case):
         assert done.log_det[t] == pytest.approx(torch.linalg.slogdet(jacobian).logabsdet.item(), abs=1e-8)
 
 
+def test_realnvp_has_the_log_det_of_scales_whose_product_is_no_number():
+    """Scales of about exp(-s) each, nine in a layer: from s = 100 on doubles do not hold their product."""
+    case = make_case("realnvp", 3, 8)
+    state = case.flow.state_dict()
+    for s in (20.0, 60.0, 130.0):
+        weights, biases = torch.zeros_like(state["weights"]), torch.zeros_like(state["biases"])
+        # Hidden units are 1, of each edge's split alone; the last block of a moved edge is that of its s.
+        biases[:] = 1.0
+        n_splits = int(case.encoded.rows[:, :, 0].max()) + 1
+        weights[:n_splits] = -s / weights.shape[-1]
+        for row in range(n_splits):
+            for layer in range(biases.shape[0]):
+                for pendant in (True, False):
+                    twins.blocks_of(weights[row], pendant, layer)[:-1] = 0.0
+                    if pendant == (layer % 2 == 0):
+                        twins.blocks_of(weights[row], pendant, layer)[:] = 0.0
+        case.flow.load_state_dict({"weights": weights, "biases": biases})
+        done = case.flow.forward(case.encoded.rows, case.draws)
+        for t, rows in enumerate(case.encoded.rows):
+            _, log_det = case.twin(weights.double(), biases.double(), rows, torch.from_numpy(case.draws[t]))
+            assert done.log_det[t] == pytest.approx(log_det.item(), rel=1e-9)
+            assert done.log_det[t] < -5 * s
+
+
 def test_the_inverse_leads_back_to_the_draws(case):
     done = case.flow.forward(case.encoded.rows, case.draws)
     with torch.no_grad():

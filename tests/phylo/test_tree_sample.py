@@ -198,6 +198,18 @@ def test_hpd_keeps_the_fewest_topologies_that_reach_it(write, hpd, kept):
     assert contents(sample) == pytest.approx({k: weights[k] / total for k in kept})
 
 
+def test_hpd_and_burn_in_leave_each_tree_its_lengths(write):
+    """Nine trees, each of lengths of its own; the first two are burn-in, and the third's topology is the rarest."""
+    places = [2, 2, 4, 6, 2, 6, 2, 6, 2]
+    lengths = (np.arange(9)[:, None] + 1) / 100 + np.arange(7)[None] / 1000
+    text = "".join(newick(k, row) for k, row in zip(places, lengths, strict=True))
+    sample = read_tree_sample([write(text)], TAXA, burn_in=2, hpd=0.8)
+    assert contents(sample) == pytest.approx({2: 0.5, 6: 0.5})
+    kept = [3, 4, 5, 6, 7, 8]
+    assert np.array_equal(sample.children[sample.tree_topology], LISTED[[places[k] for k in kept]])
+    np.testing.assert_allclose(sample.lengths, lengths[kept], rtol=1e-12)
+
+
 def test_hpd_is_taken_per_file_and_files_weigh_the_same(write):
     one = write(newick_list([2] * 60 + [4] * 36 + [6] * 4), "one")
     other = write(newick_list([6] * 9 + [8]), "other")

@@ -77,3 +77,41 @@ def log_probability(children, root_logits, pcsp_logits):
             log_p += pcsp_logits[sister, divided, halves] - math.log(parents[sister, divided])
         total += math.exp(log_p)
     return math.log(total) if total > 0 else -math.inf
+
+
+def simple_average(topologies, weights):
+    """How often each rootsplit and each PCSP is used, every rooting of a topology alike."""
+    even = [[1.0 / (2 * len(children) + 1)] * (2 * len(children) + 1) for children in topologies]
+    return _counts(topologies, weights, even)
+
+
+def em_step(topologies, weights, counts, pseudo_count):
+    """Mean log-likelihood of weighted topologies under the network of these counts, each with a pseudo-count more; log q of
+    each topology; and the counts expected of it.
+    """
+    roots, pcsps = ({key: count + pseudo_count for key, count in part.items()} for part in counts)
+    all_roots, parents = sum(roots.values()), {}
+    for pcsp, count in pcsps.items():
+        parents[pcsp[:2]] = parents.get(pcsp[:2], 0.0) + count
+    log_q, posteriors = [], []
+    for children in topologies:
+        joint = []
+        for rootsplit, used in rootings(children):
+            p = roots[rootsplit] / all_roots
+            for pcsp in used:
+                p *= pcsps[pcsp] / parents[pcsp[:2]]
+            joint.append(p)
+        log_q.append(math.log(sum(joint)))
+        posteriors.append([p / sum(joint) for p in joint])
+    fit = sum(w * x for w, x in zip(weights, log_q, strict=True)) / sum(weights)
+    return fit, log_q, _counts(topologies, weights, posteriors)
+
+
+def _counts(topologies, weights, posteriors):
+    roots, pcsps = {}, {}
+    for children, weight, posterior in zip(topologies, weights, posteriors, strict=True):
+        for (rootsplit, used), share in zip(rootings(children), posterior, strict=True):
+            roots[rootsplit] = roots.get(rootsplit, 0.0) + weight * share
+            for pcsp in used:
+                pcsps[pcsp] = pcsps.get(pcsp, 0.0) + weight * share
+    return roots, pcsps

@@ -57,6 +57,20 @@ def test_mixture_density_and_gradient(generator, sampled, evaluated):
     assert gradcheck(place, (mixture.means, mixture.log_variances))
 
 
+def test_the_funnel_starts_uniformly_within_what_is_published(generator):
+    """torch's kaiming_uniform_ with gain 1 for two inputs: uniform within sqrt(3 / 2), so of variance 1/2."""
+    start = GaussianMixture(20_000, start_spread(generator))
+    published = torch.empty((20_000, 2))
+    torch.nn.init.kaiming_uniform_(published, nonlinearity="linear", generator=generator)
+    for values in (start.means.detach(), start.log_variances.detach()):
+        assert float(values.abs().max()) == pytest.approx(1.5**0.5, rel=1e-3)
+        assert float(values.abs().max()) <= 1.5**0.5
+        assert float(values.mean()) == pytest.approx(0.0, abs=0.02)
+        assert float(values.std()) == pytest.approx(0.5**0.5, rel=0.02)
+        assert float(values.std()) == pytest.approx(float(published.std()), rel=0.02)
+    assert not torch.equal(start.means, start.log_variances)
+
+
 def gradient(
     mixture: GaussianMixture, draw: ComponentDraw, noise: Tensor, inclusion: Tensor | None = None
 ) -> list[Tensor]:

@@ -54,6 +54,17 @@ def test_resolve_keeps_what_is_chosen_and_is_idempotent():
     assert config.threads is not None
 
 
+def test_the_default_schedule_resolves_to_its_values():
+    config = TrainingConfig().resolve()
+    assert (config.iterations, config.learning_rate, config.learning_rate_decay, config.decay_every) == (None, 0.01, 0.3, 0)
+    assert (config.tempering_iterations, config.tempering_seconds, config.initial_beta) == (2_000, None, 0.001)
+    assert TrainingConfig(iterations=10**6).resolve().tempering_iterations == 2_000
+    assert TrainingConfig(iterations=15_000).resolve().tempering_iterations == 1_500
+    assert TrainingConfig(seconds=30.0).resolve().tempering_seconds == 3.0
+    assert TrainingConfig(seconds=30.0, tempering_iterations=7).resolve().tempering_seconds is None
+    assert TrainingConfig(seconds=30.0, schedule="paper").resolve().tempering_seconds is None
+
+
 def test_a_short_run_is_tempered_over_a_tenth():
     assert TrainingConfig(iterations=500).resolve().tempering_iterations == 50
     assert TrainingConfig(iterations=500, tempering_iterations=7).resolve().tempering_iterations == 7
