@@ -126,3 +126,16 @@ def test_samples_and_repeats_are_as_many_as_asked_for_and_one_at_least():
     for wrong in ({"importance_samples": 0}, {"repeats": 0}):
         with pytest.raises(ConfigError, match="give at least 1"):
             evaluate(Mixture(), Target(), generator=torch.Generator(), **wrong)
+
+
+def test_without_choices_a_hundred_estimates_have_a_thousand_samples_of_each_component():
+    class Same(Mixture):
+        def sample(self, draw: ComponentDraw, particles: int, generator: torch.Generator) -> Given:
+            self.asked.append(particles)
+            return Given(torch.zeros((2, particles, 4), dtype=torch.float64))
+
+    mixture = Same()
+    found = evaluate(mixture, Target(), generator=torch.Generator())
+    assert sum(mixture.asked) == 100 * 1_000
+    assert (found.pooled.importance_samples, found.pooled.repeats) == (1_000, 100)
+    assert found.effective_sample_size == pytest.approx(2_000)

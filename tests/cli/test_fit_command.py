@@ -1,7 +1,6 @@
 """fit, eval and loglik as a user types them."""
 
 import json
-import math
 import subprocess
 import sys
 
@@ -18,7 +17,7 @@ from vbpi_mix.phylo.trees.sample import read_tree_sample
 FIT = ("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 60, "--threads", 1, "--quiet")
 
 
-def test_fit_writes_a_run_that_other_programs_read(run, six):
+def test_fit_writes_a_run_that_other_programs_read(run, six, evidence_of_six):
     outcome = run(*FIT, "--A", 2, "--S", 1, "--estimator", "s2a")
     assert outcome.status == 0, outcome.err
     assert outcome.out.startswith("six.vbpi: all done after 60 iterations")
@@ -35,7 +34,7 @@ def test_fit_writes_a_run_that_other_programs_read(run, six):
     }  # fmt: skip
     assert summary["seconds"] > 0
     assert summary["seconds_per_iteration"] > 0
-    assert math.isfinite(summary["elbo"])
+    assert evidence_of_six - 0.4 < summary["elbo"] < evidence_of_six
     assert set(summary["versions"]) >= {"python", "torch", "numpy", "numba", "vbpi_mix"}
     config = yaml.safe_load((place / "config.yaml").read_text())
     assert config["parts"] == [{"name": "all", "characters": "dna", "sites": 120, "model": "JC69"}]
@@ -62,7 +61,7 @@ def test_fit_writes_a_run_that_other_programs_read(run, six):
     assert weights == sorted(weights, reverse=True)
 
 
-def test_eval_adds_both_forms_to_the_newest_run(run, six):
+def test_eval_adds_both_forms_to_the_newest_run(run, six, evidence_of_six):
     assert run(*FIT, "--A", 2, "--S", 2, "--estimator", "a2a").status == 0
     outcome = run("eval", "--importance-samples", 50, "--repeats", 4, "--threads", 1, "--quiet")
     assert outcome.status == 0, outcome.err
@@ -74,7 +73,9 @@ def test_eval_adds_both_forms_to_the_newest_run(run, six):
     for estimate in estimates[:2]:
         assert set(estimate) == {"form", "mean", "sd", "importance_samples", "repeats"}
         assert (estimate["importance_samples"], estimate["repeats"]) == (50, 4)
-        assert math.isfinite(estimate["mean"])
+        assert estimate["mean"] == pytest.approx(evidence_of_six, abs=0.6)
+        assert 0 < estimate["sd"] < 1
+    assert estimates[2]["mean"] == pytest.approx(evidence_of_six, abs=0.1)
     assert estimates[0]["mean"] <= estimates[1]["mean"] + 1e-9
     again = run("eval", "six.vbpi", "--importance-samples", 50, "--repeats", 4, "--threads", 1, "--quiet")
     assert again.out.splitlines()[:2] == outcome.out.splitlines()[:2]
@@ -149,21 +150,25 @@ def test_sample_beside_the_alignment_is_found_and_named(run, six):
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("option", "off"),
     [
-        ("--branch", "split"),
-        ("--init", "flat"),
-        ("--init", "average"),
-        ("--init", "em", "--flow", "planar", "--flow-layers", 3),
-        ("--flow", "realnvp", "--flow-layers", 5, "--flow-hidden", 7, "--branch", "split"),
+        (("--branch", "split"), 3),
+        (("--init", "flat"), 40),
+        (("--init", "average"), 40),
+        (("--init", "em", "--flow", "planar", "--flow-layers", 3), 40),
+        (("--flow", "realnvp", "--flow-layers", 5, "--flow-hidden", 7, "--branch", "split"), 3),
     ],
 )
-def test_other_models_fit_and_are_evaluated(run, six, option):
+def test_other_models_fit_and_are_evaluated(run, six, evidence_of_six, option, off):
+    """Sixty iterations take a warm start near to the evidence, and the others on their way; no bound is above it."""
     assert run(*FIT, *option).status == 0
     outcome = run("eval", "six.vbpi", "--importance-samples", 50, "--repeats", 5)
     assert outcome.status == 0, outcome.err
     summary = json.loads((six / "six.vbpi" / "summary.json").read_text())
-    assert all(math.isfinite(form["mean"]) for form in summary["marginal_log_likelihood"])
+    published, pooled = (form["mean"] for form in summary["marginal_log_likelihood"][:2])
+    assert evidence_of_six - off < published < pooled < evidence_of_six + 0.5
+    assert evidence_of_six - 3 * off < summary["elbo"] < published
+
 
 
 @pytest.mark.parametrize(
@@ -206,14 +211,15 @@ def test_an_edited_configuration_is_refused_by_its_entry(run, six, entry, value,
         assert said in outcome.err
 
 
-def test_a_start_with_a_flow_and_a_start_without_one_are_near_the_posterior(run, six):
-    """Without training: the bound of one sample of the problem as it is built is within a few nats of the evidence."""
+def test_a_start_with_a_flow_and_a_start_without_one_are_near_the_posterior(run, six, evidence_of_six):
+    """Without training: the bound of one sample of the problem as it is built is within 0.3 nats of the evidence."""
     for flow in ("none", "realnvp"):
         run("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 1, "--learning-rate", 1e-12, "--threads", 1,
             "--quiet", "--A", 2, "--flow", flow, "--force")  # fmt: skip
         run("eval", "six.vbpi", "--importance-samples", 200, "--repeats", 10, "--quiet")
         summary = json.loads((six / "six.vbpi" / "summary.json").read_text())
-        assert 0 < summary["marginal_log_likelihood"][1]["mean"] - summary["elbo"] < 1.5
+        assert evidence_of_six - 0.3 < summary["elbo"] < evidence_of_six - 0.05
+        assert summary["marginal_log_likelihood"][1]["mean"] == pytest.approx(evidence_of_six, abs=0.15)
 
 
 @pytest.mark.parametrize(

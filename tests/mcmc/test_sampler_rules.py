@@ -79,7 +79,8 @@ def test_the_sample_has_the_trees_after_the_burn_in_by_weight(kept):
                 of_run[kept.trees.children[run, level, k].tobytes()] = size * share
         total = sum(of_run.values())
         expected |= {tree: share / total / 2 for tree, share in of_run.items()}
-    assert {tree.tobytes(): w for tree, w in zip(found.children, found.weights, strict=True)} == pytest.approx(expected, rel=1e-12)
+    weights = {tree.tobytes(): w for tree, w in zip(found.children, found.weights, strict=True)}
+    assert weights == pytest.approx(expected, rel=1e-12)
     assert found.weights.tolist() == sorted(found.weights, reverse=True)
     assert [found.children[k].tobytes() for k in found.tree_topology] == [
         kept.trees.children[run, level, k].tobytes() for run in range(2) for level in range(2) for k in range(2, 11)

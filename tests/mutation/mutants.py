@@ -1,6 +1,6 @@
 """Small faults to put into a module, one at a time: an operator, a comparison, a number or the name of a reduction changed.
 
-What does not compute is left alone: annotations, texts, what is raised, and calls of `option`, whose texts are help.
+What does not compute is left alone: annotations, texts, what is raised or asserted, `strict` of zips, options with their help.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _places(node: ast.AST, where: str, path: _Path) -> Iterator[tuple[str, _Path
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Docstrings, the names of a module, and options with their help."""
+    """What does not compute: docstrings, imports, checks, and options with their help."""
     call = node.func if isinstance(node, ast.Call) else None
     return (
         (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
@@ -109,9 +109,11 @@ def _count(node: ast.AST) -> int:
 
 
 def _called(node: ast.Call) -> str:
+    """The name of a function whose other exists where it does."""
     if isinstance(node.func, ast.Attribute):
-        return node.func.attr
-    return node.func.id if isinstance(node.func, ast.Name) else ""
+        of_math = isinstance(node.func.value, ast.Name) and node.func.value.id == "math"
+        return "" if of_math and node.func.attr == "sqrt" else node.func.attr
+    return node.func.id if isinstance(node.func, ast.Name) and node.func.id in ("min", "max", "any", "all") else ""
 
 
 def _apply(tree: ast.Module, path: _Path, change: int) -> None:

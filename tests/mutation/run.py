@@ -48,7 +48,7 @@ TESTS = {
     "vbpi_mix.phylo.report.summaries": ["tests/phylo/test_consensus.py"],
     "vbpi_mix.phylo.report.export_draws": ["tests/phylo/test_export_draws.py", "tests/phylo/test_export_texts.py"],
     "vbpi_mix.phylo.report.export_trees": ["tests/phylo/test_export_texts.py"],
-    "vbpi_mix.phylo.report.export_files": ["tests/phylo/test_export_texts.py", "tests/phylo/test_export.py"],
+    "vbpi_mix.phylo.report.export_files": ["tests/phylo/test_export_texts.py"],
     "vbpi_mix.phylo.report.rooting": ["tests/phylo/test_rooting.py"],
 }
 # A test that fails to end is taken to have noticed; so many times as long as the tests take on the true module.

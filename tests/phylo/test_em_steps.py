@@ -55,8 +55,10 @@ def slow_mixture_of_one(iterations, tolerance):
     """log q of the last network that was looked at, and how many were."""
     shares = WEIGHTS[:-1] / WEIGHTS.sum()
     counts, previous = slow.simple_average(TOPOLOGIES, [*shares, 0.0]), -np.inf
-    for looked_at in range(1, iterations + 1):
+    looked_at = 0
+    while looked_at < iterations:
         fit, log_q, counts = slow.em_step(TOPOLOGIES, [*shares, 0.0], counts, PSEUDO_COUNT)
+        looked_at += 1
         if fit - previous < tolerance:
             break
         previous = fit

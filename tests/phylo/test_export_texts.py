@@ -7,7 +7,8 @@ import math
 import pytest
 from written_answer import exported
 
-from vbpi_mix.phylo.report.export_files import ENDINGS
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.phylo.report.export_files import ENDINGS, endings
 from vbpi_mix.phylo.report.rooting import Rooting
 
 HEAD = "#NEXUS\n[{comment}]\n"
@@ -152,3 +153,9 @@ def test_an_outgroup_that_is_apart_is_said_of_each_tree():
     assert [remark.split(":")[0] for remark in remarks] == ["consensus", "most probable tree"]
     for ending, remark in zip((".con.tre", ".map.tre"), remarks, strict=True):
         assert remark.split(": ", 1)[1].translate({91: "(", 93: ")"}) in texts[ending].splitlines()[1]
+
+
+def test_a_format_that_is_not_known_is_refused():
+    assert endings("beast") == (".trees", ".log", ".con.tre", ".map.tre", ".trprobs", ".splits.csv", ".parameters.csv")
+    with pytest.raises(ConfigError, match="'docx' is not known: choose one of mrbayes, beast, newick, nexml"):
+        endings("docx")

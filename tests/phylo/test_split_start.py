@@ -32,7 +32,8 @@ def test_the_features_of_an_edge_add_up_to_its_own_approximation(branch):
     base, found = make_base("gamma"), approximate(tree, posterior, np.random.default_rng(1))
     rows = problem.support.encode(tree).rows[0]
     features = start.features
-    sums = np.array([sum(features[r] for r in edge if r >= 0 and (branch == "psp" or r < problem.support.n_splits)) for edge in rows])
+    used = len(features) if branch == "psp" else problem.support.n_splits
+    sums = np.array([sum(features[r] for r in edge if 0 <= r < used) for edge in rows])
     wanted = base.features_of(found)[0]
     kind = [problem.support.pendant_features[edge[0]] for edge in rows]
     usual = np.array([wanted[[k == own for k in kind]].mean(axis=0) for own in kind])
