@@ -52,7 +52,11 @@ def test_training_writes_a_run(run, empty_world):
     assert config["training"]["validate_every"] == 3
     rows = trace_without_seconds(place)
     assert [row["iteration"] for row in rows] == ["3", "6"]
-    assert all(math.isfinite(float(row["miselbo"])) for row in rows)
+    bounds = [float(row["miselbo"]) for row in rows]
+    assert bounds == pytest.approx([float(row["reconstruction"]) - float(row["kl"]) for row in rows], rel=1e-5)
+    assert found["best_validation_miselbo"] == max(bounds)
+    # Better than a fair coin for each of 64 pixels.
+    assert -64 * math.log(2) < bounds[0] < bounds[1] < -20
 
 
 @pytest.mark.parametrize("estimator", ["a2a", "s2a", "s2s"])

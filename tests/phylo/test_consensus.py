@@ -74,6 +74,7 @@ def test_half_of_the_trees_are_no_majority():
     ):
         found = majority_rule(bits, np.array([1, 1, 1, frequency, 1]), lengths, TAXA)
         assert str(found) == found.newick() == expected
+        assert [clade.frequency for clade in found.clades if clade.name] == [1.0] * (2 if frequency > 0.5 else 4)
 
 
 def test_clades_within_clades_of_more_taxa_than_a_word_has_bits():

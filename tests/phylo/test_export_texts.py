@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import dendropy
+import numpy as np
 import pytest
 from written_answer import exported
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.report.export_files import ENDINGS, endings
 from vbpi_mix.phylo.report.rooting import Rooting
+from vbpi_mix.phylo.report.weighted import TopologyEstimates
 
 HEAD = "#NEXUS\n[{comment}]\n"
 TAXA_BLOCK = "begin taxa;\n   dimensions ntax=4;\n   taxlabels\n      a\n      b\n      c\n      d\n   ;\nend;\n"
@@ -159,3 +163,27 @@ def test_a_format_that_is_not_known_is_refused():
     assert endings("beast") == (".trees", ".log", ".con.tre", ".map.tre", ".trprobs", ".splits.csv", ".parameters.csv")
     with pytest.raises(ConfigError, match="'docx' is not known: choose one of mrbayes, beast, newick, nexml"):
         endings("docx")
+
+
+@pytest.mark.parametrize("rooting", [None, Rooting(("b", "c"))])
+def test_nexml_has_the_trees_of_the_other_formats(rooting):
+    texts, _ = exported(rooting).texts("nexml")
+    for ending, comment in ((".xml", SOURCE), (".con.xml", COMMENTS[0]), (".map.xml", COMMENTS[1])):
+        assert comment in texts[ending]
+        read = dendropy.TreeList.get(data=texts[ending], schema="nexml")
+        assert {tree.is_rooted for tree in read} == {rooting is not None}
+    read = dendropy.TreeList.get(data=texts[".xml"], schema="nexml")
+    # DendroPy gives the root a length of zero.
+    plain = [tree.as_string("newick", suppress_rooting=True).strip().replace("):0.0;", ");") for tree in read]
+    assert plain == [f"{named(tree)};" for tree in (AT_BC if rooting else UNROOTED)]
+    (consensus,) = dendropy.TreeList.get(data=texts[".con.xml"], schema="nexml")
+    lengths = {frozenset(leaf.taxon.label for leaf in node.leaf_iter()): node.edge.length for node in consensus}
+    assert lengths[frozenset("a")] == pytest.approx(0.325)
+    assert lengths[frozenset("bc")] == pytest.approx(WITH / 2 if rooting else WITH)
+
+
+def test_the_error_that_is_said_is_that_of_the_most_probable_topology():
+    made = exported()
+    topologies = TopologyEstimates(np.array([0.75, 0.25]), np.array([0.02, 0.01]))
+    text = replace(made, answer=replace(made.answer, topologies=topologies)).texts("mrbayes")[0][".map.tre"]
+    assert "probability 0.75, error 0.02;" in text
