@@ -44,7 +44,7 @@ def test_fit_writes_a_run_that_other_programs_read(run, six, evidence_of_six):
         "pair_rate": 0.2,
     }  # fmt: skip
     assert config["training"]["iterations"] == 60
-    assert config["training"]["learning_rate"] > 0
+    assert config["training"]["learning_rate"] == 1e-4
 
     taxa = read_alignment("six.nex").taxa
     tree = dendropy.Tree.get(path=str(place / "consensus.nwk"), schema="newick")

@@ -139,7 +139,10 @@ def test_summary_says_what_the_weights_are_worth(fitted):
     assert summary["answer_draws"] == 40_002
     assert summary["effective_sample_size"] == pytest.approx(effective_sample_size(trees.smoothed.log_weights))
     assert summary["pareto_k"] == trees.smoothed.pareto_k
-    assert 0 < summary["normalised_perplexity"] <= 1
+    shares = np.exp(trees.smoothed.log_weights - trees.smoothed.log_weights.max())
+    shares /= shares.sum()
+    entropy = -math.fsum(share * math.log(share) for share in shares.tolist() if share > 0)
+    assert summary["normalised_perplexity"] == pytest.approx(math.exp(entropy) / 40_002, rel=1e-9)
     config = yaml.safe_load((fitted.path / "config.yaml").read_text())
     assert config["answer"] == {"draws": 40_001, "outgroup": None}
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 from written_answer import DRAWS, TAXA, read_canonical
 
+from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.report import summaries
 from vbpi_mix.phylo.report.answer import own_answer
 from vbpi_mix.phylo.report.consensus import majority_rule
-from vbpi_mix.phylo.report.summaries import PosteriorTrees, topology_probabilities
+from vbpi_mix.phylo.report.summaries import PosteriorTrees, draw_trees, topology_probabilities
 from vbpi_mix.phylo.sbn import networks
 from vbpi_mix.phylo.sbn.support import build_support
 
@@ -63,6 +65,22 @@ def test_splits_have_exact_frequencies_and_lengths_over_the_trees_with_them(answ
     assert [row[0] for row in rows] == [*sorted(p, key=p.get, reverse=True), "b", "c", "d", "a"]
     expected = f"(a:0.375,d:0.325,(b:0.225,c:0.275){p['b | c']:.4g}:0.4);"
     assert made.consensus(TAXA).newick() == expected
+
+
+@pytest.mark.parametrize(("count", "asked"), [(5, [2, 1]), (6, [2, 1]), (7, [2, 2]), (1, [1])])
+def test_as_many_trees_are_drawn_as_asked_for_from_each_component(answer, monkeypatch, count, asked):
+    """Two at a time of each of two components; lengths are those of the draws, and not their logarithms."""
+    mixture, drawn = answer[3], []
+    sample = mixture.sample
+    monkeypatch.setattr(summaries, "TREES_AT_ONCE", 4)
+    monkeypatch.setattr(mixture, "sample", lambda *given: drawn.append(sample(*given)) or drawn[-1])
+    found = draw_trees(mixture, draw_components(Estimator.A2A, 2, None, None), count, torch.Generator().manual_seed(1))
+    assert [draws.log_lengths.shape[1] for draws in drawn] == asked
+    assert found.children.shape[0] == found.lengths.shape[0] == 2 * sum(asked)
+    expected = [[math.exp(x) for x in row] for draws in drawn for row in draws.log_lengths.reshape(-1, 5).tolist()]
+    assert found.lengths.tolist() == [pytest.approx(row, rel=1e-12) for row in expected]
+    np.testing.assert_array_equal(found.splits[:, 1:], mixture.support.encode(found.children).splits[:, 1:])
+    assert found.theta is None
 
 
 def test_half_of_the_trees_are_no_majority():

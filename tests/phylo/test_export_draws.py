@@ -196,3 +196,14 @@ def test_a_library_that_is_missing_is_one_line(tree, monkeypatch, module, conver
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=rf"pip install 'vbpi-mix\[{'ete3' if module == 'ete3' else 'biopython'}\]'"):
         getattr(tree, convert)()
+
+
+@pytest.mark.parametrize(("far", "ends"), [(-10.0, (1.0, 19.0)), (40.0, (1.0, 19.0))])
+def test_the_shortest_interval_leaves_out_the_farthest_of_twenty_values(far, ends):
+    """Nineteen of twenty are 95%; the central interval has all but what is beyond the last half."""
+    values = np.array([*range(1, 20), far])
+    found = spread(values, np.full(20, 0.05))
+    assert (found.hpd_lower, found.hpd_upper) == ends
+    assert (found.lower, found.upper) == (values.min(), values.max())
+    assert found.mean == pytest.approx((190 + far) / 20)
+    assert found.median == (9.0 if far < 0 else 10.0)

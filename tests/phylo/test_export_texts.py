@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import dendropy
 import numpy as np
 import pytest
-from written_answer import exported
+from written_answer import TAXA, exported
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
 from vbpi_mix.phylo.report.export_files import ENDINGS, endings
-from vbpi_mix.phylo.report.rooting import Rooting
+from vbpi_mix.phylo.report.export_trees import EdgeFacts, annotation_mark, sampled_trees, tree_text
+from vbpi_mix.phylo.report.hpd import Spread
+from vbpi_mix.phylo.report.rooting import Rooting, root
 from vbpi_mix.phylo.report.weighted import TopologyEstimates
 
 HEAD = "#NEXUS\n[{comment}]\n"
@@ -187,3 +191,28 @@ def test_the_error_that_is_said_is_that_of_the_most_probable_topology():
     topologies = TopologyEstimates(np.array([0.75, 0.25]), np.array([0.02, 0.01]))
     text = replace(made, answer=replace(made.answer, topologies=topologies)).texts("mrbayes")[0][".map.tre"]
     assert "probability 0.75, error 0.02;" in text
+
+
+def test_lengths_are_written_with_eight_digits_whatever_their_size():
+    made = exported()
+    lengths = np.array([[0.123456789123, 1234.56789123, 1.23456789123e-9, 0.0, 99999999.9]])
+    draws = replace(made.draws.take(np.array([0])), lengths=lengths)
+    (text,) = sampled_trees(draws, TAXA, None)
+    # Edges above b, c, d, the inner node and a, as canonical trees have them.
+    numbers = dict(re.findall(r"([abcd)]):([^,()]+)", text))
+    assert {name: float(x) for name, x in numbers.items()} == {
+        "b": 0.12345679, "c": 1234.5679, "d": 1.2345679e-9, ")": 0.0, "a": 1e8,
+    }  # fmt: skip
+    assert max(len(x) for x in numbers.values()) <= 13
+
+
+def test_an_edge_of_no_length_is_of_no_length_on_both_sides_of_a_root():
+    edge = ConsensusClade("", 0.75, 0.0, (ConsensusClade("b", 1.0, 0.1), ConsensusClade("c", 1.0, 0.2)))
+    tree = Consensus((ConsensusClade("a", 1.0, 0.3), ConsensusClade("d", 1.0, 0.4), edge))
+    spread = Spread(0.0, 0.0, 0.0, 0.0, 0.0, 0.25)
+    facts = {frozenset(side): EdgeFacts(0.5, 1e-13, spread) for side in ("b", "c", "d", "bc", "bcd")}
+    text = tree_text(root(tree, Rooting(("b", "c"))).tree, str, annotation_mark(facts, TAXA))
+    none = "[&prob=0.5,prob_error=0]:0[&length_mean=0,length_median=0,length_95%HPD={0,0.25}]"
+    assert text.startswith("((b[")
+    assert text.endswith(f"){none});")
+    assert text.count(none) == 2

@@ -9,6 +9,7 @@ import yaml
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.training.config import TrainingConfig
+from vbpi_mix.training.provenance import available_cores
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_resolve_keeps_what_is_chosen_and_is_idempotent():
     config = TrainingConfig(schedule="paper", iterations=7, learning_rate=0.5).resolve()
     assert (config.iterations, config.learning_rate) == (7, 0.5)
     assert config.resolve() == config
-    assert config.threads is not None
+    assert config.threads == available_cores()
 
 
 def test_the_default_schedule_resolves_to_its_values():
