@@ -14,9 +14,11 @@ from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.report import summaries
 from vbpi_mix.phylo.report.answer import own_answer
 from vbpi_mix.phylo.report.consensus import majority_rule
+from vbpi_mix.phylo.report.export_draws import ExportDraws
 from vbpi_mix.phylo.report.summaries import PosteriorTrees, draw_trees, topology_probabilities
 from vbpi_mix.phylo.sbn import networks
 from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.newick import parse_newick
 
 DRAWN = (*DRAWS, "(a:0.7,c:0.2,(b:0.4,d:0.1):0.9);")
 
@@ -81,6 +83,25 @@ def test_as_many_trees_are_drawn_as_asked_for_from_each_component(answer, monkey
     assert found.lengths.tolist() == [pytest.approx(row, rel=1e-12) for row in expected]
     np.testing.assert_array_equal(found.splits[:, 1:], mixture.support.encode(found.children).splits[:, 1:])
     assert found.theta is None
+
+
+def test_own_draws_are_exported_one_by_one_with_the_lengths_of_their_edges(answer):
+    """From any numbering of nodes: here that of a text read from left to right, in the manner of which the draws are written."""
+    mixture = answer[3]
+    read = [parse_newick(text, TAXA) for text in DRAWN]
+    children, lengths = np.stack([each[0] for each in read]), np.stack([each[1] for each in read])
+    found = ExportDraws.own(mixture, PosteriorTrees(children, mixture.support.encode(children).splits, lengths))
+    assert (found.source, found.theta, len(found)) == ("fit", None, 4)
+    assert found.shares.tolist() == [0.25] * 4
+    canonical, in_order = read_canonical(DRAWN)
+    for k, (tree, of_edges) in enumerate(found.trees()):
+        np.testing.assert_array_equal(tree, canonical[k])
+        np.testing.assert_array_equal(of_edges, in_order[k])
+    assert found.topology[0] == found.topology[1]
+    assert len(found.children) == 3
+    twice = found.take(np.array([2, 2, 0]))
+    assert twice.shares.tolist() == pytest.approx([1 / 3] * 3)
+    assert twice.lengths.tolist() == in_order[[2, 2, 0]].tolist()
 
 
 def test_half_of_the_trees_are_no_majority():

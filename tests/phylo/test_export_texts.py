@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import dendropy
 import numpy as np
 import pytest
+from reference import jukes_cantor
+from small_posteriors import small_data
 from written_answer import TAXA, exported
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
+from vbpi_mix.phylo.report.export_draws import _column, trace
 from vbpi_mix.phylo.report.export_files import ENDINGS, endings
-from vbpi_mix.phylo.report.export_trees import EdgeFacts, annotation_mark, sampled_trees, tree_text
+from vbpi_mix.phylo.report.export_trees import EdgeFacts, annotation_mark, consensus_facts, sampled_trees, tree_text
 from vbpi_mix.phylo.report.hpd import Spread
 from vbpi_mix.phylo.report.rooting import Rooting, root
 from vbpi_mix.phylo.report.weighted import TopologyEstimates
@@ -216,3 +220,44 @@ def test_an_edge_of_no_length_is_of_no_length_on_both_sides_of_a_root():
     assert text.startswith("((b[")
     assert text.endswith(f"){none});")
     assert text.count(none) == 2
+
+
+def test_sides_of_splits_of_more_taxa_than_a_word_has_bits():
+    """Of 70 taxa: the second word has the last six."""
+    taxa = tuple(f"t{k}" for k in range(70))
+    sides = [{1}, {63, 64}, {63, 64, 65, 69}, set(range(1, 70)), {68, 69}]
+    bits = np.array([[sum(1 << (k - 64 * w) for k in side if k // 64 == w) for w in range(2)] for side in sides], np.uint64)
+    estimates = SimpleNamespace(frequencies=np.array([1.0, 0.75, 0.625, 1.0, 0.5]), frequency_errors=np.arange(5) / 100)
+    answer = SimpleNamespace(split_bits=bits, splits=estimates)
+    draws = SimpleNamespace(lengths_of=lambda k: (np.array([k + 1.0]), np.ones(1)))
+    found = consensus_facts(answer, draws, taxa)
+    assert found.keys() == {frozenset(f"t{k}" for k in side) for side in sides[:4]}
+    known = found[frozenset(["t63", "t64", "t65", "t69"])]
+    assert (known.probability, known.error, known.lengths.mean) == (0.625, 0.02, 3.0)
+
+
+def test_a_trace_has_the_likelihood_and_the_priors_of_the_trees_themselves():
+    """Likelihoods by sums over internal states; three topologies alike, Exp(10) lengths."""
+    patterns, posterior = small_data(4, 40)
+    draws = exported().draws
+    found = trace(draws, posterior)
+    assert found.names == ("LnL", "LnPr", "TL")
+    for (children, lengths), row in zip(draws.trees(), found.values, strict=True):
+        likelihood = jukes_cantor.log_likelihood_by_summation(children, lengths, patterns.states, patterns.weights)
+        prior = 5 * math.log(10) - 10 * lengths.sum() - math.log(3)
+        assert row.tolist() == pytest.approx([likelihood, prior, lengths.sum()], rel=1e-9)
+    assert found.column("TL").tolist() == pytest.approx([1.5, 1.5, 1.6])
+
+
+def test_parameters_of_parts_are_numbered_as_mrbayes_has_them():
+    parts = ["first", "second"]
+    assert _column("alpha", None, parts) == "alpha"
+    assert [_column("alpha", part, parts) for part in parts] == ["alpha{1}", "alpha{2}"]
+    assert _column("alpha{2}", "first", parts) == "alpha{2}"
+
+
+def test_no_more_topologies_are_listed_than_a_file_has_room_for(monkeypatch):
+    monkeypatch.setattr("vbpi_mix.phylo.report.answer.MOST_TOPOLOGIES", 1)
+    text = exported().answer.trprobs(TAXA)
+    assert "by vbpi-mix, the 1 most probable, weighted" in text
+    assert re.findall(r"tree_\d", text) == ["tree_1"]
