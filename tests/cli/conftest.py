@@ -13,7 +13,7 @@ from vbpi_mix.phylo.models.simulate import simulate_alignment
 from vbpi_mix.phylo.trees.topology import enumerate_topologies, to_newick
 
 # log p(Y) of six.nex under JC69 with Exp(10) lengths and equally probable topologies: the sum of the marginal likelihoods of
-# all 105, each by importance sampling of gamma approximations, 40,000 draws (phylo/approximation.py; no mixture in it).
+# all 105, each by importance sampling of gamma approximations, 40,000 draws (approximation.py; no mixture in it).
 EVIDENCE_OF_SIX = -497.80
 
 

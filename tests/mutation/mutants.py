@@ -80,6 +80,7 @@ def _is_text(node: ast.AST) -> bool:
     return (
         (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
         or isinstance(node, ast.Import | ast.ImportFrom | ast.Assert)
+        or (isinstance(node, ast.keyword) and node.arg == "strict")
         or (isinstance(call, ast.Name) and call.id in ("option", "same_as"))
     )
 

@@ -61,9 +61,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--modules", nargs="+", default=list(TESTS), choices=list(TESTS), metavar="NAME")
     parser.add_argument("--share", type=float, default=1.0, help="Of the faults, picked at random.")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=Path, help="Faults that are listed in this file, as --out writes them, and no others.")
     parser.add_argument("--out", type=Path, help="Where the faults that are missed are listed too.")
     chosen = parser.parse_args(arguments)
     rng, missed = random.Random(chosen.seed), list[str]()
+    only = None if chosen.only is None else set(chosen.only.read_text(encoding="utf-8").splitlines())
     os.chdir(ROOT)
     _load_libraries()
     caught = tried = 0
@@ -71,6 +73,8 @@ def main(arguments: Sequence[str]) -> int:
         source = _source(module)
         harmless = {line.split(" # ")[0] for line in HARMLESS.read_text(encoding="utf-8").splitlines()}
         known = [each for each in faults.mutants(source) if f"{module}: {each.key}" not in harmless]
+        if only is not None:
+            known = [each for each in known if f"{module}: {each.key}" in only]
         some = sorted(rng.sample(known, round(chosen.share * len(known))), key=lambda each: each.line)
         seconds = _seconds_of_tests(module)
         survivors = []

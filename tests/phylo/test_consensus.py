@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,7 @@ def test_splits_have_exact_frequencies_and_lengths_over_the_trees_with_them(answ
     found = {row[0]: [float(x) if x else None for x in row[2:6]] for row in rows}
     assert {row[6] for row in rows} == {"fit"}
     assert (made.source, made.draws, made.n_taxa, made.resolved) == ("fit", 4, 4, 1)
+    assert replace(made, children=np.zeros((1, 5, 2), np.int32)).n_taxa == 7
     p = dict(zip(("b | c", "c | d", "b | d"), of_networks.mean(axis=1), strict=True))
     error = math.sqrt((0.1**2 + 0.1**2) / 2)
     for members, length, of_length in (("b | c", 0.4, error), ("c | d", 0.4, None), ("b | d", 0.9, None)):
@@ -69,20 +71,31 @@ def test_splits_have_exact_frequencies_and_lengths_over_the_trees_with_them(answ
     assert made.consensus(TAXA).newick() == expected
 
 
+@pytest.mark.parametrize("with_theta", [False, True])
 @pytest.mark.parametrize(("count", "asked"), [(5, [2, 1]), (6, [2, 1]), (7, [2, 2]), (1, [1])])
-def test_as_many_trees_are_drawn_as_asked_for_from_each_component(answer, monkeypatch, count, asked):
+def test_as_many_trees_are_drawn_as_asked_for_from_each_component(answer, monkeypatch, count, asked, with_theta):
     """Two at a time of each of two components; lengths are those of the draws, and not their logarithms."""
     mixture, drawn = answer[3], []
     sample = mixture.sample
     monkeypatch.setattr(summaries, "TREES_AT_ONCE", 4)
-    monkeypatch.setattr(mixture, "sample", lambda *given: drawn.append(sample(*given)) or drawn[-1])
+
+    def noted(*given):
+        made = sample(*given)
+        of_parameters = torch.rand((*made.log_lengths.shape[:2], 3), dtype=torch.float64)
+        drawn.append(replace(made, theta=of_parameters if with_theta else None))
+        return drawn[-1]
+
+    monkeypatch.setattr(mixture, "sample", noted)
     found = draw_trees(mixture, draw_components(Estimator.A2A, 2, None, None), count, torch.Generator().manual_seed(1))
     assert [draws.log_lengths.shape[1] for draws in drawn] == asked
     assert found.children.shape[0] == found.lengths.shape[0] == 2 * sum(asked)
     expected = [[math.exp(x) for x in row] for draws in drawn for row in draws.log_lengths.reshape(-1, 5).tolist()]
     assert found.lengths.tolist() == [pytest.approx(row, rel=1e-12) for row in expected]
     np.testing.assert_array_equal(found.splits[:, 1:], mixture.support.encode(found.children).splits[:, 1:])
-    assert found.theta is None
+    if with_theta:
+        assert found.theta.tolist() == [row for draws in drawn for row in draws.theta.reshape(-1, 3).tolist()]
+    else:
+        assert found.theta is None
 
 
 def test_own_draws_are_exported_one_by_one_with_the_lengths_of_their_edges(answer):
