@@ -37,8 +37,8 @@ TESTS = {
     "vbpi_mix.phylo.trees.credible": ["tests/phylo/test_credible.py", "tests/phylo/test_tree_sample.py"],
     "vbpi_mix.phylo.trees.sample": ["tests/phylo/test_tree_sample.py"],
     "vbpi_mix.phylo.sbn.splits": ["tests/diagnostics/test_splits.py"],
-    "vbpi_mix.phylo.sbn.networks": ["tests/phylo/test_subsplits.py"],
-    "vbpi_mix.phylo.sbn.mixtures": ["tests/phylo/test_network_mixtures.py"],
+    "vbpi_mix.phylo.sbn.networks": ["tests/phylo/test_em_steps.py", "tests/phylo/test_subsplits.py"],
+    "vbpi_mix.phylo.sbn.mixtures": ["tests/phylo/test_em_steps.py", "tests/phylo/test_network_mixtures.py"],
     "vbpi_mix.phylo.sampling.convergence": ["tests/mcmc/test_convergence.py"],
     "vbpi_mix.phylo.sampling.sampler": ["tests/mcmc/test_sampler_rules.py", "tests/mcmc/test_mcmc_sampler.py"],
     "vbpi_mix.phylo.report.hpd": ["tests/phylo/test_export_draws.py"],
@@ -46,11 +46,13 @@ TESTS = {
     "vbpi_mix.phylo.report.answer": ["tests/phylo/test_consensus.py", "tests/phylo/test_export_texts.py"],
     "vbpi_mix.phylo.report.weighted": ["tests/phylo/test_weighted_answer.py"],
     "vbpi_mix.phylo.report.summaries": ["tests/phylo/test_consensus.py"],
-    "vbpi_mix.phylo.report.export_draws": ["tests/phylo/test_export_draws.py", "tests/phylo/test_export_texts.py"],
+    "vbpi_mix.phylo.report.export_draws": [
+        "tests/phylo/test_consensus.py", "tests/phylo/test_export_texts.py", "tests/phylo/test_export_draws.py",
+    ],
     "vbpi_mix.phylo.report.export_trees": ["tests/phylo/test_export_texts.py"],
     "vbpi_mix.phylo.report.export_files": ["tests/phylo/test_export_texts.py"],
     "vbpi_mix.phylo.report.rooting": ["tests/phylo/test_rooting.py"],
-}
+}  # fmt: skip
 # A test that fails to end is taken to have noticed; so many times as long as the tests take on the true module.
 _PATIENCE, _LEAST_SECONDS = 4.0, 20.0
 

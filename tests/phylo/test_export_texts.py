@@ -17,10 +17,10 @@ from written_answer import TAXA, exported
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
 from vbpi_mix.phylo.report.export_draws import _column, trace
-from vbpi_mix.phylo.report.export_files import ENDINGS, endings
+from vbpi_mix.phylo.report.export_files import ENDINGS, KnownTree, _comments, endings
 from vbpi_mix.phylo.report.export_trees import EdgeFacts, annotation_mark, consensus_facts, sampled_trees, tree_text
 from vbpi_mix.phylo.report.hpd import Spread
-from vbpi_mix.phylo.report.rooting import Rooting, root
+from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
 from vbpi_mix.phylo.report.weighted import TopologyEstimates
 
 HEAD = "#NEXUS\n[{comment}]\n"
@@ -261,3 +261,11 @@ def test_no_more_topologies_are_listed_than_a_file_has_room_for(monkeypatch):
     text = exported().answer.trprobs(TAXA)
     assert "by vbpi-mix, the 1 most probable, weighted" in text
     assert re.findall(r"tree_\d", text) == ["tree_1"]
+
+
+def test_each_of_the_two_trees_has_its_own_remark():
+    made = exported()
+    tree = made.answer.consensus(TAXA)
+    one, two = (KnownTree(Rooted(tree, remark), {}, "[&R]") for remark in ("first", "second"))
+    assert _comments(made, one, two) == (f"{COMMENTS[0]}. first", f"{COMMENTS[1]}. second")
+    assert _comments(made, replace(one, rooted=Rooted(tree)), two) == (COMMENTS[0], f"{COMMENTS[1]}. second")
