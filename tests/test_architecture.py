@@ -25,6 +25,7 @@ ROOM_OF = {
     "vbpi_mix.phylo.draws": "phylo/mixture",
     "vbpi_mix.phylo.kernels": "phylo/mixture",
     "vbpi_mix.phylo.parameters": "phylo/mixture",
+    "vbpi_mix.phylo.tables": "phylo/mixture",
     **{
         f"vbpi_mix.phylo.{name}": "phylo/start"
         for name in ("start", "shares", "approximation", "growth", "parameter_start", "part_curvature")

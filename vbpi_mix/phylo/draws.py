@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 from torch import Tensor
 
 from vbpi_mix.gradients import RowGradient
-from vbpi_mix.phylo.branches.base import BasePass
 from vbpi_mix.phylo.branches.flows.contract import FlowGradient, FlowPass
-from vbpi_mix.phylo.kernels import particles as kernels
 from vbpi_mix.phylo.parameters import ParameterPass
 from vbpi_mix.phylo.sbn.support import EncodedTopologies
+from vbpi_mix.phylo.tables import Drawn
 
 
 class ComponentSelection(Protocol):
@@ -41,32 +39,22 @@ class ComponentSelection(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A call of `sample` with all that its gradient needs: T trees, and each stage's own pass.
-
-    own int64 [T], the place among the evaluated of the component that drew each tree; flow and parameters are None where
-    there are none.
+    """A call of `sample` with all that its gradient needs: T trees, and each stage's own pass; flow and parameters are None
+    where there are none.
     """
 
-    own: np.ndarray
-    networks: kernels.Networks
-    topologies: kernels.TopologyPass
-    base: BasePass
+    drawn: Drawn
     flow: FlowPass | None
     parameters: ParameterPass | None = None
-
-    @property
-    def edge_splits(self) -> np.ndarray:
-        """The split of each edge, int32 [T, E]."""
-        return np.asarray(self.topologies.rows[:, :, 0])
 
 
 @dataclass(frozen=True, eq=False)
 class StepGradient:
-    """Of logits float64 [A, n_params]; of features, flattened to [A * n_features, C]; of the flow; of the densities of
-    model parameters.
+    """Of the tables of logits and of features, as their layout has them (tables.py); of the flow; of the densities of model
+    parameters.
     """
 
-    logits: Tensor
+    logits: Tensor | RowGradient
     features: RowGradient
     flow: FlowGradient | None
     parameters: Mapping[Tensor, Tensor]

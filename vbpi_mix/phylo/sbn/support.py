@@ -156,6 +156,15 @@ class SubsplitSupport:
         smaller = np.minimum(self.split_size, self.n_taxa - self.split_size)
         return np.concatenate([smaller == 1, smaller[self.legs] == 1])
 
+    @cached_property
+    def group_of(self) -> np.ndarray:
+        """int32 [n_params]: the number in `groups` of the group of each parameter, -1 for those that are alone."""
+        numbers = np.full(self.n_params, -1, np.int32)
+        sizes = self.groups[:, 1] - self.groups[:, 0]
+        members = np.arange(sizes.sum()) + np.repeat(self.groups[:, 0] - (np.cumsum(sizes) - sizes), sizes)
+        numbers[members] = np.repeat(np.arange(sizes.size, dtype=np.int32), sizes)
+        return numbers
+
     def encode(self, children: np.ndarray) -> EncodedTopologies:
         """Topologies in the numbers of this support.
 
