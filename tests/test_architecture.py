@@ -38,7 +38,7 @@ NEIGHBOURS = {
     "kernels": set(),
     "estimators": set(),
     "evaluation": {"estimators"},
-    "training": {"estimators"},
+    "training": {"kernels", "estimators"},
     "phylo/trees": set(),
     "phylo/data": {"phylo/trees"},
     "phylo/models": {"kernels", "phylo/trees", "phylo/data"},

@@ -24,8 +24,12 @@ from reference import branch_flows, gamma_density, jukes_cantor, pruning, revers
 import vbpi_mix
 from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.gradients import RowGradient
+from vbpi_mix.kernels.adam import LONG_ROW
+from vbpi_mix.kernels.simd import LANES
 from vbpi_mix.phylo import mixture as phylo_mixture
+from vbpi_mix.phylo import tables
 from vbpi_mix.phylo.branches import gamma as gamma_base
+from vbpi_mix.phylo.branches import interleaved as branches_interleaved
 from vbpi_mix.phylo.branches import lognormal
 from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.branches.flows import make_flow
@@ -43,6 +47,7 @@ from vbpi_mix.phylo.models.priors import ExponentialLengths, GammaDirichletLengt
 from vbpi_mix.phylo.models.rates import Rates
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept
+from vbpi_mix.phylo.sbn import interleaved as sbn_interleaved
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.files import read_tree_file
@@ -251,11 +256,13 @@ def exercise_gamma(patch, folder):
         assert found[row, column] == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-5)
 
 
-def small_mixture(flow, base="lognormal"):
+def small_mixture(flow, base="lognormal", components=2, side_by_side=None):
     support = build_support(enumerate_topologies(4))
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(10)
     made = make_flow(flow, support, generator, *{"none": (None, None), "planar": (2, None), "realnvp": (2, 3)}[flow])
-    mixture = phylo_mixture.PhyloMixture(support, 2, generator=generator, flow=made, base=make_base(base))
+    mixture = phylo_mixture.PhyloMixture(
+        support, components, generator=generator, flow=made, base=make_base(base), side_by_side=side_by_side
+    )
     with torch.no_grad():
         mixture.logits.copy_(torch.from_numpy(rng.normal(size=mixture.logits.shape)))
     return mixture
@@ -265,16 +272,19 @@ def exercise_mixture(patch, folder):
     """Gradients of a step against differences, of the whole step on one thread and of its parts on two."""
     for threads in (1, 2):
         patch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
-        patch.setattr(phylo_mixture, "PARALLEL_PARTICLES", 1)
+        patch.setattr(tables, "PARALLEL_PARTICLES", 1)
+        patch.setattr(sbn_interleaved, "PARALLEL_WORK", 1)
+        patch.setattr(branches_interleaved, "PARALLEL_WORK", 1)
         patch.setattr(lognormal.LogNormal, "parallel_trees", 1)
         patch.setattr(gamma_base.Gamma, "parallel_trees", 1)
         for flow in ("none", "planar", "realnvp"):
             check_gradients(small_mixture(flow))
         check_gradients(small_mixture("none", "gamma"))
+        check_gradients(small_mixture("none", "gamma", LANES + 1, torch.float64))
 
 
 def check_gradients(mixture):
-    draw = draw_components(Estimator.parse("a2a"), 2, None, torch.Generator().manual_seed(2))
+    draw = draw_components(Estimator.parse("s2a"), mixture.n_components, 2, torch.Generator().manual_seed(2))
 
     def value():
         draws = mixture.sample(draw, 2, torch.Generator().manual_seed(3))
@@ -282,8 +292,9 @@ def check_gradients(mixture):
         return sum((torch.linspace(-1.0, 2.0, part.numel(), dtype=part.dtype) * part.reshape(-1)).sum() for part in parts)
 
     value().backward()
-    for parameter in (mixture.logits, mixture.features):
-        for index in map(tuple, parameter.grad.nonzero()[::7].tolist()):
+    groups = mixture.parameter_groups()
+    for parameter in groups[0]["params"] + groups[1]["params"]:
+        for index in map(tuple, parameter.grad.nonzero()[:: 7 if mixture.n_components == 2 else 29].tolist()):
             with torch.no_grad():
                 parameter[index] += 1e-6
                 above = value().item()
@@ -416,10 +427,10 @@ def exercise_toy(patch, folder):
 def exercise_adam(patch, folder):
     """Steps that touch every row of a tensor are those of torch's own Adam, in whichever way the rows are gone through."""
     patch.setattr(numba, "get_num_threads", lambda: 2)
-    for elements, columns in ((1, 3), (1000, 3), (1000, adam.LONG_ROW)):
+    for elements, columns in ((1, 3), (1000, 3), (1000, LONG_ROW), (1, LANES), (1000, LANES)):
         patch.setattr(adam, "PARALLEL_ELEMENTS", elements)
         whole, by_row, own = (torch.ones(2, columns, dtype=torch.float64, requires_grad=True) for _ in range(3))
-        ours = adam.KernelAdam([{"params": [whole]}, {"params": [by_row], "by_row": True}])
+        ours = adam.KernelAdam([{"params": [whole]}, {"params": [by_row], "by_row": True, "vectors": columns == LANES}])
         ours.set_learning_rate(0.1)
         theirs = torch.optim.Adam([own], lr=0.1)
         for step in range(4):

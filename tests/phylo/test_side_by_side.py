@@ -25,7 +25,7 @@ def make_mixture(side_by_side, base="gamma", branch_model="psp", flow="none", co
     mixture = PhyloMixture(
         SUPPORT, components, generator=generator, branch_model=branch_model, base=make_base(base),
         logits=rng.normal(size=(components, SUPPORT.n_params)) * 2.0,
-        flow=make_flow(flow, SUPPORT, generator, dtype=torch.float64), side_by_side=side_by_side,
+        flow=make_flow(flow, SUPPORT, generator, dtype=torch.float64), side_by_side=torch.float64 if side_by_side else None,
     )  # fmt: skip
     with torch.no_grad():
         mixture.features.copy_(torch.from_numpy(0.5 * rng.normal(size=mixture.features.shape)))

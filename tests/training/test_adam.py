@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from vbpi_mix.gradients import RowGradient
-from vbpi_mix.training.adam import LONG_ROW, KernelAdam, TorchAdam, make_adam
+from vbpi_mix.kernels.adam import LONG_ROW
+from vbpi_mix.training.adam import KernelAdam, TorchAdam, make_adam
 
 
 def parameters(dtype: torch.dtype) -> list[torch.Tensor]:
@@ -125,15 +126,15 @@ class RowTraining:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("least", [0, 1_000_000])
-@pytest.mark.parametrize("columns", [3, LONG_ROW + 8])
-def test_every_row_goes_through_adam_on_a_clock_of_its_own(dtype, tolerance, least, columns, monkeypatch):
+@pytest.mark.parametrize(("columns", "vectors"), [(3, False), (LONG_ROW + 8, False), (LONG_ROW + 8, True)])
+def test_every_row_goes_through_adam_on_a_clock_of_its_own(dtype, tolerance, least, columns, vectors, monkeypatch):
     """Twin: torch's Adam of each row alone, stepped when the row is touched; on one thread and on all."""
     monkeypatch.setattr("vbpi_mix.training.adam.PARALLEL_ELEMENTS", least)
     monkeypatch.setattr("numba.get_num_threads", lambda: 2)
     start = torch.arange(8 * columns, dtype=dtype).view(2, 4, columns) / 10
     tensor = start.clone().requires_grad_()
     scales = np.linspace(0.2, 1.6, 8)
-    RowTraining(tensor, row_multipliers=scales).run(range(20))
+    RowTraining(tensor, row_multipliers=scales, vectors=vectors).run(range(20))
     rows = [row.clone().requires_grad_() for row in start.reshape(8, columns)]
     twins = [torch.optim.Adam([row], lr=0.1 * scale) for row, scale in zip(rows, scales, strict=True)]
     touched = 0

@@ -64,6 +64,10 @@ if getattr(numba.config, "DISABLE_JIT", 0):
         """Lane-wise minimum."""
         return np.minimum(x, y)
 
+    def vsqrt(x: Any) -> Any:
+        """Square root."""
+        return np.sqrt(x)
+
     def widen(x: Any) -> Any:
         """The same values as doubles."""
         return x.astype(np.float64)
@@ -289,6 +293,18 @@ else:
             return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[0], args[1])
 
         return x(x, y), codegen
+
+    @intrinsic
+    def vsqrt(typingctx: Any, x: Any) -> Any:
+        """Square root."""
+
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            bits = sig.return_type.dtype.bitwidth
+            signature = ir.FunctionType(args[0].type, [args[0].type])
+            root = cgutils.get_or_insert_function(builder.module, signature, f"llvm.sqrt.v{LANES}f{bits}")
+            return builder.call(root, [args[0]])
+
+        return x(x), codegen
 
     @intrinsic
     def widen(typingctx: Any, x: Any) -> Any:

@@ -51,14 +51,15 @@ class PhyloMixture:
         base: BaseDensity | None = None,
         pair_rate: float = 1.0,
         parameters: ParameterDensity | None = None,
-        side_by_side: bool = False,
+        side_by_side: torch.dtype | None = None,
     ) -> None:
         """Start from flat SBNs, or from given logits [A, n_params], or [n_params] for all components.
 
         branch_model: "psp" has features of splits and of primary subsplit pairs, "split" only of the former; ConfigError
         for another. Features start at random, or at the given features [n_features, C] with a little noise for each
         component. base: the log-normal if not given. pair_rate: how fast the rows of primary subsplit pairs learn, of
-        features and flow, compared with those of splits. side_by_side: the layout of the tables (tables.py).
+        features and flow, compared with those of splits. side_by_side: the type of tables
+        that have the components side by side (tables.py); None for one after the other, in doubles.
         """
         if branch_model not in BRANCH_MODELS:
             raise ConfigError(f"branch model {branch_model!r} is unknown: give {' or '.join(BRANCH_MODELS)}")
@@ -97,7 +98,8 @@ class PhyloMixture:
         noise = self.base.noise(trees, 2 * n_taxa - 3, generator)
         of_parameters = None if self.parameters is None else self.parameters.noise(trees, generator)
         own = np.repeat(draw.own.numpy(), particles)
-        request = Request(np.repeat(draw.sampled.numpy(), particles), draw.evaluated.numpy(), own, uniforms, noise)
+        component = np.repeat(draw.sampled.numpy(), particles)
+        request = Request(draw.sampled.numpy(), component, draw.evaluated.numpy(), own, uniforms, noise)
         step = self._step(request, of_parameters)
         outputs = self._outputs(step, (sampled, particles))
         if torch.is_grad_enabled():

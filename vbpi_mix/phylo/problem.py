@@ -215,9 +215,10 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
     return PhyloProblem(taxa, parts, posterior, mixture, model)
 
 
-def _side_by_side(model: ModelConfig) -> bool:
-    """Whether tables have the components side by side: where there are many, and every step evaluates all of them."""
-    return model.components >= SIDE_BY_SIDE and model.estimator != Estimator.S2S
+def _side_by_side(model: ModelConfig) -> torch.dtype | None:
+    """The type of tables with the components side by side, where there are many and every step evaluates all of them."""
+    many = model.components >= SIDE_BY_SIDE and model.estimator != Estimator.S2S
+    return torch.float32 if many else None
 
 
 def _flow(model: ModelConfig, support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:

@@ -43,10 +43,12 @@ class Family:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """T trees to draw. component int64 [T], which draws each; evaluated int64 [R], and own int64 [T], the place of the former
-    among the latter; uniforms [T, n-1], and noise, as the base density makes it.
+    """T trees to draw, equally many of each of sampled int64 [S], one after the other. component int64 [T], which draws each;
+    evaluated int64 [R], and own int64 [T], the place of the former among the latter; uniforms [T, n-1], and noise, as the base
+    density makes it.
     """
 
+    sampled: np.ndarray
     component: np.ndarray
     evaluated: np.ndarray
     own: np.ndarray
@@ -106,9 +108,11 @@ class Tables(Protocol):
         ...
 
 
-def make_tables(family: Family, logits: np.ndarray, features: Tensor, side_by_side: bool) -> Tables:
-    """Tables of logits [A, n_params] and features [A, n_features, C], a leaf."""
-    return (SideBySide if side_by_side else ByComponent)(family, logits, features)
+def make_tables(family: Family, logits: np.ndarray, features: Tensor, side_by_side: torch.dtype | None) -> Tables:
+    """Tables of logits [A, n_params] and features [A, n_features, C], a leaf; side by side in a type of their own, or None."""
+    if side_by_side is None:
+        return ByComponent(family, logits, features)
+    return SideBySide(family, logits, features, side_by_side)
 
 
 def _of_topology(drawn: Drawn, log_q: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -190,14 +194,14 @@ class SideBySide:
     Every step evaluates all components; if fewer are asked for, these are picked out.
     """
 
-    def __init__(self, family: Family, logits: np.ndarray, features: Tensor) -> None:
+    def __init__(self, family: Family, logits: np.ndarray, features: Tensor, dtype: torch.dtype) -> None:
         self._family, self._components = family, logits.shape[0]
-        self._logits = networks.interleave(logits[:, :, None])
+        self._logits = networks.interleave(logits[:, :, None], dtype)
         self.logits = networks.component_view(self._logits, self._components, 1)[:, :, 0]
         self._gamma = family.base.name == "gamma"
         self._features, self.features = features, features.detach()
         if self._gamma:
-            self._features = networks.interleave(features.detach().numpy())
+            self._features = networks.interleave(features.detach().numpy(), dtype)
             self.features = networks.component_view(self._features, self._components, features.shape[2])
 
     @property
@@ -209,7 +213,7 @@ class SideBySide:
         """As the protocol says."""
         support, threads = self._family.support, numba.get_num_threads()
         logits, features = self._logits.detach().numpy(), self._features.detach().numpy()
-        encoded = networks.draw_topologies(logits, support, request.component, request.uniforms)
+        encoded = networks.draw_topologies(logits, support, request.sampled, request.uniforms, threads)
         if self._family.split_only:
             encoded.rows[:, :, 1:] = -1
         step = networks.evaluate(logits, support, encoded, self._components, threads)
@@ -243,7 +247,8 @@ class SideBySide:
     def groups(self, rates: np.ndarray) -> list[dict[str, Any]]:
         """Both row by row."""
         of_rows = rates if self._gamma else np.tile(rates, self._components)
-        return [{"name": "sbn", "params": [self._logits], "by_row": True}, _feature_group(self._features, of_rows)]
+        of_logits = {"name": "sbn", "params": [self._logits], "by_row": True, "vectors": True}
+        return [of_logits, {**_feature_group(self._features, of_rows), "vectors": self._gamma}]
 
 
 def _feature_group(features: Tensor, rates: np.ndarray) -> dict[str, Any]:

@@ -15,25 +15,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numba
 import numpy as np
 import torch
-from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
 from vbpi_mix.gradients import RowGradient
+from vbpi_mix.kernels.adam import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    RowState,
+    adam_kernel,
+    adam_rows,
+    adam_rows_in_parallel,
+    adam_vectors,
+    adam_vectors_in_parallel,
+)
 
 Gradients = Mapping[torch.Tensor, Any]
 
-BETA_1 = 0.9
-BETA_2 = 0.999
-EPSILON = 1e-8
 # Fewer elements than this are updated on one thread.
 PARALLEL_ELEMENTS = 50_000
-# Rows of at least this many elements are worth the cost of slicing them out, which lets their loop be vectorised.
-LONG_ROW = 16
 
 
 class Optimiser(Protocol):
@@ -65,8 +69,9 @@ def make_adam(groups: Sequence[Mapping[str, Any]]) -> Optimiser:
 
     A group of one tensor [..., C] in main memory may be "by_row": each of its N rows, leading dimensions flattened, has a
     clock of its own and moves when a gradient touches it. That gradient is a RowGradient, or a tensor, whose rows of
-    nothing but zeros are taken as not touched. "row_multipliers" float64 [N] are on top of the group's. ValueError if a
-    parameter appears twice, or if there are multipliers for rows of a group that is not by row.
+    nothing but zeros are taken as not touched. "row_multipliers" float64 [N] are on top of the group's. One
+    whose rows are a multiple of eight long may ask for "vectors": the same, faster where thousands of rows are short.
+    ValueError if a parameter appears twice, or if there are multipliers for rows of a group that is not by row.
     """
     tensors = [tensor for group in groups for tensor in group["params"]]
     if len({id(tensor) for tensor in tensors}) != len(tensors):
@@ -88,84 +93,6 @@ def _corrections() -> np.ndarray:
     """1 / (1 - beta_1^t) and 1 / sqrt(1 - beta_2^t) for t = 0 ... 49,999, from where on both are 1; [2, 50,000]."""
     t = np.arange(1, 50_000)
     return np.stack([np.insert(1.0 / (1.0 - BETA_1**t), 0, 0.0), np.insert(1.0 / np.sqrt(1.0 - BETA_2**t), 0, 0.0)])
-
-
-@kernel
-def _move(first, second, gradient, size, correction, like):
-    """Both moments after a gradient, and the step to subtract, in the type of `like`."""
-    number = like.dtype.type
-    beta_1, rest_1 = number(BETA_1), number(1.0 - BETA_1)
-    beta_2, rest_2 = number(BETA_2), number(1.0 - BETA_2)
-    mean = beta_1 * first + rest_1 * gradient
-    square = beta_2 * second + rest_2 * gradient * gradient
-    return mean, square, size * mean / (np.sqrt(square) * correction + number(EPSILON))
-
-
-@kernel
-def adam_kernel(values, gradients, first, second, size, correction):
-    """One Adam step of flat arrays [N], in place.
-
-    size = learning rate / (1 - beta_1^t), correction = 1 / sqrt(1 - beta_2^t), as python floats; they and
-    the constants take the arrays' type, since one double among them would make the whole loop double.
-    """
-    number = values.dtype.type
-    size, correction = number(size), number(correction)
-    for i in range(np.uint64(values.size)):
-        first[i], second[i], step = _move(first[i], second[i], gradients[i], size, correction, values)
-        values[i] -= step
-
-
-class RowState(NamedTuple):
-    """A parameter whose rows go through Adam each on its own clock.
-
-    columns: C. values, first and second moments flat [N * C]; steps int64 [N] that each row has taken; learning_rates
-    float64 [N].
-    """
-
-    columns: Any
-    values: Any
-    first: Any
-    second: Any
-    steps: Any
-    learning_rates: Any
-
-
-@kernel
-def _adam_row(row, source, gradients, corrections, state):
-    """adam_kernel for one row; its gradient begins at gradients[source]."""
-    columns, values, first, second = state.columns, state.values, state.first, state.second
-    state.steps[row] += 1
-    t = min(state.steps[row], corrections.shape[1] - 1)
-    size = state.learning_rates[row] * corrections[0, t]
-    correction = corrections[1, t]
-    begin, end = row * columns, (row + 1) * columns
-    if columns >= LONG_ROW:
-        adam_kernel(
-            values[begin:end], gradients[source : source + columns], first[begin:end], second[begin:end], size, correction
-        )
-        return
-    number = values.dtype.type
-    size, correction = number(size), number(correction)
-    for i in range(columns):
-        at = begin + i
-        first[at], second[at], step = _move(first[at], second[at], gradients[source + i], size, correction, values)
-        values[at] -= step
-
-
-@kernel
-def adam_rows(rows, gradients, corrections, state):
-    """One Adam step of some rows of a RowState, in place: gradients flat [U * C] of rows [U]; corrections as _corrections
-    has them.
-    """
-    for i in range(rows.shape[0]):
-        _adam_row(rows[i], i * state.columns, gradients, corrections, state)
-
-
-@parallel_kernel
-def adam_rows_in_parallel(rows, gradients, corrections, state):
-    """The same, rows in parallel."""
-    for i in prange(rows.shape[0]):
-        _adam_row(rows[i], i * state.columns, gradients, corrections, state)
 
 
 class _Slot:
@@ -212,10 +139,15 @@ class _RowSlot(_Slot):
     """A parameter whose gradient comes as some of its rows, and that counts the steps of each row."""
 
     def __init__(
-        self, parameter: torch.Tensor, multiplier: float, row_multipliers: np.ndarray | None = None
+        self,
+        parameter: torch.Tensor,
+        multiplier: float,
+        row_multipliers: np.ndarray | None = None,
+        vectors: bool = False,
     ) -> None:
         super().__init__(parameter, multiplier)
         self._columns = parameter.shape[-1]
+        self._vectors = vectors
         self._row_steps = np.zeros(parameter.numel() // self._columns, dtype=np.int64)
         self._scale = np.full(self._row_steps.size, multiplier)
         if row_multipliers is not None:
@@ -232,9 +164,12 @@ class _RowSlot(_Slot):
             np.multiply(self._scale, learning_rate, out=self._rates)
             self._rate = learning_rate
         values = gradient.values.reshape(-1)
-        parallel = values.size >= PARALLEL_ELEMENTS and numba.get_num_threads() > 1
-        update = adam_rows_in_parallel if parallel else adam_rows
+        threads = numba.get_num_threads() if values.size >= PARALLEL_ELEMENTS else 1
         state = RowState(self._columns, self.values, *self.moments, self._row_steps, self._rates)
+        if self._vectors:
+            update = adam_vectors_in_parallel if threads > 1 else adam_vectors
+        else:
+            update = adam_rows_in_parallel if threads > 1 else adam_rows
         update(gradient.rows, values, _corrections(), state)
 
     @property
@@ -250,7 +185,7 @@ def _make_slots(group: Mapping[str, Any]) -> list[_Slot]:
     multiplier = float(group.get("multiplier", 1.0))
     if group.get("by_row"):
         (parameter,) = group["params"]
-        return [_RowSlot(parameter, multiplier, group.get("row_multipliers"))]
+        return [_RowSlot(parameter, multiplier, group.get("row_multipliers"), bool(group.get("vectors")))]
     return [_Slot(parameter, multiplier) for parameter in group["params"]]
 
 

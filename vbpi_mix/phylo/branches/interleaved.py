@@ -48,7 +48,7 @@ def sample(table: np.ndarray, batch: EdgeBatch, noise: np.ndarray) -> GammaLanes
         width=width, component=batch.own, noise=noise, profiles=profiles[:count], profile_of=profile_of,
         draws=np.empty((trees, edges)), draw_slopes=np.empty((trees, edges)), log_q=np.empty(trees * width),
         modes=of_edges[0], shapes=of_edges[1], free=of_edges[2], constants=of_edges[3], slopes=of_edges[4],
-        scores=np.empty(trees * edges * 2 * width),
+        scores=np.empty(trees * edges * 2 * width, table.dtype),
     )  # fmt: skip
     chunks = min(batch.threads, width // LANES) if trees * width >= PARALLEL_WORK else 1
     if chunks > 1:
@@ -67,7 +67,7 @@ def pull_back(done: GammaLanesPass, draws: np.ndarray, log_q: np.ndarray) -> Row
     upstream = np.ascontiguousarray(log_q).reshape(-1)
     numbers = np.empty(q.profiles.size, np.int64)
     rows = number_distinct(q.profiles.reshape(-1), np.full(done.n_features, -1), numbers)
-    moved, found = np.empty(draws.shape), np.empty(rows.size * 2 * width)
+    moved, found = np.empty(draws.shape), np.empty(rows.size * 2 * width, q.scores.dtype)
     kernels.moved_draws(q, np.ascontiguousarray(draws), upstream, moved)
     places = numbers.reshape(q.profiles.shape)
     if done.chunks > 1:

@@ -16,7 +16,7 @@ from numba import prange
 from vbpi_mix.accelerate import kernel, parallel_kernel
 from vbpi_mix.kernels.simd import keep_whole
 from vbpi_mix.phylo.sbn.kernels.counts import log_q_gradient
-from vbpi_mix.phylo.sbn.kernels.draw import draw_tree
+from vbpi_mix.phylo.sbn.kernels.draw import draw_tree, known
 from vbpi_mix.phylo.sbn.kernels.encoding import number_parameters
 from vbpi_mix.phylo.sbn.kernels.log_probability import log_q_tree
 
@@ -62,7 +62,7 @@ def draw_topologies(first, last, support, networks, split_only, q):
     down, up = np.empty(nodes), np.empty(nodes)
     for t in range(first, last):
         draw_tree(
-            networks.probabilities[q.component[t]], q.uniforms[t], support, q.children[t], q.splits[t],
+            known(networks.probabilities[q.component[t]]), q.uniforms[t], support, q.children[t], q.splits[t],
             q.tripartitions[t], q.entries[t],
         )  # fmt: skip
         number_parameters(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vbpi_mix.gradients import RowGradient
 from vbpi_mix.kernels.simd import LANES
-from vbpi_mix.phylo.sbn import networks
+from vbpi_mix.phylo.sbn.kernels import draw
 from vbpi_mix.phylo.sbn.kernels import interleaved as kernels
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
@@ -30,10 +30,10 @@ def lanes_of(n_components: int) -> int:
     return -(-n_components // LANES) * LANES
 
 
-def interleave(values: np.ndarray) -> Tensor:
+def interleave(values: np.ndarray, dtype: torch.dtype) -> Tensor:
     """A table [N, C * W] of values [A, N, C]: row i has the W values of each column of i; a leaf with gradient."""
     components, rows, columns = values.shape
-    table = torch.zeros(rows, columns, lanes_of(components), dtype=torch.float64)
+    table = torch.zeros(rows, columns, lanes_of(components), dtype=dtype)
     table[:, :, :components] = torch.from_numpy(values.copy()).permute(1, 2, 0)
     return table.view(rows, -1).requires_grad_()
 
@@ -54,12 +54,20 @@ class InterleavedStep:
 
 
 def draw_topologies(
-    table: np.ndarray, support: SubsplitSupport, component: np.ndarray, uniforms: np.ndarray
+    table: np.ndarray, support: SubsplitSupport, sampled: np.ndarray, uniforms: np.ndarray, threads: int
 ) -> EncodedTopologies:
-    """Topologies drawn from networks of a table [n_params, W]: tree t from component[t], with uniforms [T, n-1]."""
-    drawn, own = np.unique(component, return_inverse=True)
-    _, probabilities = networks.normalise(table[:, drawn].T, support)
-    return networks.draw_topologies(probabilities, support, own.reshape(-1), uniforms)
+    """Topologies drawn from networks of a table [n_params, W]: equally many of each component in `sampled`, one after the
+    other, with uniforms [T, n-1]. Of the networks no more is normalised than the draws come to.
+    """
+    encoded = EncodedTopologies.empty(uniforms.shape[0], support.n_taxa)
+    nothing = np.empty(0), np.empty(0, np.bool_)
+    network = draw.Network(*nothing, table.reshape(-1), table.shape[1], 0)
+    arguments = sampled, network, uniforms, support.arrays, encoded.arrays
+    if min(threads, sampled.size) > 1:
+        draw.draw_from_table_in_parallel(min(threads, sampled.size), *arguments)
+    else:
+        draw.draw_from_table(0, sampled.size, *arguments)
+    return encoded
 
 
 def evaluate(
@@ -75,7 +83,7 @@ def evaluate(
         log_q=np.empty(trees * width),
         rooting=np.empty(encoded.splits.size * width),
         log_probabilities=np.empty(used * width),
-        weights=np.empty(members * width),
+        weights=np.empty(members * width, table.dtype),
         inverse=np.empty(groups * width),
         log_totals=np.empty(groups * width),
     )
@@ -94,7 +102,8 @@ def pull_back(step: InterleavedStep, upstream: np.ndarray) -> RowGradient:
         upstream = np.pad(upstream, ((0, 0), (0, width - components)))
     starts, first = step.touched.starts, step.touched.groups[:, 0]
     rows = np.arange(starts[-1]) + np.repeat(first - starts[:-1], np.diff(starts))
-    found, counts = np.empty(rows.size * width), np.empty(step.touched.used.size * width)
+    counts = np.empty(step.touched.used.size * width)
+    found = np.empty(rows.size * width, step.arrays.weights.dtype)
     arguments = step.touched, step.arrays, np.ascontiguousarray(upstream).reshape(-1), counts, found
     chunks = chunks_of(step.threads, trees, width)
     if chunks > 1:

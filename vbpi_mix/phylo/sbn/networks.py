@@ -16,7 +16,7 @@ EM_PSEUDO_COUNT = 1e-3
 def normalise(logits: np.ndarray, support: SubsplitSupport) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities and probabilities float64 [A, n_params] of logits, group by group."""
     log_probabilities, probabilities = np.zeros(logits.shape), np.empty(logits.shape)
-    normalise_groups(np.ascontiguousarray(logits), support.groups, log_probabilities, probabilities)
+    normalise_groups(np.ascontiguousarray(logits, np.float64), support.groups, log_probabilities, probabilities)
     return log_probabilities, probabilities
 
 

@@ -3,7 +3,7 @@
 The formulas are those of gamma.py. Features of A components are one flat table [n_features * 2 * W], W the next multiple of
 eight: in the row of a feature stand the modes of all components and then their log shapes. Trees of one step share most of
 their edges, so the parameters of each distinct edge (a profile, profiles.py) are summed once, and their gradient is spread
-over its features once.
+over its features once. Features, their gradient and the scores may be in single precision, everything else is in double.
 
 Every lane is worked on by one thread in one order, so results do not depend on the number of threads: `lanes` (first, last)
 says which are worked on.
@@ -17,7 +17,7 @@ import numpy as np
 from numba import prange
 
 from vbpi_mix.accelerate import kernel, parallel_kernel
-from vbpi_mix.kernels.simd import LANES, splat, vexp, vload, vmin, vstore, vsum
+from vbpi_mix.kernels.simd import LANES, narrow_as, splat, vexp, vload, vmin, vstore, vsum, widen
 from vbpi_mix.phylo.branches.kernels.gamma import EXPONENT_LIMIT
 from vbpi_mix.phylo.branches.kernels.gamma_function import (
     HALF_LOG_TWO_PI,
@@ -64,8 +64,8 @@ def _parameters(lanes, features, table, q):
             for i in range(3):
                 row = np.int64(q.profiles[v, i])
                 if row >= 0:
-                    mode = mode + vload(features, 2 * row * width + j)
-                    log_shape = log_shape + vload(features, (2 * row + 1) * width + j)
+                    mode = mode + widen(vload(features, 2 * row * width + j))
+                    log_shape = log_shape + widen(vload(features, (2 * row + 1) * width + j))
             vstore(q.modes, v * width + j, mode)
             vstore(q.shapes, v * width + j, log_shape)
         for at in range(v * width + lanes[0], v * width + lanes[1]):
@@ -115,8 +115,9 @@ def evaluate(lanes, q):
                 rise = vexp(vmin(away, splat(EXPONENT_LIMIT))) - splat(1.0)
                 descent = shape * (away - rise)
                 total = total + (vload(q.constants, at) + descent)
-                vstore(q.scores, score, shape * rise)
-                vstore(q.scores, score + width, vload(q.free, at) * (vload(q.slopes, at) + descent))
+                vstore(q.scores, score, narrow_as(shape * rise, q.scores))
+                in_log_shape = vload(q.free, at) * (vload(q.slopes, at) + descent)
+                vstore(q.scores, score + width, narrow_as(in_log_shape, q.scores))
             vstore(q.log_q, t * width + j, total)
 
 
@@ -155,7 +156,7 @@ def moved_draws(q, of_draws, of_log_q, moved):
         for e in range(edges):
             total, score = splat(0.0), 2 * (t * edges + e) * width
             for j in range(0, width, LANES):
-                total = total + vload(of_log_q, t * width + j) * vload(q.scores, score + j)
+                total = total + vload(of_log_q, t * width + j) * widen(vload(q.scores, score + j))
             moved[t, e] = of_draws[t, e] - vsum(total)  # d log q / dz = -d log q / d mode
 
 
@@ -174,7 +175,7 @@ def gradient(lanes, q, numbers, moved, of_log_q, found):
                 upstream = vload(of_log_q, t * width + j)
                 for k in range(2):
                     place = at + k * width + j
-                    term = upstream * vload(q.scores, score + k * width + j)
+                    term = upstream * widen(vload(q.scores, score + k * width + j))
                     vstore(of_edges, place, vload(of_edges, place) + term)
             if lanes[0] <= own < lanes[1]:
                 of_edges[at + own] += moved[t, e]
@@ -182,7 +183,7 @@ def gradient(lanes, q, numbers, moved, of_log_q, found):
     for u in range(found.shape[0] // (2 * width)):
         for k in range(2):
             for j in range(lanes[0], lanes[1], LANES):
-                vstore(found, (2 * u + k) * width + j, splat(0.0))
+                vstore(found, (2 * u + k) * width + j, narrow_as(splat(0.0), found))
     for v in range(numbers.shape[0]):
         for i in range(3):
             if numbers[v, i] >= 0:
@@ -190,7 +191,7 @@ def gradient(lanes, q, numbers, moved, of_log_q, found):
                     for j in range(lanes[0], lanes[1], LANES):
                         place = (2 * numbers[v, i] + k) * width + j
                         term = vload(of_edges, (2 * v + k) * width + j)
-                        vstore(found, place, vload(found, place) + term)
+                        vstore(found, place, narrow_as(widen(vload(found, place)) + term, found))
 
 
 @parallel_kernel

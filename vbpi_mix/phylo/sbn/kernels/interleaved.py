@@ -2,7 +2,8 @@
 
 The logits of A components are one table [n_params, W], W the next multiple of eight: a row holds one parameter of every
 component, and what is done to one lane is done to all. Only the groups that the trees touch are read; others cost nothing.
-Tables are flat here, element (row, lane) at row * W + lane. The columns beyond A are computed along and mean nothing.
+Tables are flat here, element (row, lane) at row * W + lane. The columns beyond A are computed along and mean nothing. The
+table, its gradient and the weights may be in single precision, everything else is in double.
 
 Every lane is worked on by one thread in one order, so results do not depend on the number of threads: `lanes` (first, last)
 says which are worked on. The formulas are those of log_probability.py and counts.py, lane by lane.
@@ -15,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
-from vbpi_mix.kernels.simd import LANES, splat, vexp, vload, vlog, vmax, vstore, where_positive
+from vbpi_mix.accelerate import inline_kernel, kernel, parallel_kernel
+from vbpi_mix.kernels.simd import LANES, narrow_as, splat, vexp, vload, vlog, vmax, vstore, where_positive, widen
 from vbpi_mix.phylo.sbn.kernels.encoding import (
     ABOVE_FIRST,
     ABOVE_ROOT,
@@ -95,6 +96,12 @@ def find_touched(parameters, group_of, touched):
     return count, n_groups
 
 
+@inline_kernel
+def widened(array, at):
+    """Eight elements of a flat array, as doubles."""
+    return widen(vload(array, at))
+
+
 @kernel
 def _normalise(lanes, table, touched, q):
     """Log-probabilities of what is used, and weights of all members of touched groups, row after row."""
@@ -103,15 +110,15 @@ def _normalise(lanes, table, touched, q):
         first, last = touched.groups[g, 0], touched.groups[g, 1]
         at, shift = g * width, (touched.starts[g] - first) * width
         for j in range(lanes[0], lanes[1], LANES):
-            vstore(q.log_totals, at + j, vload(table, first * width + j))
+            vstore(q.log_totals, at + j, widened(table, first * width + j))
             vstore(q.inverse, at + j, splat(0.0))
         for i in range(first + 1, last):
             for j in range(lanes[0], lanes[1], LANES):
-                vstore(q.log_totals, at + j, vmax(vload(q.log_totals, at + j), vload(table, i * width + j)))
+                vstore(q.log_totals, at + j, vmax(vload(q.log_totals, at + j), widened(table, i * width + j)))
         for i in range(first, last):
             for j in range(lanes[0], lanes[1], LANES):
-                weight = vexp(vload(table, i * width + j) - vload(q.log_totals, at + j))
-                vstore(q.weights, shift + i * width + j, weight)
+                weight = vexp(widened(table, i * width + j) - vload(q.log_totals, at + j))
+                vstore(q.weights, shift + i * width + j, narrow_as(weight, q.weights))
                 vstore(q.inverse, at + j, vload(q.inverse, at + j) + weight)
         for j in range(lanes[0], lanes[1], LANES):
             total = vload(q.inverse, at + j)
@@ -123,7 +130,7 @@ def _normalise(lanes, table, touched, q):
     for u in range(FIRST, touched.used.shape[0]):
         row, group = touched.used[u] * width, touched.owner[u] * width
         for j in range(lanes[0], lanes[1], LANES):
-            vstore(q.log_probabilities, u * width + j, vload(table, row + j) - vload(q.log_totals, group + j))
+            vstore(q.log_probabilities, u * width + j, widened(table, row + j) - vload(q.log_totals, group + j))
 
 
 @kernel
@@ -265,12 +272,14 @@ def gradient(lanes, touched, q, upstream, counts, found):
             vstore(totals, at, splat(0.0) - vload(totals, at) * vload(q.inverse, at))
         for m in range(touched.starts[g], touched.starts[g + 1]):
             for j in range(lanes[0], lanes[1], LANES):
-                vstore(found, m * width + j, vload(q.weights, m * width + j) * vload(totals, g * width + j))
+                slope = widened(q.weights, m * width + j) * vload(totals, g * width + j)
+                vstore(found, m * width + j, narrow_as(slope, found))
     for u in range(FIRST, touched.used.shape[0]):
         group = touched.owner[u]
         member = touched.starts[group] + touched.used[u] - touched.groups[group, 0]
         for j in range(lanes[0], lanes[1], LANES):
-            _add_counts(member * width + j, found, vload(counts, u * width + j))
+            slope = widened(found, member * width + j) + vload(counts, u * width + j)
+            vstore(found, member * width + j, narrow_as(slope, found))
 
 
 @parallel_kernel
