@@ -36,6 +36,21 @@ def median_seconds(function: Callable[[], Any], repeats: int = 200, warm_up: int
     return statistics.median(times)
 
 
+def medians_in_turn(functions: Sequence[Callable[[], Any]], clock: Callable[[], float], rounds: int) -> list[float]:
+    """Median time of a call of each function, by a clock. They are timed in turn, a few calls at a time, so that what else
+    the machine does slows all alike and their ratios hold; the first two calls of a turn fill caches and do not count.
+    """
+    times: list[list[float]] = [[] for _ in functions]
+    for turn in range(rounds + 1):
+        for function, own in zip(functions, times, strict=True):
+            for call in range(6):
+                start = clock()
+                function()
+                if turn and call > 1:
+                    own.append(clock() - start)
+    return [statistics.median(own) for own in times]
+
+
 def vbpi_mix(*arguments: str, folder: Path | None = None) -> str:
     """Run the command that is installed beside this python; its standard output. RuntimeError, with its last line, if it
     fails."""

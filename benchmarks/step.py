@@ -20,6 +20,7 @@ from vbpi_mix.phylo.branches.flows import FLOWS, make_flow
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
+from vbpi_mix.phylo.tables import layout
 from vbpi_mix.training.adam import make_adam
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.provenance import use_threads
@@ -41,7 +42,7 @@ def make_step(
     generator = torch.Generator().manual_seed(1)
     mixture = PhyloMixture(
         support, n_components, generator=generator, logits=logits, flow=make_flow(flow, support, generator),
-        base=make_base(lengths),
+        base=make_base(lengths), side_by_side=layout(n_components, name != "s2s") if direct else None,
     )  # fmt: skip
     problem = MixtureProblem(
         "phylo", target, mixture, estimator=Estimator.parse(name), sampled=sampled, particles=10, direct=direct

@@ -28,7 +28,7 @@ from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
 from vbpi_mix.phylo.sbn.support_check import check_support
 from vbpi_mix.phylo.start import WarmStart, warm_start
-from vbpi_mix.phylo.tables import SIDE_BY_SIDE
+from vbpi_mix.phylo.tables import layout
 from vbpi_mix.phylo.trees.neighbour_joining import neighbour_joining, pairwise_differences
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.sizes import check_memory
@@ -132,7 +132,7 @@ def build_problem(
         base=base,
         pair_rate=model.pair_rate,
         parameters=_densities(posterior, support, model, generator, mode),
-        side_by_side=_side_by_side(model),
+        side_by_side=layout(model.components, model.estimator != Estimator.S2S),
     )
     return PhyloProblem(data.taxa, data.parts, posterior, mixture, model), start
 
@@ -209,16 +209,10 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
         base=make_base(model.lengths or "lognormal"),
         pair_rate=model.pair_rate,
         parameters=_densities(posterior, support, model, torch.Generator()),
-        side_by_side=_side_by_side(model),
+        side_by_side=layout(model.components, model.estimator != Estimator.S2S),
     )
     mixture.load_state_dict(state)
     return PhyloProblem(taxa, parts, posterior, mixture, model)
-
-
-def _side_by_side(model: ModelConfig) -> torch.dtype | None:
-    """The type of tables with the components side by side, where there are many and every step evaluates all of them."""
-    many = model.components >= SIDE_BY_SIDE and model.estimator != Estimator.S2S
-    return torch.float32 if many else None
 
 
 def _flow(model: ModelConfig, support: SubsplitSupport, generator: torch.Generator) -> BranchFlow | None:

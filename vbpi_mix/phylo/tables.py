@@ -108,6 +108,13 @@ class Tables(Protocol):
         ...
 
 
+def layout(n_components: int, evaluates_all: bool) -> torch.dtype | None:
+    """The type of tables side by side, where there are many components and every step evaluates all; else None. Single
+    precision, since what limits such a step is how fast rows come from memory.
+    """
+    return torch.float32 if evaluates_all and n_components >= SIDE_BY_SIDE else None
+
+
 def make_tables(family: Family, logits: np.ndarray, features: Tensor, side_by_side: torch.dtype | None) -> Tables:
     """Tables of logits [A, n_params] and features [A, n_features, C], a leaf; side by side in a type of their own, or None."""
     if side_by_side is None:

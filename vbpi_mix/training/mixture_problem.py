@@ -37,8 +37,9 @@ from vbpi_mix.estimators.interfaces import (
     VariationalMixture,
 )
 
-# Most particles, of all components together, that an estimate draws at once.
-ESTIMATE_AT_ONCE = 10_000
+# Most particles, of all components together, that an estimate draws at once; and most times that one is evaluated, since
+# memory grows with both.
+ESTIMATE_AT_ONCE, EVALUATED_AT_ONCE = 10_000, 160_000
 
 
 class TrainableMixture(VariationalMixture[Any], Protocol):
@@ -175,7 +176,8 @@ class MixtureProblem:
         L = self._particles if self._gradient == "vimco" else self._importance_samples
         of_a_group = self.mixture.n_components * L
         groups = max(2, particles // of_a_group)
-        at_once = max(1, ESTIMATE_AT_ONCE // of_a_group)
+        most = min(ESTIMATE_AT_ONCE, EVALUATED_AT_ONCE // self.mixture.n_components)
+        at_once = max(1, most // of_a_group)
         parts = [
             self._bounds(min(at_once, groups - done), L, generator) for done in range(0, groups, at_once)
         ]

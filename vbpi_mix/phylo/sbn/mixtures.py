@@ -18,8 +18,8 @@ SMALL, TRIES = 6_000, 3
 # And from there on a mixture is taken nearer to its maximum, by as many iterations as a few seconds allow: on DS1 that takes
 # the divergence from the golden runs from 0.009 to 0.005, though the likelihood rises by 0.003 only.
 POLISHING_WORK, POLISHING_ITERATIONS, POLISHING_TOLERANCE = 1_200_000, 300, 1e-6
-# Topologies worked on at once, so that the rootings of a component fit in memory.
-AT_ONCE = 20_000
+# Topologies worked on at once, so that the rootings of all components fit in memory; fewer of more than 16 components.
+AT_ONCE, FULL_COMPONENTS = 20_000, 16
 
 
 def fit_mixture(
@@ -100,8 +100,9 @@ def _step(
     """The mean log-likelihood under the logits [A, n_params], and the expected counts [A, n_params]."""
     log_probabilities, _ = networks.normalise(logits, support)
     counts, fit = np.zeros(logits.shape), 0.0
-    for first in range(0, shares.size, AT_ONCE):
-        part, share = encoded.take(slice(first, first + AT_ONCE)), shares[first : first + AT_ONCE]
+    at_once = max(1, AT_ONCE * FULL_COMPONENTS // max(logits.shape[0], FULL_COMPONENTS))
+    for first in range(0, shares.size, at_once):
+        part, share = encoded.take(slice(first, first + at_once)), shares[first : first + at_once]
         log_q, rooting = networks.log_q_and_rooting(log_probabilities, part)
         total = np.logaddexp.reduce(log_q, axis=1)
         fit += float((share * total).sum()) - np.log(logits.shape[0]) * float(share.sum())
