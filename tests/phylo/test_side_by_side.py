@@ -19,13 +19,13 @@ TAXA, COMPONENTS = 9, 11
 SUPPORT = build_support(random_topologies(TAXA, 12, np.random.default_rng(2)))
 
 
-def make_mixture(side_by_side, base="gamma", branch_model="psp", flow="none", components=COMPONENTS):
+def make_mixture(side_by_side, base="gamma", branch_model="psp", flow="none", components=COMPONENTS, dtype=torch.float64):
     """The same parameters in either layout; one log shape is beyond its limits in some components."""
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(3)
     mixture = PhyloMixture(
         SUPPORT, components, generator=generator, branch_model=branch_model, base=make_base(base),
         logits=rng.normal(size=(components, SUPPORT.n_params)) * 2.0,
-        flow=make_flow(flow, SUPPORT, generator, dtype=torch.float64), side_by_side=torch.float64 if side_by_side else None,
+        flow=make_flow(flow, SUPPORT, generator, dtype=torch.float64), side_by_side=dtype if side_by_side else None,
     )  # fmt: skip
     with torch.no_grad():
         mixture.features.copy_(torch.from_numpy(0.5 * rng.normal(size=mixture.features.shape)))
@@ -159,3 +159,44 @@ def test_a_state_goes_from_one_layout_to_the_other():
     assert torch.equal(back.features, other.features)
     encoded = SUPPORT.encode(random_topologies(TAXA, 12, np.random.default_rng(2)))
     np.testing.assert_array_equal(back.log_topology_probability(encoded), other.log_topology_probability(encoded))
+
+
+def test_single_precision_gives_the_same_to_its_own_rounding():
+    one, two = make_mixture(True), make_mixture(True, dtype=torch.float32)
+    one.load_state_dict(two.state_dict())
+    (first, expected), (second, found) = gradients(one, "s2a", 1), gradients(two, "s2a", 1)
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    for a, b in zip(by_component(two, found), by_component(one, expected), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
+
+
+def test_a_resumed_training_gives_the_same_digits(tmp_path):
+    def steps(mixture, optimiser, count, generator):
+        for _ in range(count):
+            with torch.no_grad():
+                draws = mixture.sample(draw_components(Estimator.S2A, COMPONENTS, 1, generator), 3, generator)
+            points = np.ones((3, 2 * TAXA - 3))
+            optimiser.step(mixture.pull_back(draws, 0.1 * draws.log_q, 0.1 * draws.log_q_score, points))
+
+    whole = make_mixture(True, dtype=torch.float32)
+    optimiser, generator = make_adam(whole.parameter_groups()), torch.Generator().manual_seed(4)
+    optimiser.set_learning_rate(0.01)
+    steps(whole, optimiser, 3, generator)
+    torch.save([dict(whole.state_dict()), optimiser.state_dict(), generator.get_state()], tmp_path / "state")
+    steps(whole, optimiser, 3, generator)
+
+    state, moments, numbers = torch.load(tmp_path / "state", weights_only=True)
+    resumed = make_mixture(True, dtype=torch.float32)
+    with torch.no_grad():
+        resumed.logits.zero_()
+    resumed.load_state_dict(state)
+    optimiser = make_adam(resumed.parameter_groups())
+    optimiser.load_state_dict(moments)
+    optimiser.set_learning_rate(0.01)
+    generator.set_state(numbers)
+    steps(resumed, optimiser, 3, generator)
+    assert not torch.equal(resumed.logits, state["logits"])
+    assert torch.equal(resumed.logits, whole.logits)
+    assert torch.equal(resumed.features, whole.features)
