@@ -29,7 +29,6 @@ from vbpi_mix.kernels.simd import LANES
 from vbpi_mix.phylo import mixture as phylo_mixture
 from vbpi_mix.phylo import tables
 from vbpi_mix.phylo.branches import gamma as gamma_base
-from vbpi_mix.phylo.branches import interleaved as branches_interleaved
 from vbpi_mix.phylo.branches import lognormal
 from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.branches.flows import make_flow
@@ -274,7 +273,6 @@ def exercise_mixture(patch, folder):
         patch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         patch.setattr(tables, "PARALLEL_PARTICLES", 1)
         patch.setattr(sbn_interleaved, "PARALLEL_WORK", 1)
-        patch.setattr(branches_interleaved, "PARALLEL_WORK", 1)
         patch.setattr(lognormal.LogNormal, "parallel_trees", 1)
         patch.setattr(gamma_base.Gamma, "parallel_trees", 1)
         for flow in ("none", "planar", "realnvp"):

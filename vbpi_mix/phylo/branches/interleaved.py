@@ -10,14 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from vbpi_mix.gradients import RowGradient
-from vbpi_mix.kernels.simd import LANES
 from vbpi_mix.phylo.branches.base import EdgeBatch
 from vbpi_mix.phylo.branches.kernels import gamma_interleaved as kernels
 from vbpi_mix.phylo.branches.kernels.gamma_function import gamma_tables
 from vbpi_mix.phylo.branches.kernels.profiles import index_profiles, number_distinct
-
-# Fewer trees times lanes than this are worked on by one thread.
-PARALLEL_WORK = 256
+from vbpi_mix.phylo.sbn.interleaved import chunks_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +47,7 @@ def sample(table: np.ndarray, batch: EdgeBatch, noise: np.ndarray) -> GammaLanes
         modes=of_edges[0], shapes=of_edges[1], free=of_edges[2], constants=of_edges[3], slopes=of_edges[4],
         scores=np.empty(trees * edges * 2 * width, table.dtype),
     )  # fmt: skip
-    chunks = min(batch.threads, width // LANES) if trees * width >= PARALLEL_WORK else 1
+    chunks = chunks_of(batch.threads, trees, width)
     if chunks > 1:
         kernels.sample_in_parallel(chunks, table.reshape(-1), gamma_tables(), arrays)
     else:

@@ -26,6 +26,7 @@ from vbpi_mix.phylo.branches.kernels.gamma_function import (
     correction,
     log_gamma_draw,
 )
+from vbpi_mix.phylo.sbn.kernels.interleaved import share_of_lanes
 
 
 class GammaLanes(NamedTuple):
@@ -122,13 +123,6 @@ def evaluate(lanes, q):
 
 
 @kernel
-def _share(chunk, chunks, width):
-    """The lanes of one of several chunks, in whole vectors."""
-    blocks = width // LANES
-    return chunk * blocks // chunks * LANES, (chunk + 1) * blocks // chunks * LANES
-
-
-@kernel
 def sample(features, tables, q):
     """Draws and densities under all lanes, from a flat table of features."""
     prepare((0, q.width), features, tables, q)
@@ -140,10 +134,10 @@ def sample(features, tables, q):
 def sample_in_parallel(chunks, features, tables, q):
     """The same, lanes in `chunks` parts at once."""
     for chunk in prange(chunks):
-        prepare(_share(chunk, chunks, q.width), features, tables, q)
+        prepare(share_of_lanes(chunk, chunks, q.width), features, tables, q)
     draw(tables, q)
     for chunk in prange(chunks):
-        evaluate(_share(chunk, chunks, q.width), q)
+        evaluate(share_of_lanes(chunk, chunks, q.width), q)
 
 
 @kernel
@@ -198,4 +192,4 @@ def gradient(lanes, q, numbers, moved, of_log_q, found):
 def gradient_in_parallel(chunks, q, numbers, moved, of_log_q, found):
     """gradient of all lanes, in `chunks` parts at once."""
     for chunk in prange(chunks):
-        gradient(_share(chunk, chunks, q.width), q, numbers, moved, of_log_q, found)
+        gradient(share_of_lanes(chunk, chunks, q.width), q, numbers, moved, of_log_q, found)

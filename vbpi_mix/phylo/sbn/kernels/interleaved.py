@@ -195,7 +195,7 @@ def evaluate(lanes, table, touched, q):
 
 
 @kernel
-def _share(chunk, chunks, width):
+def share_of_lanes(chunk, chunks, width):
     """The lanes of one of several chunks, in whole vectors."""
     blocks = width // LANES
     return chunk * blocks // chunks * LANES, (chunk + 1) * blocks // chunks * LANES
@@ -205,7 +205,7 @@ def _share(chunk, chunks, width):
 def evaluate_in_parallel(chunks, table, touched, q):
     """evaluate of all lanes, in `chunks` parts at once."""
     for chunk in prange(chunks):
-        evaluate(_share(chunk, chunks, q.width), table, touched, q)
+        evaluate(share_of_lanes(chunk, chunks, q.width), table, touched, q)
 
 
 @kernel
@@ -286,4 +286,4 @@ def gradient(lanes, touched, q, upstream, counts, found):
 def gradient_in_parallel(chunks, touched, q, upstream, counts, found):
     """gradient of all lanes, in `chunks` parts at once."""
     for chunk in prange(chunks):
-        gradient(_share(chunk, chunks, q.width), touched, q, upstream, counts, found)
+        gradient(share_of_lanes(chunk, chunks, q.width), touched, q, upstream, counts, found)
