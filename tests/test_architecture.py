@@ -14,6 +14,7 @@ GROUND = {
     "vbpi_mix.accelerate", "vbpi_mix.data_files", "vbpi_mix.download", "vbpi_mix.errors", "vbpi_mix.files",
     "vbpi_mix.gradients", "vbpi_mix.kernel_cache", "vbpi_mix.leftovers", "vbpi_mix.locks", "vbpi_mix.memory",
     "vbpi_mix.options", "vbpi_mix.parallel", "vbpi_mix.pareto", "vbpi_mix.plotting", "vbpi_mix.sizes",
+    "vbpi_mix.threads",
 }  # fmt: skip
 # Modules that are part of a room though they do not stand in its folder.
 FACE_OF_PHYLO = (

@@ -20,6 +20,7 @@ from vbpi_mix.estimators import (
 )
 from vbpi_mix.estimators.interfaces import Target, VariationalMixture
 from vbpi_mix.pareto import effective_sample_size
+from vbpi_mix.threads import timed_pieces
 
 # Particles drawn at once, of all components together: enough to keep every thread busy, little memory.
 PARTICLES_AT_ONCE = 2_000
@@ -84,14 +85,16 @@ def evaluate(
         if value < 1:
             raise ConfigError(f"{value} {name} asked for: give at least 1")
     published, pooled, bounds, sizes = [], [], [], []
-    for repeat in range(repeats):
-        log_w = draw_log_weights(mixture, target, importance_samples, generator)
-        published.append(float(published_estimate(log_w)))
-        pooled.append(float(pooled_estimate(log_w)))
-        bounds.append(float(log_w.mean()))
-        sizes.append(effective_sample_size(log_w.numpy().ravel()))
-        if progress is not None:
-            progress(repeat + 1, repeats)
+    with timed_pieces() as pieces:
+        for repeat in range(repeats):
+            log_w = draw_log_weights(mixture, target, importance_samples, generator)
+            published.append(float(published_estimate(log_w)))
+            pooled.append(float(pooled_estimate(log_w)))
+            bounds.append(float(log_w.mean()))
+            sizes.append(effective_sample_size(log_w.numpy().ravel()))
+            pieces.ended()
+            if progress is not None:
+                progress(repeat + 1, repeats)
     elbo, sd = _moments(bounds)
     error = sd / math.sqrt(repeats) if repeats > 1 else float(log_w.std() / math.sqrt(log_w.numel()))
     return Evaluation(

@@ -117,6 +117,7 @@ def training_entries(result: TrainingResult, model: ModelConfig, seed: int, prob
         "iterations": result.iterations,
         "seconds": result.seconds,
         "seconds_per_iteration": result.seconds_per_iteration,
+        "iterations_by_threads": {str(threads): count for threads, count in result.threads.items()},
         "training_bound": result.bound,
         "stop_reason": result.stop_reason,
         "support_elements": problem.support.n_params,

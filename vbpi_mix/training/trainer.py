@@ -18,6 +18,7 @@ import torch
 
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.parallel import from_first_rank, ranks
+from vbpi_mix.threads import ThreadChoice, chosen_threads
 from vbpi_mix.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.interrupt import StopRequest
@@ -119,8 +120,8 @@ class Trainer:
         """
         self.begin()
         try:
-            with StopRequest() as stop:
-                reason = self._loop(stop)
+            with StopRequest() as stop, chosen_threads() as threads:
+                reason = self._loop(stop, threads)
                 self._save()
         finally:
             if self._trace is not None:
@@ -136,9 +137,10 @@ class Trainer:
             bound=self._smoothed_bound(),
             stop_reason=reason,
             best_metric=self._watch.best,
+            threads=dict(sorted(threads.counts.items())),
         )
 
-    def _loop(self, stop: StopRequest) -> str:
+    def _loop(self, stop: StopRequest, threads: ThreadChoice) -> str:
         """Iterate; returns why it ended. `_seconds` is the time of training, earlier parts included."""
         clock = time.perf_counter
         now = clock()
@@ -149,6 +151,7 @@ class Trainer:
             self._iterate()
             before, now = now, clock()
             self._durations.append(now - before)
+            threads.observe(now - before)
             self._seconds = now - start
             if validate_every and self.iteration % validate_every == 0:
                 self._metrics = self._watch.measure(self.iteration)

@@ -34,6 +34,7 @@ from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.report.consensus import majority_rule_newick
 from vbpi_mix.phylo.sbn.splits import SplitFrequencies
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
+from vbpi_mix.threads import timed_pieces
 
 DRAWS_AT_ONCE = 2_000
 # Fewer expected draws than this do not make a stratum: its share of draws would be too noisy to divide by.
@@ -184,7 +185,7 @@ def draw_weighted_trees(
     theta: list[np.ndarray] = []
     per_component = -(-count // mixture.n_components)
     at_once = max(1, DRAWS_AT_ONCE // mixture.n_components)
-    with torch.no_grad():
+    with torch.no_grad(), timed_pieces() as pieces:
         for first in range(0, per_component, at_once):
             particles = min(at_once, per_component - first)
             draws = mixture.sample(draw, particles, generator)
@@ -199,6 +200,7 @@ def draw_weighted_trees(
             components.append(np.repeat(draw.sampled.numpy(), particles))
             if draws.theta is not None:
                 theta.append(draws.theta.numpy().reshape(len(canonical), -1))
+            pieces.ended()
     distinct, topology = unique_topologies(np.concatenate(children))
     encoded = mixture.support.encode(distinct)
     log_q = mixture.log_topology_probability(encoded)

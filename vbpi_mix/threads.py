@@ -1,0 +1,138 @@
+"""How many threads the kernels use, chosen while they work: as many as take the least time now.
+
+Kernels give the same numbers with any number of threads, so the choice may follow the clock. Beside another busy program a
+second thread waits for its core at the end of every parallel region, and two can be many times slower than one; alone on the
+machine they are faster. Which of the two it is changes while a fit runs, so both are timed, again and again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numba
+
+from vbpi_mix.accelerate import set_threads
+
+# A trial is at least so long, and holds at least so many pieces of work: more than a time slice of the system's scheduler.
+TRIAL_SECONDS, TRIAL_PIECES = 0.05, 2
+# Another number of threads is taken only where it saves more than the noise of a trial.
+WORTH_CHANGING = 0.95
+# Seconds of work between trials, and how many times what the last one lost: trials cost a fortieth of the time at most.
+LEAST_WAIT, WAIT_PER_LOSS = 1.0, 40.0
+# Pieces that take so many times what they took when the number was chosen are reason for a trial ahead of time.
+SURPRISE = 1.5
+# Work that is over sooner than this is not worth a trial: the first one compiles what only several threads use.
+SHORT_SECONDS = 3.0
+
+
+class ThreadChoice:
+    """Chooses among 1, 2, 4 ... `most` threads by the times of like pieces of work, of which `observe` is told.
+
+    Begins with one thread; `apply` is called with each new number, at once with the first. first_wait: seconds of work before
+    the first trial. A number next to the one in force is tried for TRIAL_SECONDS and kept if it is faster; a faster one
+    is followed by a trial further on.
+
+    >>> choice = ThreadChoice(2, lambda threads: None, first_wait=0.0)
+    >>> for _ in range(20):
+    ...     choice.observe(0.1 / choice.threads)
+    >>> choice.threads
+    2
+    """
+
+    def __init__(self, most: int, apply: Callable[[int], object], first_wait: float = 0.3) -> None:
+        self._numbers = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
+        self._apply = apply
+        self._kept = self._place = 0  # places in `_numbers`: the one that is kept to, and the one in force
+        self._direction = 1
+        self._wait, self._since = first_wait, 0.0
+        self._typical = self._before = 0.0  # seconds a piece with the number kept to: when it was chosen, and of late
+        self._is_warm = True
+        self._seconds, self._pieces = 0.0, 0
+        self.counts: Counter[int] = Counter()
+        apply(self.threads)
+
+    @property
+    def threads(self) -> int:
+        """The number in force."""
+        return self._numbers[self._place]
+
+    def observe(self, seconds: float) -> None:
+        """Note how long a piece of work took with the number in force, and choose the number for the next one."""
+        self.counts[self.threads] += 1
+        if len(self._numbers) == 1:
+            return
+        if not self._is_warm:  # the first piece after a change wakes threads, or compiles for them
+            self._is_warm = True
+            return
+        self._seconds += seconds
+        self._pieces += 1
+        if self._seconds < TRIAL_SECONDS or self._pieces < TRIAL_PIECES:
+            return
+        mean, total, pieces = self._seconds / self._pieces, self._seconds, self._pieces
+        self._seconds, self._pieces = 0.0, 0
+        if self._place != self._kept:
+            self._judge(mean, total - pieces * self._before)
+            return
+        self._since += total
+        self._before = mean
+        self._typical = self._typical or mean
+        surprised = mean > SURPRISE * self._typical and self._since >= LEAST_WAIT
+        if self._since >= self._wait or surprised:
+            self._try_another()
+
+    def _judge(self, mean: float, loss: float) -> None:
+        """End a trial: keep its number, or go back."""
+        self._since = 0.0
+        if mean < WORTH_CHANGING * self._before:
+            self._kept, self._typical, self._wait = self._place, mean, 0.0
+            if not 0 <= self._kept + self._direction < len(self._numbers):
+                self._wait = LEAST_WAIT
+            return
+        self._wait = max(LEAST_WAIT, WAIT_PER_LOSS * loss)
+        self._typical = self._before
+        self._direction = -self._direction
+        self._change(self._kept)
+
+    def _try_another(self) -> None:
+        if not 0 <= self._kept + self._direction < len(self._numbers):
+            self._direction = -self._direction
+        self._change(self._kept + self._direction)
+
+    def _change(self, place: int) -> None:
+        self._place = place
+        self._is_warm = False
+        self._apply(self.threads)
+
+
+@contextmanager
+def chosen_threads(first_wait: float = 0.3) -> Iterator[ThreadChoice]:
+    """A choice among the numbers of threads up to that in force, which is so again afterwards."""
+    most = int(numba.get_num_threads())
+    try:
+        yield ThreadChoice(most, set_threads, first_wait)
+    finally:
+        set_threads(most)
+
+
+class Pieces:
+    """Tells a choice how long each piece of work took, from the end of the one before it."""
+
+    def __init__(self, choice: ThreadChoice) -> None:
+        self._choice = choice
+        self._last = time.perf_counter()
+
+    def ended(self) -> None:
+        """A piece of work has ended."""
+        now = time.perf_counter()
+        self._choice.observe(now - self._last)
+        self._last = now
+
+
+@contextmanager
+def timed_pieces() -> Iterator[Pieces]:
+    """`chosen_threads` for a loop of a few seconds, whose pieces are alike and are timed here."""
+    with chosen_threads(SHORT_SECONDS) as choice:
+        yield Pieces(choice)
