@@ -38,6 +38,7 @@ def command(
     """
     from vbpi_mix.phylo.run import load
     from vbpi_mix.training.run_directory import find_newest
+    from vbpi_mix_cli.compiling import compilation_shown
     from vbpi_mix_cli.console import describe_elbo
     from vbpi_mix_cli.progress import CountProgress
 
@@ -45,7 +46,7 @@ def command(
     if run is None and not quiet:
         click.echo(f"newest run: {place}", err=True)
     loaded = load(place)
-    with CountProgress("eval", quiet) as progress:
+    with CountProgress("eval", quiet) as progress, compilation_shown(quiet, progress.close):
         found = loaded.evaluate(importance_samples, repeats, seed=seed, threads=threads, progress=progress)
     facts = loaded.summary["evaluation"]
     for estimate in found.estimates:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vbpi_mix_cli.compiling import compilation_shown
 from vbpi_mix_cli.progress import Progress, SamplerProgress
 
 
@@ -16,6 +17,7 @@ class FitProgress:
         self._quiet = quiet
         self._sampling = SamplerProgress(quiet)
         self._training = Progress(quiet)
+        self._compilation = compilation_shown(quiet, self._close)
 
     def __call__(self, event: Any) -> None:
         """Show a note as a line, and hand a report to what shows it."""
@@ -32,8 +34,13 @@ class FitProgress:
             click.echo(f"warning: {event.text}" if event.warning else event.text, err=True)
 
     def __enter__(self) -> FitProgress:
+        self._compilation.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._compilation.__exit__(None, None, None)
+        self._close()
+
+    def _close(self) -> None:
         self._sampling.close()
         self._training.close()

@@ -84,7 +84,7 @@ REMEDIES = {
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; expected errors are one line on standard error and exit status 2."""
     # Before torch starts its OpenMP runtime, which the kernels then share (vbpi_mix/accelerate.py).
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     typed = TYPED.set(shlex.join(["vbpi-mix", *(sys.argv[1:] if arguments is None else arguments)]))
     try:
         with usable_streams():

@@ -200,6 +200,20 @@ def test_kernels_outside_their_rooms_call_none_of_another_file():
             assert not imported(ROOT / "vbpi_mix" / name) & modules_with_kernels, name
 
 
+def is_kernel(node):
+    return isinstance(node, ast.FunctionDef) and bool(KERNEL_POLICIES & {ast.unparse(d) for d in node.decorator_list})
+
+
+def test_kernels_that_begin_with_an_underscore_are_called_by_kernels_alone():
+    """Nothing is compiled that would turn Python's values into their arguments."""
+    for name, tree, _ in sources():
+        private = {node.name for node in tree.body if is_kernel(node) and node.name.startswith("_")}
+        for node in tree.body:
+            if not is_kernel(node):
+                called = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & private
+                assert not called, f"{name}: {called}"
+
+
 def test_vectors_have_the_same_functions_with_the_compiler_and_without():
     tree = ast.parse((ROOT / "vbpi_mix" / "kernels" / "simd.py").read_text(encoding="utf-8"))
     (choice,) = (node for node in tree.body if isinstance(node, ast.If))

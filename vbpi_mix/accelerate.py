@@ -1,10 +1,11 @@
 """The one policy by which numba compiles: what is cached and where, which reorderings are allowed, how many threads.
 
 Kernels use `kernel` (sequential), `inline_kernel` (copied into its callers) or `parallel_kernel` (prange over trees or
-components). Products may be contracted; NaN and infinity keep their meaning, since a log-probability of minus infinity
-is an ordinary value here. Sums are taken in the order that is written: the compiler would choose another in every copy
-of a kernel, and a process that compiles runs other copies than one that loads (docs/development/log.md). Loops that must
-vectorise say so (kernels/simd.py).
+components). One whose name begins with an underscore is called by kernels alone, never from Python: what would turn Python's
+values into its arguments is not compiled. Products may be contracted; NaN and infinity keep their meaning, since a
+log-probability of minus infinity is an ordinary value here. Sums are taken in the order that is written: the compiler would
+choose another in every copy of a kernel, and a process that compiles runs other copies than one that loads
+(docs/development/log.md). Loops that must vectorise say so (kernels/simd.py).
 
 numba notices a change of the file that defines a cached kernel, but not of the files whose kernels it calls. So the
 cache is a folder of its own for every state of the `kernels` rooms, in the user's cache; NUMBA_CACHE_DIR, where it is
@@ -16,16 +17,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Threads that wait at the end of a parallel region spin for some microseconds and then sleep. Read when the OpenMP
-# runtime starts: on a machine that others use too, a thread that spins for milliseconds takes the core that the thread
-# it waits for needs (docs/development/log.md).
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# Threads that wait at the end of a parallel region spin for some ten microseconds and then sleep. Read when the OpenMP
+# runtime starts: on a machine that others use too, a thread that spins takes the core that the thread it waits for needs
+# (docs/development/log.md).
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import numba
+from numba.core import event
 
 from vbpi_mix import kernel_cache
 
@@ -54,7 +58,9 @@ def _policy(**choices: Any) -> Callable[..., Any]:
     """A decorator that makes kernels, which are kept on disk where there is a place for them."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        made: Any = numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy", **choices)(function)
+        wrapped = {"no_cfunc_wrapper": True, "no_cpython_wrapper": function.__name__.startswith("_")}
+        options: dict[str, Any] = {**choices, **wrapped}  # of which numba's types do not know all
+        made: Any = numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy", **options)(function)
         if _IS_CACHED and hasattr(made, "enable_caching"):
             made._cache = kernel_cache.CheckedCache(function)
         return made
@@ -73,3 +79,47 @@ def set_threads(threads: int) -> int:
     in_force = max(1, min(threads, available))
     numba.set_num_threads(in_force)
     return in_force
+
+
+class _Compiling(event.Listener):
+    """Tells how long was compiled: as it begins, then every so often. Compilations that one needs are part of it."""
+
+    EVERY_SECONDS = 10.0
+
+    def __init__(self, tell: Callable[[float], object]) -> None:
+        self.seconds = 0.0
+        self._tell = tell
+        self._depth = 0
+        self._begun = 0.0
+        self._next = 0.0
+
+    def on_start(self, event: Any) -> None:
+        """A kernel begins to be compiled."""
+        if self._depth == 0:
+            self._begun = time.perf_counter()
+            self._report()
+        self._depth += 1
+
+    def on_end(self, event: Any) -> None:
+        """It is."""
+        self._depth -= 1
+        if self._depth == 0:
+            self.seconds += time.perf_counter() - self._begun
+            self._report()
+
+    def _report(self) -> None:
+        if self.seconds >= self._next:
+            self._next = self.seconds + self.EVERY_SECONDS
+            self._tell(self.seconds)
+
+
+@contextmanager
+def compilation_told(tell: Callable[[float], object]) -> Iterator[None]:
+    """Within it, `tell` is told the seconds of compilation so far: 0 as the first kernel is compiled, then every ten seconds,
+    and in the end. Kernels that come from the cache are not compiled.
+    """
+    compiling = _Compiling(tell)
+    with event.install_listener("numba:compile", compiling):
+        yield
+    if compiling.seconds > 0.0:
+        tell(compiling.seconds)

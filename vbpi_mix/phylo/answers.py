@@ -18,6 +18,7 @@ from vbpi_mix.phylo.report.certainty import Certainty, certainty
 from vbpi_mix.phylo.report.export_draws import ExportDraws
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
 from vbpi_mix.phylo.results import POSTERIOR_TREES, bound_entries, combined_forms, posterior_trees, write_answer
+from vbpi_mix.phylo.sbn.splits import SplitFrequencies
 from vbpi_mix.training.run_directory import RunDirectory
 
 
@@ -25,14 +26,22 @@ class Answers:
     """What a trained mixture answers. Nothing here changes: training that goes on needs another."""
 
     def __init__(
-        self, problem: PhyloProblem, directory: RunDirectory, config: Mapping[str, Any], model: ModelConfig, seed: int
+        self,
+        problem: PhyloProblem,
+        directory: RunDirectory,
+        config: Mapping[str, Any],
+        model: ModelConfig,
+        seed: int,
+        of_sample: SplitFrequencies | None = None,
     ) -> None:
-        """config: what config.yaml holds; model: its part as checked choices."""
+        """config: what config.yaml holds; model: its part as checked choices; of_sample: the splits of the tree sample, where
+        they are known."""
         self._problem = problem
         self._directory = directory
         self._config = config
         self._model = model
         self._seed = seed
+        self._of_sample = of_sample
 
     @cached_property
     def own(self) -> Answer:
@@ -99,7 +108,7 @@ class Answers:
         """The text of report.html."""
         return run_page(
             self._problem.taxa, self._directory, self._config, self.given(), self.importance, self.certainty,
-            rooting or self._rooting(),
+            rooting or self._rooting(), self._of_sample,
         )  # fmt: skip
 
     def _rooting(self) -> Rooting | None:

@@ -27,6 +27,7 @@ from vbpi_mix.phylo.problem import PhyloProblem, build_problem
 from vbpi_mix.phylo.run import Run, load_from
 from vbpi_mix.phylo.sampling.sources import describe_source, write_trprobs
 from vbpi_mix.phylo.sampling.widen import widen_sample
+from vbpi_mix.phylo.sbn.splits import split_frequencies
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.provenance import typed_commands, use_threads
@@ -162,7 +163,9 @@ def _start(
         tell(Note(warning, warning=True))
     facts = {"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing}
     directory.update_summary({"commands": typed_commands(directory.read_summary()), **facts})
-    return Run(directory, _whole_config(alignment, data, asked, training), problem)
+    # What was written is not read again: that would compile all that reads trees.
+    of_sample = split_frequencies(data.sample.children, data.sample.weights) if "made" in data.source else None
+    return Run(directory, _whole_config(alignment, data, asked, training), problem, of_sample)
 
 
 def run_name(alignment: str | os.PathLike[str]) -> str:

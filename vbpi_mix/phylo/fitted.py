@@ -36,6 +36,7 @@ from vbpi_mix.phylo.report.rooting import Rooting
 from vbpi_mix.phylo.report.tree_drawing import Drawing, check_picture, draw_picture
 from vbpi_mix.phylo.report.tree_figure import draw_tree
 from vbpi_mix.phylo.results import SampledTree, Split, Topology, sampled_trees, split_values, topology_values
+from vbpi_mix.phylo.sbn.splits import SplitFrequencies
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.run_directory import RunDirectory
 
@@ -53,12 +54,15 @@ class Fitted:
         directory: RunDirectory,
         config: Mapping[str, Any],
         problem: PhyloProblem,
+        of_sample: SplitFrequencies | None = None,
     ) -> None:
+        """of_sample: the splits of the tree sample that was made for the run; None to read them where they are wanted."""
         self.directory = directory
         self.config = config
         self.problem = problem
         self.model = ModelConfig.from_dict(config["model"], str(directory.path), directory.version)
         self.training = TrainingConfig.from_dict(config["training"])
+        self._of_sample = of_sample
         self._answers = self._unanswered()
 
     @property
@@ -287,4 +291,4 @@ class Fitted:
         return to_arviz(columns.names, columns.values)
 
     def _unanswered(self) -> Answers:
-        return Answers(self.problem, self.directory, self.config, self.model, self.training.seed)
+        return Answers(self.problem, self.directory, self.config, self.model, self.training.seed, self._of_sample)

@@ -20,7 +20,7 @@ from vbpi_mix.phylo.report.page import Compared, Contents, ParameterDraws, page
 from vbpi_mix.phylo.report.parameters import reported_values
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
 from vbpi_mix.phylo.report.weighted import Estimate
-from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
+from vbpi_mix.phylo.sbn.splits import SplitFrequencies, average_standard_deviation, split_frequencies, unite
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 from vbpi_mix.training.run_directory import CONFIG, RunDirectory
 
@@ -47,8 +47,10 @@ def run_page(
     found: ImportancePass,
     certainty: Certainty,
     rooting: Rooting | None = None,
+    of_sample: SplitFrequencies | None = None,
 ) -> str:
-    """The text of the page of a run. answer: the one that is given, of `found` or the fit's own, and how certain it is."""
+    """The text of the page of a run. answer: the one that is given, of `found` or the fit's own, and how certain it is.
+    of_sample: the splits of the tree sample that the run made, None to read the file that it keeps."""
     weighted = answer.source == "weighted"
     tree, rooted = rooted_tree(answer, taxa, rooting)
     name = directory.destination.name
@@ -68,7 +70,7 @@ def run_page(
             certainty=certainty,
             parameters=parameter_draws(found, weighted),
             trace=_trace(directory.path / "trace.csv"),
-            compared=_sample(directory.path, taxa),
+            compared=_sample(directory.path, taxa, of_sample),
             made_by=_made_by(config, directory.read_summary()),
             files=[each for each in FILES if (directory.path / each[0]).exists()],
             config=(directory.path / CONFIG).read_text(encoding="utf-8"),
@@ -226,18 +228,20 @@ def _trace(place: Path) -> tuple[np.ndarray, np.ndarray] | None:
     return values[:, 0], values[:, 1]
 
 
-def _sample(folder: Path, taxa: tuple[str, ...]) -> Compared | None:
-    """The splits of the tree sample that the run keeps, if it made one."""
+def _sample(folder: Path, taxa: tuple[str, ...], known: SplitFrequencies | None) -> Compared | None:
+    """The splits of the tree sample that the run keeps, if it made one; known: they, where the file need not be read."""
     place = folder / SAMPLE
     if not place.exists():
         return None
-    try:
-        sample = read_tree_sample([place], taxa)
-    except TreeError:
-        return None
+    if known is None:
+        try:
+            sample = read_tree_sample([place], taxa)
+        except TreeError:
+            return None
+        known = split_frequencies(sample.children, sample.weights)
     note = (
         "The tree sample gives the fit its topologies and a start, no more; the answer need not agree with it, "
         "but splits far from the line "
         "are those that the fit has changed."
     )
-    return Compared("the tree sample", split_frequencies(sample.children, sample.weights), note)
+    return Compared("the tree sample", known, note)

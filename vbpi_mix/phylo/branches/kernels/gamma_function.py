@@ -159,7 +159,7 @@ def exact_displacement(scale, noise):
 
 
 @kernel
-def _displacements(scales, noise, values):
+def displacements(scales, noise, values):
     for i in range(scales.shape[0]):
         for j in range(noise.shape[0]):
             values[i, j] = exact_displacement(scales[i], noise[j])
@@ -198,7 +198,7 @@ def _displacement_table() -> Any:
         scales = 0.5 * (low + high) + 0.5 * (high - low) * _chebyshev_points(count)
         positive = scales[scales > 0.0]
         values = np.empty((positive.shape[0], noise.shape[0]))
-        _displacements(positive, noise, values)
+        displacements(positive, noise, values)
         if low < 0.0:
             values = np.concatenate([values, values[::-1, ::-1]])  # g(-s, y) = g(s, -y)
         start = max(low, 0.0)

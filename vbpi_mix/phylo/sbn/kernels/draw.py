@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import kernel
 from vbpi_mix.phylo.sbn.kernels.encoding import find_entry, number_tree
 
 
@@ -174,13 +173,13 @@ def known(probabilities):
     return Network(probabilities, np.empty(0, np.bool_), np.empty(0, probabilities.dtype), 0, 0)
 
 
-@parallel_kernel
+@kernel
 def draw_topologies(probabilities, component, uniforms, support, encoding):
     """Draw T topologies; tree t from component[t]. Fills the encoding.
 
     probabilities float64 [A, n_params]; component int64 [T]; uniforms float64 [T, n-1], in [0, 1).
     """
-    for t in prange(component.shape[0]):
+    for t in range(component.shape[0]):
         draw_tree(
             known(probabilities[component[t]]), uniforms[t], support, encoding.children[t], encoding.splits[t],
             encoding.tripartitions[t], encoding.entries[t],
