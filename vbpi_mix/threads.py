@@ -20,8 +20,10 @@ from vbpi_mix.accelerate import set_threads
 TRIAL_SECONDS, TRIAL_PIECES = 0.05, 2
 # Another number of threads is taken only where it saves more than the noise of a trial.
 WORTH_CHANGING = 0.95
-# Seconds of work between trials, and how many times what the last one lost: trials cost a fortieth of the time at most.
-LEAST_WAIT, WAIT_PER_LOSS = 1.0, 40.0
+# One piece is enough if it is that many times slower.
+PLAINLY_SLOWER = 2.0
+# Seconds of work between trials: twice as many after each that changed nothing, and at least so many times what the last lost.
+LEAST_WAIT, MOST_DOUBLINGS, WAIT_PER_LOSS = 1.0, 3, 40.0
 # Pieces that take so many times what they took when the number was chosen are reason for a trial ahead of time.
 SURPRISE = 1.5
 # Work that is over sooner than this is not worth a trial: the first one compiles what only several threads use.
@@ -31,8 +33,8 @@ SHORT_SECONDS = 3.0
 class ThreadChoice:
     """Chooses among 1, 2, 4 ... `most` threads by the times of like pieces of work, of which `observe` is told.
 
-    Begins with one thread; `apply` is called with each new number, at once with the first. first_wait: seconds of work before
-    the first trial. A number next to the one in force is tried for TRIAL_SECONDS and kept if it is faster; a faster one
+    Begins with `first` threads; `apply` is called with each new number, at once with the first. first_wait: seconds of work
+    before the first trial. A number next to the one in force is tried for TRIAL_SECONDS and kept if it is faster; a faster one
     is followed by a trial further on.
 
     >>> choice = ThreadChoice(2, lambda threads: None, first_wait=0.0)
@@ -42,13 +44,15 @@ class ThreadChoice:
     2
     """
 
-    def __init__(self, most: int, apply: Callable[[int], object], first_wait: float = 0.3) -> None:
+    def __init__(self, most: int, apply: Callable[[int], object], first_wait: float = 0.3, first: int = 1) -> None:
         self._numbers = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
         self._apply = apply
-        self._kept = self._place = 0  # places in `_numbers`: the one that is kept to, and the one in force
+        # Places in `_numbers`: the one that is kept to, and the one in force.
+        self._kept = self._place = self._numbers.index(first)
         self._direction = 1
         self._wait, self._since = first_wait, 0.0
         self._typical = self._before = 0.0  # seconds a piece with the number kept to: when it was chosen, and of late
+        self._failures = 0  # trials in a row that changed nothing
         self._is_warm = True
         self._seconds, self._pieces = 0.0, 0
         self.counts: Counter[int] = Counter()
@@ -58,6 +62,11 @@ class ThreadChoice:
     def threads(self) -> int:
         """The number in force."""
         return self._numbers[self._place]
+
+    @property
+    def kept(self) -> int:
+        """The number in force but for trials."""
+        return self._numbers[self._kept]
 
     def observe(self, seconds: float) -> None:
         """Note how long a piece of work took with the number in force, and choose the number for the next one."""
@@ -69,7 +78,8 @@ class ThreadChoice:
             return
         self._seconds += seconds
         self._pieces += 1
-        if self._seconds < TRIAL_SECONDS or self._pieces < TRIAL_PIECES:
+        is_plain = self._place != self._kept and self._seconds > PLAINLY_SLOWER * self._pieces * self._before
+        if self._seconds < TRIAL_SECONDS or (self._pieces < TRIAL_PIECES and not is_plain):
             return
         mean, total, pieces = self._seconds / self._pieces, self._seconds, self._pieces
         self._seconds, self._pieces = 0.0, 0
@@ -87,11 +97,12 @@ class ThreadChoice:
         """End a trial: keep its number, or go back."""
         self._since = 0.0
         if mean < WORTH_CHANGING * self._before:
-            self._kept, self._typical, self._wait = self._place, mean, 0.0
+            self._kept, self._typical, self._wait, self._failures = self._place, mean, 0.0, 0
             if not 0 <= self._kept + self._direction < len(self._numbers):
                 self._wait = LEAST_WAIT
             return
-        self._wait = max(LEAST_WAIT, WAIT_PER_LOSS * loss)
+        self._wait = max(LEAST_WAIT * 2.0**self._failures, WAIT_PER_LOSS * loss)
+        self._failures = min(self._failures + 1, MOST_DOUBLINGS)
         self._typical = self._before
         self._direction = -self._direction
         self._change(self._kept)
@@ -107,13 +118,20 @@ class ThreadChoice:
         self._apply(self.threads)
 
 
+# What the last choice of this process kept to, of so many at most: the next one begins there.
+_KEPT: dict[int, int] = {}
+
+
 @contextmanager
 def chosen_threads(first_wait: float = 0.3) -> Iterator[ThreadChoice]:
-    """A choice among the numbers of threads up to that in force, which is so again afterwards."""
+    """A choice among the numbers of threads up to that in force, which is so again afterwards. Begins with what the one before
+    it kept to."""
     most = int(numba.get_num_threads())
+    choice = ThreadChoice(most, set_threads, first_wait, _KEPT.get(most, 1))
     try:
-        yield ThreadChoice(most, set_threads, first_wait)
+        yield choice
     finally:
+        _KEPT[most] = choice.kept
         set_threads(most)
 
 
