@@ -47,8 +47,8 @@ class TrainingResult:
 
     stop_reason: "iterations", "seconds", "converged", "patience" or "interrupted".
     bound: mean over the last `bound_window` iterations. seconds_per_iteration: median; None if none was run.
-    best_metric: the best validation, if there was any. threads: how many of the iterations that this call made were made with
-    each number of threads.
+    best_metric: the best validation, if there was any. threads: how many iterations were made with each number of
+    threads.
     """
 
     iterations: int

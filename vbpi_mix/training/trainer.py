@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -71,6 +71,7 @@ class Trainer:
         self._row_sum, self._row_count = 0.0, 0
         self._durations: deque[float] = deque(maxlen=TIMED_ITERATIONS)
         self._earlier_median: float | None = None
+        self._by_threads: Counter[int] = Counter()  # iterations made with each number
         self._learning_rate, self._beta = self._schedule.at(1, 0.0)
         self._metrics: dict[str, float] = {}
         self._seconds = 0.0
@@ -121,6 +122,7 @@ class Trainer:
         self.begin()
         try:
             with StopRequest() as stop, chosen_threads() as threads:
+                threads.counts = self._by_threads
                 reason = self._loop(stop, threads)
                 self._save()
         finally:
@@ -137,7 +139,7 @@ class Trainer:
             bound=self._smoothed_bound(),
             stop_reason=reason,
             best_metric=self._watch.best,
-            threads=dict(sorted(threads.counts.items())),
+            threads=dict(sorted(self._by_threads.items())),
         )
 
     def _loop(self, stop: StopRequest, threads: ThreadChoice) -> str:
@@ -307,6 +309,7 @@ class Trainer:
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
             "watch": self._watch.state_dict(),
+            "by_threads": dict(self._by_threads),
         }
 
     def _load(self, checkpoint: Checkpoint) -> None:
@@ -324,4 +327,5 @@ class Trainer:
         self._metrics = dict(state["metrics"])
         self._seconds = state["seconds"]
         self._earlier_median = state["seconds_per_iteration"]
+        self._by_threads.update(state.get("by_threads", {}))
         self.iteration = state["iteration"]
