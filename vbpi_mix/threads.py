@@ -84,7 +84,7 @@ class ThreadChoice:
         mean, total, pieces = self._seconds / self._pieces, self._seconds, self._pieces
         self._seconds, self._pieces = 0.0, 0
         if self._place != self._kept:
-            self._judge(mean, total - pieces * self._before)
+            self._judge(mean, (pieces + 1) * (mean - self._before))  # with the piece that was not timed
             return
         self._since += total
         self._before = mean
