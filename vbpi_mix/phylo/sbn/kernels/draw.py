@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import prange
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import kernel, parallel_kernel
 from vbpi_mix.phylo.sbn.kernels.encoding import find_entry, number_tree
 
 
