@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("vbpi_mix_cli.data", "List, fetch and check benchmark alignments and image data sets."),
     "support": ("vbpi_mix_cli.support", "Make a tree sample from an alignment alone."),
     "image": ("vbpi_mix_cli.image", "Mixtures in the latent space of an image model: digits, MNIST, CIFAR-10."),
+    "cells": ("vbpi_mix_cli.cells", "Mixtures in the latent space of single cells: scVI with several encoders."),
     "toy": ("vbpi_mix_cli.toy", "Mixtures in the plane against exact answers: funnel, ring, bimodal."),
 }
 

@@ -55,9 +55,10 @@ NEIGHBOURS = {
         "phylo/branches", "phylo/sampling", "phylo/mixture", "phylo/start", "phylo/assess", "phylo/report",
     },
     "image": {"estimators", "evaluation", "training"},
+    "cells": {"estimators", "evaluation", "training", "image"},
     "toy": {"estimators", "evaluation", "training"},
     "cli": {"estimators", "training", "phylo/trees", "phylo/data", "phylo/models", "phylo/sbn", "phylo/sampling",
-            "phylo/assess", "phylo/report", "phylo/fit", "image", "toy"},
+            "phylo/assess", "phylo/report", "phylo/fit", "image", "cells", "toy"},
 }  # fmt: skip
 
 KERNEL_POLICIES = {"kernel", "inline_kernel", "parallel_kernel"}
@@ -163,7 +164,7 @@ def test_estimators_use_torch_and_nothing_else_of_weight():
 def test_domains_do_not_know_the_training_loop():
     """Only what puts a fit together may, and it knows no more than a session."""
     for module, names in GRAPH.items():
-        if (room_of(module) or "").startswith(("phylo", "image", "toy", "estimators")):
+        if (room_of(module) or "").startswith(("phylo", "image", "cells", "toy", "estimators")):
             assert "vbpi_mix.training.trainer" not in names, module
 
 

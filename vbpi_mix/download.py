@@ -33,8 +33,9 @@ def is_offline(offline: bool = False) -> bool:
     return offline or os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in ("", "0", "no", "false")
 
 
-def download(urls: Sequence[str], target: Path, sha256: str) -> None:
-    """Make `target` the file with this checksum, from the first of the places that gives it.
+def download(urls: Sequence[str], target: Path, checksum: str) -> None:
+    """Make `target` the file with this checksum, from the first of the places that gives it: a SHA-256, or "md5:" and an MD5
+    sum where nothing else is published.
 
     An existing file with that checksum is kept. A place that does not answer or breaks off is tried
     ATTEMPTS times. On a terminal a progress bar is shown. Raises DownloadError, in one line with the reason
@@ -45,7 +46,7 @@ def download(urls: Sequence[str], target: Path, sha256: str) -> None:
     made = _make_folder(target.parent)
     reasons = []
     for url in urls:
-        reason = _try_place(url, target, sha256)
+        reason = _try_place(url, target, checksum if ":" in checksum else f"sha256:{checksum}")
         if reason is None:
             return
         reasons.append(f"{urlsplit(url).netloc or url}: {reason}")
@@ -53,13 +54,13 @@ def download(urls: Sequence[str], target: Path, sha256: str) -> None:
     raise DownloadError(f"{target.name} cannot be downloaded ({'; '.join(dict.fromkeys(reasons))})")
 
 
-def _try_place(url: str, target: Path, sha256: str) -> str | None:
+def _try_place(url: str, target: Path, checksum: str) -> str | None:
     """None if the file is there now; else the reason why not."""
     import requests
 
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _retrieve(url, target, sha256)
+            _retrieve(url, target, checksum)
             return None
         except requests.HTTPError as error:
             code = error.response.status_code if error.response is not None else 0
@@ -83,7 +84,7 @@ def _try_place(url: str, target: Path, sha256: str) -> str | None:
     return reason
 
 
-def _retrieve(url: str, target: Path, sha256: str) -> None:
+def _retrieve(url: str, target: Path, checksum: str) -> None:
     """One attempt; raises what requests raises, ValueError on a wrong checksum, OSError on a bad disk."""
     import pooch
     from tqdm import tqdm
@@ -96,7 +97,7 @@ def _retrieve(url: str, target: Path, sha256: str) -> None:
         leftovers.sweep(target.parent, target.name)
         hidden, lock = leftovers.new_folder(target.parent, target.name)
         try:
-            pooch.retrieve(url, f"sha256:{sha256}", fname=target.name, path=hidden, downloader=fetch)
+            pooch.retrieve(url, checksum, fname=target.name, path=hidden, downloader=fetch)
             leftovers.move_in(hidden / target.name, target)
         finally:
             shutil.rmtree(hidden, ignore_errors=True)

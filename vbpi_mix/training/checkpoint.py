@@ -28,7 +28,7 @@ VERSION = 1
 class Checkpoint:
     """What a checkpoint holds.
 
-    kind: "phylo", "toy" or "image". config: the run's resolved configuration. provenance: versions and
+    kind: "phylo", "toy", "image" or "cells". config: the run's resolved configuration. provenance: versions and
     environment. problem: the model's state, the best one where the run keeps the best. training: what the
     trainer needs to resume (empty for a model that is only to be evaluated).
     """

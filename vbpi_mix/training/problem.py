@@ -36,7 +36,7 @@ class Problem(Protocol):
 
     @property
     def kind(self) -> str:
-        """What the checkpoint is of: "phylo", "toy" or "image"."""
+        """What the checkpoint is of: "phylo", "toy", "image" or "cells"."""
         ...
 
     def parameter_groups(self) -> list[dict[str, Any]]:

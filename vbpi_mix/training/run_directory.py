@@ -309,8 +309,8 @@ def _lock(run: Path) -> locks.Lock:
 def find_newest(folder: str | os.PathLike[str] = ".", command: str | None = None) -> RunDirectory:
     """The run whose files changed last, among `folder` and the folders down to SEARCH_DEPTH below it.
 
-    command: "fit", "image" or "toy": of runs that this command made. Hidden folders are passed over. RunDirectoryError if
-    there is none.
+    command: "fit", "image", "cells" or "toy": of runs that this command made. Hidden folders are passed over. RunDirectoryError
+    if there is none.
     """
     top = Path(folder)
     found: list[tuple[float, Path]] = []
