@@ -38,9 +38,9 @@ def command(
 ) -> None:  # fmt: skip
     """Evaluate RUN (by default the newest run of cells in or below this folder) on its test cells.
 
-    NLL by importance sampling; accuracy of a linear support vector machine on the latents; k-means clusters of the latents against
-    the types of the cells. Of one run the results are also written to its summary.json; of several, which are then an ensemble
-    of equal shares, they are printed only.
+    NLL by importance sampling; accuracy of a linear support vector machine on the latents; k-means clusters of the latents
+    against the types of the cells. Of one run the results are also written to its summary.json; of several, which are then
+    an ensemble of equal shares, they are printed only.
     """
     import torch
 

@@ -29,7 +29,8 @@ Examples:
 @click.argument("data", required=False)
 @click.option("--data", "named", metavar="DATA", help="The same as the argument.")
 @config_options(FitConfig, {"threads": {"default": None}})
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Run directory.  [default: the data's name with .vbpi]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR",
+              help="Run directory.  [default: the data's name with .vbpi]")
 @click.option("--force", is_flag=True, help="Replace an earlier run there.")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="DIR",
               help="Resume a run; --epochs, --seconds and --patience extend it.")

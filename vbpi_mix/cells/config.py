@@ -44,7 +44,9 @@ class FitConfig:
     )
     estimator: str = option("a2a", choices=("a2a", "s2a", "s2s"), help="How the bound of the mixture is estimated.")
     genes: int = option(1200, least=1, help="Genes that are modelled: those of the largest variance.")
-    layer: str | None = option(None, str, help="Layer of the .h5ad file that has the counts.", unset="counts, then raw.X, then X")
+    layer: str | None = option(
+        None, str, help="Layer of the .h5ad file that has the counts.", unset="counts, then raw.X, then X"
+    )
     labels: str | None = option(
         None, str, help="Column with the types of the cells, for evaluation only.", unset="cell_type or a like name"
     )

@@ -1,8 +1,8 @@
 """CORTEX: 3,005 cells of mouse cortex and hippocampus in seven classes (Zeisel et al. 2015), as published.
 
-The file is sought as $VBPI_MIX_DATA/cortex/NAME and in the user's cache, and then downloaded there. A table by tabs: lines that say
-of each cell its tissue, class and so on (empty first column, the name in the second), an empty line, then a line for each gene: its
-name, a cluster number, and a count for each cell.
+The file is sought as $VBPI_MIX_DATA/cortex/NAME and in the user's cache, and then downloaded there. A table by tabs: lines that
+say of each cell its tissue, class and so on (empty first column, the name in the second), an empty line, then a line for each
+gene: its name, a cluster number, and a count for each cell.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     run = fit(FitConfig("simulated", A=4, epochs=50), "cells.vbpi")
     run.evaluate().clusters.ari
 
-`progress` gets a TrainingReport about twice a second, `notice` a line of text where there is something to say. Both set the number
-of torch's threads to that of the run, as others round sums differently.
+`progress` gets a TrainingReport about twice a second, `notice` a line of text where there is something to say. Both functions set
+the number of torch's threads to that of the run, as others round sums differently.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ def fit(
 ) -> CellRun:
     """Train a fresh model and write its run directory.
 
-    out: by default the name of the cells with .vbpi. force: replace an earlier run there. RunDirectoryError if the place is taken,
-    CellsError or DownloadError if the cells cannot be had, ConfigError if choices do not fit: all before anything is written.
+    out: by default the name of the cells with .vbpi. force: replace an earlier run there. RunDirectoryError if the place is
+    taken, CellsError or DownloadError if the cells cannot be had, ConfigError if choices do not fit: all before anything is
+    written.
     """
     place = run_name(config.data) if out is None else Path(out)
     RunDirectory.check_free(place, force)

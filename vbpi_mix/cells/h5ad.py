@@ -94,5 +94,7 @@ def _labels_of(content: Any, path: Path, key: str) -> NDArray[Any]:
     column = content.obs[key]
     missing = int(column.isna().sum())
     if missing:
-        raise CellsError(f"{path}: labels {key} are missing for {missing} of {len(column)} cells: fill them in, or drop the cells")
+        raise CellsError(
+            f"{path}: labels {key} are missing for {missing} of {len(column)} cells: fill them in, or drop the cells"
+        )
     return column.astype(str).to_numpy(dtype=str)

@@ -1,7 +1,7 @@
 """A run of cells: load it, and evaluate it alone or with others as an ensemble. `cells.fit` makes one.
 
-The checkpoint holds the model, config.yaml everything else that makes it. The cells stay where they are; a checksum of their counts
-tells whether they are those that the run was trained on.
+The checkpoint holds the model, config.yaml everything else that makes it. The cells stay where they are; a checksum of their
+counts tells whether they are those that the run was trained on.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def evaluate(
 ) -> Evaluation:
     """The test cells under a run, or under several that were trained apart, as an ensemble of equal shares.
 
-    An ensemble's features are those of its members side by side, its likelihood the mean of theirs. CellsError if the cells have no
-    labels, unless likelihood_only; ConfigError if runs are of different data. Nothing is written.
+    An ensemble's features are those of its members side by side, its likelihood the mean of theirs. CellsError if the cells have
+    no labels, unless likelihood_only; ConfigError if runs are of different data. Nothing is written.
     """
     if importance_samples < 1:
         raise ConfigError(f"{importance_samples} importance samples asked for: give at least 1")

@@ -5,8 +5,8 @@ A count x of mean mu, inverse dispersion theta and dropout probability pi = sigm
     NB(x)   = Gamma(x + theta) / (Gamma(theta) x!) (theta / (theta + mu))^theta (mu / (theta + mu))^x
     ZINB(x) = pi [x = 0] + (1 - pi) NB(x)
 
-The factor with the gammas depends on counts and theta alone. It is large where theta is, nearly cancels, and is therefore summed in
-float64, once for all latents of a cell.
+The factor with the gammas depends on counts and theta alone. It is large where theta is, nearly cancels, and is therefore summed
+in float64, once for all latents of a cell.
 """
 
 from __future__ import annotations
