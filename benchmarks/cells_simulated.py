@@ -23,7 +23,8 @@ COLUMNS = ("kind", "A", "seed", "nll", "nll_se", "svm", "ari", "nmi", "parameter
 
 
 def row(kind: str, A: int, seed: int, runs: list[CellRun], found: Evaluation) -> dict[str, object]:
-    assert found.accuracy is not None and found.clusters is not None
+    assert found.accuracy is not None
+    assert found.clusters is not None
     results = [run.result for run in runs if run.result is not None]
     return {
         "kind": kind,

@@ -101,5 +101,5 @@ def options_of(owner: type | Any) -> Mapping[str, Option]:
 def check_options(values: Any) -> None:
     """ConfigError, naming the field (and the paper's letter), unless all values of a configuration are allowed."""
     for name, each in options_of(values).items():
-        shown = f"{name} ({each.letter})" if each.letter else name
+        shown = name if each.letter in ("", name) else f"{name} ({each.letter})"
         each.check(shown, getattr(values, name))

@@ -156,7 +156,7 @@ def test_a_file_is_trained_on_and_evaluated(run, empty_world):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("simulated", "--A", 0), "error: A (A) must be a whole number of at least 1, not 0"),
+        (("simulated", "--A", 0), "error: A must be a whole number of at least 1, not 0"),
         (("simulated", "--A", 2, "--S", 3), "error: S=3 components are to be sampled of A=2"),
         (("simulated", "--batch-size", 2_000), "error: batch size 2000 for 1118 training cells: give from 2 to 1118"),
         (("simulated", "--layer", "x"), "error: --layer x: simulated has no layers"),

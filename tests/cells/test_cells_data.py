@@ -32,6 +32,9 @@ def test_genes_of_the_largest_variance_are_kept_in_order():
     wanted = np.sort(np.argsort(-counts.var(0), kind="stable")[:3])
     assert top_genes(counts, 3).tolist() == wanted.tolist()
     assert top_genes(sparse.csr_matrix(counts), 3).tolist() == wanted.tolist()
+    assert top_genes(sparse.csr_matrix((50 * counts).astype(np.uint8)), 3).tolist() == top_genes(
+        (50 * counts).astype(np.uint8), 3
+    ).tolist()  # squares of small integers do not wrap around
     assert top_genes(np.ones((5, 4)), 2).tolist() == [0, 1]
     data = prepare("x", raw(counts), 3)
     assert data.genes == tuple(f"g{i}" for i in wanted)

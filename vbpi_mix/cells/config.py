@@ -66,7 +66,7 @@ class FitConfig:
     seconds: float | None = option(None, float, above=0, help="Time budget of the training in all.")
     patience: int | None = option(None, int, least=1, help="Stop after this many epochs without a better validation bound.")
     seed: int = option(1, least=0, most=2**63 - 1, help="Seed of all random numbers.")
-    threads: int = option(1, least=1, help="Threads on the CPU.")
+    threads: int = option(1, least=1, help="Threads on the CPU.", unset="1")
 
     def __post_init__(self) -> None:
         check_options(self)

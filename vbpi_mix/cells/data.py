@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vbpi_mix.errors import ConfigError, VbpiMixError
+from vbpi_mix.sizes import check_memory
 
 SPLIT_SEED = 42
 PUBLISHED_SPLIT = {"train": 2400, "validation": 200, "test": 405}
@@ -101,6 +102,7 @@ def prepare(name: str, raw: RawCells, n_genes: int) -> CellData:
     check_counts(raw)
     kept = np.flatnonzero(_sums(raw.counts, 1) > 0)
     columns = top_genes(raw.counts[kept], n_genes)
+    check_memory(12.0 * len(kept) * len(columns), f"{len(kept):,} cells of {len(columns):,} genes", CellsError)
     counts = raw.counts[kept][:, columns]
     counts = np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts, dtype=np.float32)
     some = counts.sum(1) > 0
@@ -129,7 +131,7 @@ def flaw_of_counts(counts: Any) -> str | None:
     for flawed, what in (
         (~np.isfinite(values), "numbers that are not finite"),
         (values < 0, "negative numbers"),
-        (values != np.floor(values), "fractions"),
+        (values % 1 != 0 if values.dtype.kind == "f" else values < 0, "fractions"),
         (values > 2**24, "counts above 16,777,216"),
     ):
         if flawed.any():
@@ -152,7 +154,7 @@ def top_genes(counts: Any, n_genes: int) -> NDArray[np.int64]:
         raise ConfigError(f"{n_genes} genes asked for: give at least 1")
     cells = max(1, counts.shape[0])
     mean = _sums(counts, 0) / cells
-    squares = counts.power(2) if hasattr(counts, "tocsr") else np.square(counts, dtype=np.float64)
+    squares = counts.astype(np.float64).power(2) if hasattr(counts, "tocsr") else np.square(counts, dtype=np.float64)
     variance = _sums(squares, 0) / cells - mean**2
     return np.sort(np.argsort(-variance, kind="stable")[:n_genes])
 
