@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from vbpi_mix import leftovers
 from vbpi_mix.errors import VbpiMixError
-from vbpi_mix.files import sha256_of
+from vbpi_mix.files import digest_of
 
 OFFLINE_VARIABLE = "VBPI_MIX_OFFLINE"
 ATTEMPTS = 3
@@ -41,12 +41,14 @@ def download(urls: Sequence[str], target: Path, checksum: str) -> None:
     ATTEMPTS times. On a terminal a progress bar is shown. Raises DownloadError, in one line with the reason
     of every place, if none gives the file; `target` is then as it was.
     """
-    if target.is_file() and sha256_of(target) == sha256:
+    wanted = checksum if ":" in checksum else f"sha256:{checksum}"
+    algorithm, _, digest = wanted.partition(":")
+    if target.is_file() and digest_of(target, algorithm) == digest:
         return
     made = _make_folder(target.parent)
     reasons = []
     for url in urls:
-        reason = _try_place(url, target, checksum if ":" in checksum else f"sha256:{checksum}")
+        reason = _try_place(url, target, wanted)
         if reason is None:
             return
         reasons.append(f"{urlsplit(url).netloc or url}: {reason}")

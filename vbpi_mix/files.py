@@ -95,8 +95,13 @@ def _encoding_of(data: bytes) -> str:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
+    return digest_of(path, "sha256")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """A checksum of a file, in hexadecimal, by an algorithm that hashlib knows."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def check_free(

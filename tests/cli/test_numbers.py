@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
+from vbpi_mix.cells.config import FitConfig as CellsConfig
 from vbpi_mix.options import options_of
 from vbpi_mix.phylo.config import FitConfig, ModelConfig
 from vbpi_mix_cli.main import COMMANDS, LazyGroup
@@ -32,7 +33,7 @@ def numbers():
                 yield words, option
 
 
-FITTED = {**options_of(FitConfig), **options_of(ModelConfig)}
+FITTED = {**options_of(FitConfig), **options_of(ModelConfig), **options_of(CellsConfig)}
 # Checked where they are used, as a sample has at least one tree and a core is a core.
 ELSEWHERE = {("export", "trees"), ("export", "threads"), ("draw", "threads")}
 
@@ -65,6 +66,7 @@ def test_ranges_hold_at_their_edges(name):
     "command",
     [
         ("eval", "x", "--importance-samples", 0),
+        ("cells", "evaluate", "x", "--importance-samples", 0),
         ("eval", "x", "--repeats", -1),
         ("eval", "x", "--seed", 2**63),
         ("eval", "x", "--threads", 0),
