@@ -29,11 +29,15 @@ _TRAIN_EPILOG = """\b
 Examples:
   vbpi-mix image {name} --A 20 --S 2 --estimator s2a
   vbpi-mix image {name} --A 4 --estimator a2a --epochs 50 --patience 10
+  vbpi-mix image {name} --model composite --A 4 --encoder separate
+  vbpi-mix image {name} --model iwae --L 20 --gradient dreg
   vbpi-mix image {name} --resume {name}.vbpi
 """
 
 _OPTIONS = [
-    option("A", "Components of the mixture."),
+    option("model", "What the model is made of: two latent levels, a flow, a VampPrior, or all of them (composite); iwae is one "
+           "encoder with --L samples inside the logarithm."),
+    option("A", "Components of the mixture.  [default: 4; 1 of iwae]"),
     option("S", "Components sampled for each image.  [default: 2; all under a2a]"),
     option("estimator", "How the bound of the mixture is estimated.", any_case=True),
     option("phi_per", "Draw components for each image, or one subset for the batch as published.  [default: point; batch with "
@@ -45,7 +49,11 @@ _OPTIONS = [
     option("latent", "Dimensions of the latent space.  [default: 8 digits, 40 grey, 128 colour]"),
     option("pixel_layers", "Masked layers of the decoder: with few, the latent has to tell what an image shows.  [default: 1 "
            "digits, 8 grey, 4 colour]"),
-    option("L", "Importance samples inside the logarithm, in training."),
+    option("prior", "Of the latent, of two levels the upper: standard normal, a learned Gaussian, or the encoder at "
+           "pseudo-inputs.  [default: vamp of vamp and composite, else normal]"),
+    option("L", "Importance samples inside the logarithm, in training.  [default: 1; 20 of iwae]"),
+    option("gradient", "Sticking the landing (stl, L = 1) and doubly reparameterised gradients (dreg) vary less; no "
+           "flow can have them."),
     option("batch_size"),
     option("learning_rate"),
     option("schedule", "Learning rate: constant as published, or to a hundredth along a cosine."),
@@ -109,7 +117,7 @@ def _train(name: str, options: dict[str, Any]) -> None:
         on_first_rank(lambda: RunDirectory.check_free(out, force))
         return fit(config, out, force=force, folder=options["data"], progress=progress, notice=notice)
 
-    _show(start, config.device, config.model().likelihood_note, options["quiet"])
+    _show(start, config.device, config.spec().likelihood_note, options["quiet"])
 
 
 def _resume(name: str, options: dict[str, Any]) -> None:

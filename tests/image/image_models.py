@@ -5,8 +5,11 @@ import torch
 from vbpi_mix.image.model import build_model
 from vbpi_mix.image.spec import ImageShape, preset
 
-TINY_GREY = {"latent": 4, "feature_layers": ((4, 3, 1), (6, 3, 2), (3, 3, 1)), "pixel_channels": 6, "pixel_layers": 3}
-TINY_COLOUR = {"shape": ImageShape(3, 8, 8), "latent": 5, "pixel_channels": 6, "logistics": 3}
+TINY_PARTS = {"lower_layers": ((4, 3, 2), (3, 3, 1)), "hidden": 5, "flow_hidden": 7, "pseudo_inputs": 3}
+TINY_GREY = {
+    "latent": 4, "feature_layers": ((4, 3, 1), (6, 3, 2), (3, 3, 1)), "pixel_channels": 6, "pixel_layers": 3, **TINY_PARTS,
+}  # fmt: skip
+TINY_COLOUR = {"shape": ImageShape(3, 8, 8), "latent": 5, "pixel_channels": 6, "logistics": 3, **TINY_PARTS}
 
 
 def grey_model(A=3, seed=1, dtype=torch.float64, **changes):

@@ -281,6 +281,29 @@ def test_other_encoders_and_norms_train(run, empty_world):
         assert outcome.status == 0, outcome.err
 
 
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--model", "composite", "--encoder", "separate"), {"levels": 2, "flow": "iaf", "prior": "vamp"}),
+        (("--model", "hierarchical", "--estimator", "s2s", "--prior", "learned"), {"levels": 2, "prior": "learned"}),
+        (("--model", "iwae", "--A", 1, "--L", 3, "--gradient", "dreg"), {"levels": 1, "flow": "none"}),
+        (("--model", "vamp", "--gradient", "stl", "--estimator", "a2a"), {"prior": "vamp"}),
+    ],
+)
+def test_models_of_parts_train_evaluate_and_sample(run, empty_world, options, parts):
+    small = ("--epochs", 1, "--batch-size", 600, "--threads", 1, "--quiet")
+    A = () if "--A" in options else ("--A", 3)
+    outcome = run("image", "digits", *small, *A, *options)
+    assert outcome.status == 0, outcome.err
+    recorded = yaml.safe_load((empty_world / "digits.vbpi" / "config.yaml").read_text())["model"]
+    assert {name: recorded[name] for name in parts} == parts
+    evaluated = run("image", "eval", "--importance-samples", 2, "--images", 4, "--threads", 1, "--quiet")
+    assert evaluated.status == 0, evaluated.err
+    assert math.isfinite(summary(empty_world / "digits.vbpi")["miselbo"])
+    drawn = run("image", "sample", "--count", 4, "--originals", 2, "--components", 2, "--threads", 1, "--quiet")
+    assert drawn.status == 0, drawn.err
+
+
 def test_mnist_from_a_folder(run, empty_world):
     write_idx_set(empty_world / "mine", random_images(24), random_images(12, seed=1))
     options = ("--data", "mine", "--epochs", 1, "--batch-size", 10, "--threads", 1, "--A", 2, "--S", 1)

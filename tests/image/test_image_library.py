@@ -128,6 +128,11 @@ def test_numbers_that_are_too_small_are_refused(name):
         ({"device": "tpu"}, "device must be one of cpu, cuda"),
         ({"precision": "bf8"}, "precision must be one of float32, bf16"),
         ({"compile": 1}, "compile must be one of false, true"),
+        ({"model": "ladder"}, "model must be one of vanilla, hierarchical, iaf, vamp, composite, iwae"),
+        ({"prior": "flat"}, "prior must be one of normal, learned, vamp"),
+        ({"gradient": "reinforce"}, "gradient must be one of pathwise, stl, dreg"),
+        ({"gradient": "stl", "L": 2}, "gradient stl is for L = 1, not L = 2"),
+        ({"gradient": "dreg", "model": "composite"}, "gradient dreg is for models without a flow, not composite"),
         ({"paper_compat": True, "norm": "layer"}, "norm batch"),
     ],
 )
@@ -144,12 +149,39 @@ def test_what_a_plain_config_asks_for():
     training = plain.training(500)
     assert (training.iterations, training.learning_rate, training.tempering_iterations) == (1_000_000, 5e-4, 50_000)
     assert (training.validate_every, training.final_learning_rate_factor) == (500, 1.0)
-    assert dataclasses.astuple(plain.estimation()) == ("s2a", 20, 2, 1, "point", 100)
+    assert dataclasses.astuple(plain.estimation()) == ("s2a", 20, 2, 1, "point", 100, "pathwise")
     assert FitConfig("mnist", estimator="a2a", paper_compat=True).estimation().S == 4
     assert FitConfig("mnist", paper_compat=True).estimation().phi_per == "batch"
     assert FitConfig("digits", seconds=50.0).training(12).tempering_seconds == 5.0
     assert FitConfig("digits").training(12).iterations == 500 * 12
     assert FitConfig("digits").training(12).threads == 1
+
+
+def test_what_the_models_of_parts_ask_for():
+    """A, S, L as the estimators get them, and the parts of the specification."""
+    iwae = FitConfig("mnist", model="iwae")
+    assert dataclasses.astuple(iwae.estimation())[1:4] == (1, 1, 20)
+    assert iwae.spec() == FitConfig("mnist", A=1).spec()
+    mixture = FitConfig("mnist", model="iwae", A=3, L=5).estimation()
+    assert (mixture.A, mixture.S, mixture.L) == (3, 2, 5)
+    composite = FitConfig("digits", model="composite", encoder="separate").spec()
+    assert (composite.components, composite.levels, composite.flow, composite.prior) == (4, 2, "iaf", "vamp")
+    assert FitConfig("digits", model="composite", prior="learned").spec().prior == "learned"
+
+
+def test_a_run_from_before_there_were_parts_loads(copied):
+    """Its config.yaml and checkpoint lack their entries: all of them are then as they were."""
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    content = torch.load(copied / "checkpoint.pt", weights_only=True)
+    for recorded in (config, content["config"]):
+        del recorded["estimation"]["gradient"]
+        for name in ("levels", "lower_layers", "hidden", "flow", "flow_steps", "flow_hidden", "prior", "pseudo_inputs"):
+            del recorded["model"][name]
+    (copied / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save(content, copied / "checkpoint.pt")
+    loaded = load(copied)
+    assert (loaded.config.estimation.gradient, loaded.model.spec.levels, loaded.model.spec.flow) == ("pathwise", 1, "none")
+    assert resume(copied, epochs=3).result.iterations == 9
 
 
 def test_a_checkpoint_of_another_model_is_refused(copied):

@@ -6,7 +6,7 @@ from image_models import TINY_GREY, colour_model, grey_model, images_for, spread
 from reference import image_encoders
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.image.mixture import gaussian_log_density
+from vbpi_mix.image.densities import gaussian_log_density
 from vbpi_mix.image.model import build_model
 from vbpi_mix.image.networks import LOG_VARIANCE_RANGE, Gaussians
 from vbpi_mix.image.spec import ImageShape, ModelSpec, preset

@@ -9,6 +9,7 @@ from image_models import colour_model, grey_model, images_for, spread_out
 from vbpi_mix.errors import CheckpointError, ConfigError
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.image.batches import ImageBatches
+from vbpi_mix.image.spec import FAMILIES
 from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vbpi_mix.training.config import TrainingConfig
@@ -39,6 +40,9 @@ def problem_of(model, estimator=Estimator.S2A, S=1, batch_size=4, seed=1, **opti
         pytest.param(lambda: grey_model(A=3, norm="batch", paper_compat=True), id="paper"),
         pytest.param(lambda: colour_model(A=3), id="colour"),
         pytest.param(lambda: colour_model(A=3, norm="batch"), id="colour-batch"),
+        pytest.param(lambda: grey_model(A=3, prior="learned"), id="learned"),
+        pytest.param(lambda: grey_model(A=3, **FAMILIES["composite"]), id="composite"),
+        pytest.param(lambda: grey_model(A=3, encoder="separate", **FAMILIES["composite"]), id="composite-separate"),
     ],
 )
 def test_gradients_reach_every_parameter(model, generator):
@@ -172,11 +176,15 @@ def flat(state):
     return torch.cat([value.flatten().double() for value in state["model"].values()])
 
 
-@pytest.mark.parametrize("norm", ["layer", "batch"])
-def test_resuming_is_bit_for_bit(tmp_path, norm):
-    whole, result = train(tmp_path / "whole.vbpi", 12, norm=norm)
-    train(tmp_path / "parts.vbpi", 5, norm=norm)
-    parts, resumed = train(tmp_path / "parts.vbpi", 12, resume=True, norm=norm)
+@pytest.mark.parametrize(
+    "changes",
+    [{"norm": "layer"}, {"norm": "batch"}, FAMILIES["composite"], {"encoder": "separate", **FAMILIES["hierarchical"]}],
+    ids=["layer", "batch", "composite", "hierarchical-separate"],
+)
+def test_resuming_is_bit_for_bit(tmp_path, changes):
+    whole, result = train(tmp_path / "whole.vbpi", 12, **changes)
+    train(tmp_path / "parts.vbpi", 5, **changes)
+    parts, resumed = train(tmp_path / "parts.vbpi", 12, resume=True, **changes)
     assert torch.equal(flat(whole.state_dict()), flat(parts.state_dict()))
     assert torch.equal(whole.component_counts, parts.component_counts)
     assert int(whole.component_counts.sum()) == 12 * 4 * 2

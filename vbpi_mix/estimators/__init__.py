@@ -35,6 +35,7 @@ from vbpi_mix.estimators.interfaces import (
     TargetGradients,
     VariationalMixture,
 )
+from vbpi_mix.estimators.reparameterised import GradientName, RestatedDraws, doubly_reparameterised_objective
 
 __all__ = [
     "ComponentDraw",
@@ -44,16 +45,19 @@ __all__ = [
     "Draws",
     "Estimator",
     "Evaluated",
+    "GradientName",
     "Gradients",
     "LinearObjective",
     "Objective",
     "Parameterised",
+    "RestatedDraws",
     "ScoredDraws",
     "Target",
     "TargetGradients",
     "VariationalMixture",
     "WarmUp",
     "direct_vimco_objective",
+    "doubly_reparameterised_objective",
     "draw_components",
     "inclusion_probabilities",
     "log_importance_weights",

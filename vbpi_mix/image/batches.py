@@ -116,10 +116,7 @@ class ImageBatches:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Two groups, "encoder" and "decoder"."""
-        return [
-            {"name": "encoder", "params": list(self.model.encoder.parameters())},
-            {"name": "decoder", "params": list(self.model.decoder.parameters())},
-        ]
+        return self.model.parameter_groups()
 
     def state_dict(self) -> Mapping[str, Any]:
         """That of the model."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vbpi_mix.errors import ConfigError, RunDirectoryError
-from vbpi_mix.image.spec import EncoderKind, ModelSpec, NormKind, preset
+from vbpi_mix.image.spec import FAMILIES, EncoderKind, Family, ModelSpec, NormKind, PriorKind, preset
 from vbpi_mix.sizes import check_memory
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.provenance import available_cores
@@ -22,6 +22,7 @@ from vbpi_mix.training.run_directory import RunDirectory
 KIND = "image"
 EstimatorName = Literal["a2a", "s2a", "s2s"]
 PhiPer = Literal["point", "batch"]
+GradientName = Literal["pathwise", "stl", "dreg"]
 ScheduleName = Literal["constant", "cosine"]
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bf16"]
@@ -39,7 +40,8 @@ AT_LEAST = {"epochs": 1, "warmup": 0, "threads": 1, "L": 1, "batch_size": 1, "A"
 class Estimation:
     """How the bound is estimated. ConfigError if a value is out of range, or A, S and estimator do not fit.
 
-    phi_per: components are drawn for each image (point), or one subset for the batch as published.
+    phi_per: components are drawn for each image (point), or one subset for the batch as published. gradient: see
+    estimators.reparameterised.
     """
 
     estimator: EstimatorName
@@ -48,12 +50,15 @@ class Estimation:
     L: int = 1
     phi_per: PhiPer = "point"
     batch_size: int = 100
+    gradient: GradientName = "pathwise"
 
     def __post_init__(self) -> None:
-        from vbpi_mix.training.batch_problem import check_components  # brings torch, which no help text should wait for
+        # These bring torch, which no help text should wait for.
+        from vbpi_mix.training.batch_problem import check_components, check_gradient
 
         check_components(self.estimator, self.A, self.S)
         check_entries(self)
+        check_gradient(self.gradient, self.L)
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ class FitConfig:
     """The choices of one training. None is what the data set, or the other choices, ask for. ConfigError for what is unknown.
 
     data           digits, mnist, fashion_mnist or cifar10
+    model          what the model is made of (`spec.FAMILIES`); iwae is one plain encoder with L samples inside the logarithm
+    A, L           None: 4 and 1; of iwae 1 and 20
+    prior          of the latent; of two levels the upper. None: what the model asks for
     S              None: 2, or all A under a2a
     phi_per        None: point; batch with paper_compat
     encoder, residual, norm, latent, pixel_layers, paper_compat    see ModelSpec; None: of the data set (`spec.preset`)
@@ -83,7 +91,8 @@ class FitConfig:
     """
 
     data: str
-    A: int = 4
+    model: Family = "vanilla"
+    A: int | None = None
     S: int | None = None
     estimator: EstimatorName = "s2a"
     phi_per: PhiPer | None = None
@@ -92,7 +101,9 @@ class FitConfig:
     norm: NormKind | None = None
     latent: int | None = None
     pixel_layers: int | None = None
-    L: int = 1
+    prior: PriorKind | None = None
+    L: int | None = None
+    gradient: GradientName = "pathwise"
     batch_size: int = 100
     learning_rate: float = 5e-4
     schedule: ScheduleName = "constant"
@@ -114,32 +125,42 @@ class FitConfig:
                 raise ConfigError(f"{name} {value}: give at least {smallest}")
         if self.schedule not in entries_of(FitConfig)["schedule"]:
             raise ConfigError(f"schedule must be constant or cosine, not {self.schedule!r}")
-        self._check_size(self.model())
+        if self.model not in FAMILIES:
+            raise ConfigError(f"model must be one of {', '.join(FAMILIES)}, not {self.model!r}")
+        spec = self.spec()
+        self._check_size(spec)
         self.estimation()
         self.execution()
+        if self.gradient != "pathwise" and spec.flow != "none":
+            raise ConfigError(f"gradient {self.gradient} is for models without a flow, not {self.model}: give pathwise")
 
     def _check_size(self, spec: ModelSpec) -> None:
         """ConfigError, with an estimate, for what no machine holds: of each latent that is drawn the decoder keeps its layers."""
-        drawn = self.batch_size * self._sampled() * self.L
+        A, S, L = self._sizes()
+        drawn = self.batch_size * S * L
         layers = drawn * spec.shape.pixels * spec.pixel_channels * (spec.pixel_layers + 1)
-        asked = f"A={self.A:,}, S={self._sampled():,}, L={self.L:,}, batch size {self.batch_size:,}, latent {spec.latent:,}"
-        check_memory(4.0 * (layers + drawn * self.A + 4 * self.A * spec.latent), asked)
+        asked = f"A={A:,}, S={S:,}, L={L:,}, batch size {self.batch_size:,}, latent {spec.latent:,}"
+        densities = drawn * A * (1 if spec.levels == 1 else spec.width)
+        check_memory(4.0 * (layers + densities + 4 * A * spec.latent), asked)
 
-    def _sampled(self) -> int:
-        """Components that are drawn for each image."""
-        return self.S if self.S is not None else self.A if self.estimator == "a2a" else min(2, self.A)
+    def _sizes(self) -> tuple[int, int, int]:
+        """A, the components that are drawn for each image, and L."""
+        plain_A, plain_L = (1, 20) if self.model == "iwae" else (4, 1)
+        A = plain_A if self.A is None else self.A
+        S = self.S if self.S is not None else A if self.estimator == "a2a" else min(2, A)
+        return A, S, plain_L if self.L is None else self.L
 
-    def model(self) -> ModelSpec:
+    def spec(self) -> ModelSpec:
         """The model asked for."""
-        choices = {name: getattr(self, name) for name in ("latent", "norm", "pixel_layers")}
+        choices = {name: getattr(self, name) for name in ("latent", "norm", "pixel_layers", "prior")}
         given = {name: value for name, value in choices.items() if value is not None}
         fixed = {name: getattr(self, name) for name in ("encoder", "residual", "paper_compat")}
-        return preset(self.data, self.A, **fixed, **given)
+        return preset(self.data, self._sizes()[0], **{**fixed, **FAMILIES[self.model], **given})
 
     def estimation(self) -> Estimation:
         """Estimator and sizes, defaults filled in."""
         phi_per = self.phi_per or ("batch" if self.paper_compat else "point")
-        return Estimation(self.estimator, self.A, self._sampled(), self.L, phi_per, self.batch_size)
+        return Estimation(self.estimator, *self._sizes(), phi_per, self.batch_size, self.gradient)
 
     def execution(self) -> Execution:
         """Device and precision."""
@@ -180,7 +201,7 @@ class FitConfig:
 PARTS: dict[str, dict[str, Any]] = {
     "data": {"name": str, "sha256": str},
     "model": {},
-    "estimation": entries_of(Estimation),
+    "estimation": {name: kind for name, kind in entries_of(Estimation).items() if name != "gradient"},  # later than the rest
     "execution": entries_of(Execution),
     "training": {},
 }
@@ -228,4 +249,4 @@ class RunConfig:
 
 def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """The entries that a dataclass has: others, of another version, are passed over."""
-    return {name: values[name] for name in entries_of(kind)}
+    return {name: values[name] for name in entries_of(kind) if name in values}

@@ -1,6 +1,7 @@
 """Decoders p(x|z): a PixelCNN for grey images, gated masked layers for colour ones.
 
-Shapes: N decoder samples (an image with a latent each), d latent dimensions, C x H x W an image, P outputs per pixel.
+Shapes: N decoder samples (an image with a latent each), d latent dimensions of a
+level, D of all levels, C x H x W an image, P outputs per pixel.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from vbpi_mix.image.spec import ModelSpec
 
 
 class GreyDecoder(nn.Module):
-    """Latents become a plane by a gated dense layer; a PixelCNN reads image and plane; one logit per pixel.
+    """Latents become a plane by a gated dense layer, one for each level; a PixelCNN reads image and planes; one logit per pixel.
 
-    The mask applies to both channels, as published: pixel (0, 0) never sees z.
+    The mask applies to all channels, as published: pixel (0, 0) never sees z.
     """
 
     half_convolutions = False
@@ -27,20 +28,24 @@ class GreyDecoder(nn.Module):
         shape, width = spec.shape, spec.pixel_channels
         self._plane = (1, shape.height, shape.width)
         self.projection = nn.Linear(spec.latent, 2 * shape.height * shape.width)
+        self.upper_projection = nn.Linear(spec.latent, 2 * shape.height * shape.width) if spec.levels == 2 else None
         layers: list[nn.Module] = []
         for index in range(spec.pixel_layers):
-            layers.append(MaskedConvolution(2 if index == 0 else width, width, sees_itself=index > 0))
+            layers.append(MaskedConvolution(1 + spec.levels if index == 0 else width, width, sees_itself=index > 0))
             layers.append(make_norm(spec.norm, width, spec.paper_compat))
         self.layers = nn.ModuleList(layers)
         self.output = nn.Conv2d(width, 1, 1)
 
     def forward(self, images: Tensor, z: Tensor) -> Tensor:
-        """[N, 1, H, W], [N, d] -> logits [N, 1, H, W]."""
+        """[N, 1, H, W], [N, D] -> logits [N, 1, H, W]."""
         return self.pixels(images, self.context(z))
 
     def context(self, z: Tensor) -> Tensor:
-        """All that pixels see of z: [N, d] -> [N, 1, H, W]."""
-        return F.glu(self.projection(z), 1).unflatten(1, self._plane)
+        """All that pixels see of z: [N, D] -> [N, levels, H, W]."""
+        if self.upper_projection is None:
+            return F.glu(self.projection(z), 1).unflatten(1, self._plane)
+        projections = zip((self.projection, self.upper_projection), z.chunk(2, 1), strict=True)
+        return torch.cat([F.glu(layer(part), 1).unflatten(1, self._plane) for layer, part in projections], 1)
 
     def pixels(self, images: Tensor, context: Tensor) -> Tensor:
         """Logits of all pixels, or of a window of them, given the context there."""
@@ -82,7 +87,7 @@ class ColourDecoder(nn.Module):
         shape, width = spec.shape, spec.pixel_channels
         self._start = (width, shape.height // 8, shape.width // 8)
         # The published code keeps this tensor outside of its parameters: it is neither trained nor saved there.
-        self.projection = nn.Linear(spec.latent, width * self._start[1] * self._start[2], bias=False)
+        self.projection = nn.Linear(spec.dimensions, width * self._start[1] * self._start[2], bias=False)
         self.upsampling = nn.ModuleList(
             [nn.ConvTranspose2d(width, width, 3, stride=2, padding=1, output_padding=1) for _ in range(3)]
         )
@@ -93,11 +98,11 @@ class ColourDecoder(nn.Module):
         self.output = nn.Conv2d(width, 10 * spec.logistics, 1)
 
     def forward(self, images: Tensor, z: Tensor) -> Tensor:
-        """[N, 3, H, W] in [0, 1], [N, d] -> [N, P, H, W]."""
+        """[N, 3, H, W] in [0, 1], [N, D] -> [N, P, H, W]."""
         return self.pixels(images, self.context(z))
 
     def context(self, z: Tensor) -> Tensor:
-        """All that pixels see of z: [N, d] -> [N, width, H, W]."""
+        """All that pixels see of z: [N, D] -> [N, width, H, W]."""
         m = self.projection(z).unflatten(1, self._start)
         with half_precision(z, self.half_convolutions):
             for upsample in self.upsampling:

@@ -1,7 +1,7 @@
 """Test likelihoods of an image model by importance sampling, image by image, so that they can stop and resume.
 
 Shapes: A components (all sampled, all in the denominator, whatever the training estimator), L importance samples of each,
-B images at once, d latent dimensions. For every image the same weights w give two forms (natural logarithms):
+B images at once, d latent dimensions of a level. For every image the same weights w give two forms (natural logarithms):
 
     published   (1/A) sum_a log (1/L) sum_l w_al          Hotti et al. 2024; the average over components is outside
     pooled      log (1/(A L)) sum_a sum_l w_al            never smaller, and tends to log p(x) as L grows
@@ -25,14 +25,14 @@ from torch import Tensor
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.files import write_text
-from vbpi_mix.image.mixture import gaussian_log_density, standard_normal_log_density
 from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import Gaussians
+from vbpi_mix.image.priors import Prior
 from vbpi_mix.image.spec import VALID
 from vbpi_mix.parallel import ranks, sum_over_ranks
 
 IMAGES_AT_ONCE = 100
-# Most entries of [components at once, samples, A, B, d], what the densities of one step need.
+# Most entries of [components at once, samples, A, B, width], what the densities of one step need.
 ENTRIES_AT_ONCE = 20_000_000
 COLUMNS = ("published", "pooled", "elbo", "diversity")
 # Added to the key of an image's noise, so that it differs from the streams of training.
@@ -185,13 +185,15 @@ def evaluate_block(model: ImageModel, images: Tensor, indices: list[int], import
     streams = [np.random.Generator(np.random.Philox(key=[seed, NOISE_STREAM + index])) for index in indices]
     log_sums = torch.full((A, B), -math.inf, dtype=torch.float64, device=images.device)
     sums = torch.zeros(2, B, dtype=torch.float64, device=images.device)
-    samples, components = _at_once(A, B, model.spec.latent)
+    samples, components = _at_once(A, B, model.spec.width)
     with torch.no_grad():
-        q = model.encode(images)
+        posterior, prior = model.posterior(images), model.prior()
         for first in range(0, L, samples):
-            z = _latents(q, streams, min(samples, L - first))
+            noise = _noise(posterior.gaussians, model.spec.dimensions, streams, min(samples, L - first))
+            base = _latents(posterior.gaussians, noise)
             for part in torch.arange(A, device=images.device).split(components):
-                log_w, entropy = _weights(model, images, z.index_select(0, part), q)
+                drawn = posterior.complete(part, base.index_select(0, part), noise.index_select(0, part)[..., base.shape[3] :])
+                log_w, entropy = _weights(model, prior, images, *drawn)
                 log_sums[part] = torch.logaddexp(log_sums[part], torch.logsumexp(log_w, 1))
                 sums[0] += log_w.sum((0, 1))
                 sums[1] += entropy
@@ -201,30 +203,34 @@ def evaluate_block(model: ImageModel, images: Tensor, indices: list[int], import
     return torch.stack([published, pooled, sums[0] / (A * L), diversity]).cpu()
 
 
-def _latents(q: Gaussians, streams: list[np.random.Generator], samples: int) -> Tensor:
-    """[A, K, B, d]: the next K samples of every component, for each image from its own stream."""
-    A, _, d = q.mean.shape
-    noise = np.stack([stream.standard_normal((samples, A, d), dtype=np.float32) for stream in streams])
-    on_device = torch.from_numpy(noise).to(q.mean).movedim(0, 2).transpose(0, 1)
-    return q.mean.unsqueeze(1) + torch.exp(0.5 * q.log_variance).unsqueeze(1) * on_device
+def _noise(q: Gaussians, dimensions: int, streams: list[np.random.Generator], samples: int) -> Tensor:
+    """[A, K, B, D]: of the next K samples of every component, for each image from its own stream."""
+    A = len(q.mean)
+    noise = np.stack([stream.standard_normal((samples, A, dimensions), dtype=np.float32) for stream in streams])
+    return torch.from_numpy(noise).to(q.mean).movedim(0, 2).transpose(0, 1)
 
 
-def _weights(model: ImageModel, images: Tensor, z: Tensor, q: Gaussians) -> tuple[Tensor, Tensor]:
-    """Log weights [S, K, B] of latents [S, K, B, d], and sum over them of the entropy of which component it was [B].
+def _latents(q: Gaussians, noise: Tensor) -> Tensor:
+    """[A, K, B, d] with these deviations from the means of all components."""
+    return q.mean.unsqueeze(1) + torch.exp(0.5 * q.log_variance).unsqueeze(1) * noise[..., : q.mean.shape[2]]
+
+
+def _weights(model: ImageModel, prior: Prior, images: Tensor, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
+    """Log weights [S, K, B] of latents [S, K, B, D], and sum over them of the entropy of which component it was [B].
 
     log A minus the mean of that entropy is the Jensen-Shannon divergence of the components: the information between
     latent and component. Unlike the mean of log q_a - log q it lies in [0, log A] for every sample.
     """
-    log_q = gaussian_log_density(z, q).double()
+    log_q = log_q.double()
     shares = torch.log_softmax(log_q, 2)
     entropy = -(shares.exp() * shares).nan_to_num(nan=0.0).sum((0, 1, 2))
     log_mixture = torch.logsumexp(log_q, 2) - math.log(log_q.shape[2])
-    log_joint = model.decode_log_likelihood(images, z).double() + standard_normal_log_density(z.double())
+    log_joint = model.decode_log_likelihood(images, z).double() + prior.log_density(z.double())
     return log_joint - log_mixture, entropy
 
 
-def _at_once(A: int, B: int, d: int) -> tuple[int, int]:
+def _at_once(A: int, B: int, width: int) -> tuple[int, int]:
     """Samples of each component, and components, to work on together."""
-    of_one = A * B * d
+    of_one = A * B * width
     samples = max(1, ENTRIES_AT_ONCE // (A * of_one))
     return samples, max(1, min(A, ENTRIES_AT_ONCE // (samples * of_one)))

@@ -63,7 +63,7 @@ def fit(
         RunDirectory.check_free(place, force)
     torch.set_num_threads(config.threads_used())
     data = load_images(config.data, folder)
-    model = make_model(config.model(), config.seed, config.execution())
+    model = make_model(config.spec(), config.seed, config.execution())
     problem = make_problem(model, data, config.estimation(), config.seed)
     training = config.training(problem.iterations_per_epoch)
     facts = {**data.facts(), "folder": None if folder is None else str(folder.absolute())}
@@ -137,6 +137,7 @@ def make_problem(model: ImageModel, data: ImageData, estimation: Estimation, see
         sampled=estimation.S,
         importance_samples=estimation.L,
         phi_per=estimation.phi_per,
+        gradient=estimation.gradient,
     )
 
 
@@ -184,7 +185,7 @@ def _summary(
     return {
         "command": KIND,
         "data": config.data["name"],
-        **{name: estimation[name] for name in ("A", "S", "L", "estimator", "phi_per")},
+        **{name: estimation[name] for name in ("A", "S", "L", "estimator", "phi_per", "gradient")},
         "seed": training.seed,
         "iterations": result.iterations,
         "epochs": result.iterations / problem.iterations_per_epoch,

@@ -1,11 +1,10 @@
-"""The mixture q(z|x) = (1/A) sum_j N(z; mu_j(x), sigma_j(x)^2) over the latents of a batch, as estimators see it.
+"""The mixture q(z|x) = (1/A) sum_j q_j(z|x) over the latents of a batch, as estimators see it.
 
-Shapes: A components, S sampled, R evaluated, K particles, B images, d latent dimensions.
+Shapes: A components, S sampled, R evaluated, K particles, B images, d latent dimensions of a level, D of all levels.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,12 +13,8 @@ from torch import Tensor
 
 from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import Gaussians, take_rows
+from vbpi_mix.image.posterior import Posterior
 from vbpi_mix.parallel import Share
-
-LOG_TWO_PI = math.log(2.0 * math.pi)
-
-# With more particles than this per image, densities are matrix products instead of differences.
-FEW_PARTICLES = 4
 
 
 class ComponentSelection(Protocol):
@@ -39,14 +34,29 @@ class ComponentSelection(Protocol):
 class ImageDraws:
     """Latents of the sampled components.
 
-    z      [S, K, B, d]   differentiable in the parameters of the component that drew them
+    z      [S, K, B, D]   differentiable in the parameters of the component that drew them
     log_q  [S, K, R, B]   log-density under each evaluated component
-    gaussians             those components, [R, B, d]
+    own    [S] or [S, B]  which of the evaluated components drew them
+    posterior             the evaluated components
     """
 
     z: Tensor
     log_q: Tensor
-    gaussians: Gaussians
+    own: Tensor
+    posterior: Posterior
+
+    @property
+    def gaussians(self) -> Gaussians:
+        """The evaluated components, [R, B, d]; of two levels the upper."""
+        return self.posterior.gaussians
+
+    def constant(self, z: Tensor) -> ImageDraws:
+        """At z, with log_q differentiable in z alone. Not of a model with a flow."""
+        return ImageDraws(z, self.posterior.constant().log_density(z), self.own, self.posterior)
+
+    def at_fixed_points(self) -> Tensor:
+        """log_q with the latents as constants. Not of a model with a flow."""
+        return self.posterior.log_density(self.z.detach())
 
 
 class ImageMixture:
@@ -71,49 +81,16 @@ class ImageMixture:
 
         The noise is drawn on the CPU from `generator`, whatever the device of the model.
         """
-        q = self.gaussians(draw)
+        everything = len(draw.evaluated) == self.n_components  # then they come in order
+        posterior = self.model.posterior(self.images, None if everything else draw.evaluated)
+        q = posterior.gaussians
         own = draw.own.to(q.mean.device)
         mean = take_rows(q.mean, own)
         deviation = torch.exp(0.5 * take_rows(q.log_variance, own))
         S, _, d = mean.shape
-        noise = torch.randn((S, particles, self._share.total, d), generator=generator, dtype=mean.dtype)
+        shape = (S, particles, self._share.total, self.model.spec.dimensions)
+        noise = torch.randn(shape, generator=generator, dtype=mean.dtype)
         noise = self._share.of(noise, 2).to(mean.device)
-        z = torch.addcmul(mean.unsqueeze(1), deviation.unsqueeze(1), noise)
-        return ImageDraws(z, gaussian_log_density(z, q), q)
-
-    def gaussians(self, draw: ComponentSelection) -> Gaussians:
-        """Those evaluated, [R, B, d]."""
-        everything = len(draw.evaluated) == self.n_components  # then they come in order
-        return self.model.encode(self.images, None if everything else draw.evaluated)
-
-
-def standard_normal_log_density(z: Tensor) -> Tensor:
-    """log N(z; 0, I) over the last dimension."""
-    return -0.5 * (z.square().sum(-1) + z.shape[-1] * LOG_TWO_PI)
-
-
-def gaussian_log_density(z: Tensor, q: Gaussians) -> Tensor:
-    """log N(z; mean_r, variance_r): z [S, K, B, d], Gaussians [R, B, d] -> [S, K, R, B], to about 1e-5 in float32.
-
-    Of few particles by differences, broadcast over particles; of many by three matrix products per image, whose terms
-    cancel and are therefore summed in float64: eight times faster at S = R = 50, and an eighth of the memory or less.
-    """
-    few = z.shape[0] * z.shape[1] <= FEW_PARTICLES
-    quadratic = _quadratic_by_differences(z, q) if few else _quadratic_by_products(z, q)
-    return -0.5 * (quadratic + q.log_variance.sum(-1) + z.shape[-1] * LOG_TWO_PI)
-
-
-def _quadratic_by_differences(z: Tensor, q: Gaussians) -> Tensor:
-    """sum_d (z - mean)^2 / variance, [S, K, R, B]."""
-    return ((z.unsqueeze(2) - q.mean) * torch.exp(-0.5 * q.log_variance)).square().sum(-1)
-
-
-def _quadratic_by_products(z: Tensor, q: Gaussians) -> Tensor:
-    """The same as z^2 . (1 / variance) - 2 z . (mean / variance) + mean^2 / variance, [S, K, R, B]."""
-    points = z.double().flatten(0, 1).transpose(0, 1)
-    mean, precision = q.mean.double(), torch.exp(-q.log_variance.double())
-    weighted = mean * precision
-    squares = torch.bmm(points.square(), precision.permute(1, 2, 0))
-    products = torch.baddbmm(squares, points, weighted.permute(1, 2, 0), alpha=-2.0)
-    quadratic = products.permute(1, 2, 0) + (weighted * mean).sum(-1)
-    return quadratic.to(z.dtype).unflatten(0, z.shape[:2])
+        base = torch.addcmul(mean.unsqueeze(1), deviation.unsqueeze(1), noise[..., :d])
+        z, log_q = posterior.complete(own, base, noise[..., d:])
+        return ImageDraws(z, log_q, own, posterior)

@@ -1,19 +1,32 @@
-"""An image model: encoder q_j(z|x) of A components, decoder p(x|z); prior N(0, I).
+"""An image model: encoder q_j(z|x) of A components, decoder p(x|z), prior p(z); with two latent levels or a flow if it is to be.
 
-Shapes: A components, S sampled, K particles, R evaluated, B images, d latent dimensions, C x H x W an image.
+Shapes: A components, S sampled, K particles, R evaluated, B images, d latent dimensions of a level, D of all, C x H x W an image.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vbpi_mix.image.decoders import ColourDecoder, GreyDecoder
+from vbpi_mix.image.flow import AutoregressiveFlow
+from vbpi_mix.image.levels import LowerEncoder, LowerPosterior, LowerPrior
 from vbpi_mix.image.likelihoods import bernoulli_log_likelihood, discretised_logistic_log_likelihood
 from vbpi_mix.image.networks import GatedFeatures, Gaussians, SeparateEncoders, SharedEncoder
+from vbpi_mix.image.posterior import Posterior
+from vbpi_mix.image.priors import (
+    GaussianMixture,
+    LearnedGaussian,
+    Prior,
+    PseudoInputs,
+    StandardNormal,
+    TwoLevels,
+    flatten_gaussians,
+)
 from vbpi_mix.image.resnet import N_FEATURES, ResNet20
 from vbpi_mix.image.spec import ModelSpec
 
@@ -23,7 +36,7 @@ PIXELS_AT_ONCE = {"cpu": 40_000, "cuda": 4_000_000}
 
 
 class ImageModel(nn.Module):
-    """Encoder and decoder. Make one with `build_model`.
+    """Encoder and decoder, and what a specification adds to them. Make one with `build_model`.
 
     In training mode (`.train()`) and evaluation mode (`.eval()`) it differs only under norm batch: metrics are
     computed in evaluation mode. Under paper_compat the two modes are the same.
@@ -36,6 +49,12 @@ class ImageModel(nn.Module):
         grey = spec.likelihood == "bernoulli"
         self.decoder: GreyDecoder | ColourDecoder = GreyDecoder(spec) if grey else ColourDecoder(spec)
         self._log_likelihood = bernoulli_log_likelihood if grey else discretised_logistic_log_likelihood
+        d, two = spec.latent, spec.levels == 2
+        self.lower_encoder = LowerEncoder(spec) if two else None
+        self.lower_prior = LowerPrior(d, spec.hidden) if two else None
+        self.flow = AutoregressiveFlow(d, spec.flow_hidden, spec.flow_steps) if spec.flow == "iaf" else None
+        self.upper_prior = LearnedGaussian(d) if spec.prior == "learned" else None
+        self.pseudo_inputs = PseudoInputs(spec.pseudo_inputs, spec.shape) if spec.prior == "vamp" else None
 
     @property
     def device(self) -> torch.device:
@@ -48,14 +67,40 @@ class ImageModel(nn.Module):
         return self.decoder.projection.weight.dtype
 
     def encode(self, images: Tensor, components: Tensor | None = None) -> Gaussians:
-        """Gaussians of `components` at images [B, C, H, W].
+        """Gaussians of `components` at images [B, C, H, W], of the upper level where there are two.
 
         components  None: all A, in order. [R]: these, for every image. [R, B]: these, for each image its own.
         """
         return self.encoder(images, components if components is None else components.to(images.device))
 
+    def posterior(self, images: Tensor, components: Tensor | None = None) -> Posterior:
+        """q_r(z|x) of `components` at images [B, C, H, W]; see `encode`."""
+        rows = components if components is None else components.to(images.device)
+        lower = None if self.lower_encoder is None else LowerPosterior.of(self.lower_encoder, images, rows)
+        return Posterior(self.encoder(images, rows), lower, self.flow)
+
+    def prior(self) -> Prior:
+        """p(z), as the parameters are now."""
+        upper: Prior = StandardNormal(self.spec.latent)
+        if self.upper_prior is not None:
+            upper = GaussianMixture(self.upper_prior.mean, self.upper_prior.log_variance)
+        if self.pseudo_inputs is not None:
+            upper = flatten_gaussians(self.encoder(self.pseudo_inputs(), None))
+        return upper if self.lower_prior is None else TwoLevels(upper, self.lower_prior)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Two groups for the optimiser, "encoder" (with the flow) and "decoder" (with the prior)."""
+        parts: dict[str, tuple[nn.Module | None, ...]] = {
+            "encoder": (self.encoder, self.lower_encoder, self.flow),
+            "decoder": (self.decoder, self.lower_prior, self.upper_prior, self.pseudo_inputs),
+        }
+        return [
+            {"name": name, "params": [p for module in modules if module is not None for p in module.parameters()]}
+            for name, modules in parts.items()
+        ]
+
     def decoder_output(self, images: Tensor, z: Tensor) -> Tensor:
-        """What the likelihood of each pixel is made of: [S, K, B, P, H, W] from images [B, C, H, W], z [S, K, B, d].
+        """What the likelihood of each pixel is made of: [S, K, B, P, H, W] from images [B, C, H, W], z [S, K, B, D].
 
         Bernoulli: P = 1, the logit of pixel one. Discretised logistic: P = 10 x logistics, as `likelihoods` says.
         The output at a pixel depends on the pixels before it in raster order only, so images are sampled by filling in
@@ -64,7 +109,7 @@ class ImageModel(nn.Module):
         return self._over_samples(lambda x, output: output, images, z)
 
     def decode_log_likelihood(self, images: Tensor, z: Tensor) -> Tensor:
-        """log p(x|z), [S, K, B], summed over pixels: images [B, C, H, W], z [S, K, B, d].
+        """log p(x|z), [S, K, B], summed over pixels: images [B, C, H, W], z [S, K, B, D].
 
         Bernoulli images hold 0 and 1; discretised-logistic ones hold k / 255. It works in chunks, so that without
         gradients memory does not grow with S K B. Under norm batch each (s, k) is a batch of its own.
@@ -103,6 +148,8 @@ class ImageModel(nn.Module):
         All densities stay in float32. Neither changes the parameters, their names, or any result beyond rounding.
         """
         self.encoder.half_convolutions = self.decoder.half_convolutions = bfloat16
+        if self.lower_encoder is not None:
+            self.lower_encoder.half_convolutions = bfloat16
         if compiled:
             self.encoder.compile()
             self.decoder.compile()

@@ -1,6 +1,6 @@
 """Images drawn from a model: pixel by pixel, each from its distribution given the latent and the pixels before it.
 
-Shapes: N images, C x H x W pixels, d latent dimensions, A components, P decoder outputs of a pixel.
+Shapes: N images, C x H x W pixels, d latent dimensions of a level, D of all levels, A components, P decoder outputs of a pixel.
 
 A pixel depends on the image only through the window of `reach` rows above it and `reach` columns to either side, so only
 that window is decoded. Beyond the window's inner edges layers see zeros where there are pixels, which changes nothing
@@ -58,13 +58,15 @@ def draw_panels(
     model.eval()
     m, d = len(originals), model.spec.latent
     with torch.no_grad():
-        q = model.encode(originals.to(model.device))
+        posterior = model.posterior(originals.to(model.device))
+        q = posterior.gaussians
         rows = [*(torch.full((m,), a) for a in shown), torch.randint(model.spec.components, (m,), generator=generator)]
         which = torch.stack(rows).to(model.device)
         images = torch.arange(m, device=model.device).expand_as(which)
-        noise = torch.randn((*which.shape, d), generator=generator).to(q.mean)
-        z = q.mean[which, images] + torch.exp(0.5 * q.log_variance[which, images]) * noise
-        prior = torch.randn((prior_samples, d), generator=generator).to(q.mean)
+        noise = torch.randn((*which.shape, model.spec.dimensions), generator=generator).to(q.mean)
+        base = q.mean[which, images] + torch.exp(0.5 * q.log_variance[which, images]) * noise[..., :d]
+        z = posterior.complete(which, base.unsqueeze(1), noise[..., d:].unsqueeze(1))[0].squeeze(1)
+        prior = model.prior().sample(prior_samples, generator).to(q.mean)
         if model.spec.paper_compat:  # what shares a call shares its statistics
             parts = [sample_images(model, part, generator, progress) for part in (prior, *z)]
             drawn = torch.cat(parts)
@@ -80,7 +82,7 @@ def sample_images(
     generator: torch.Generator,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """One image from p(x|z) for each latent [N, d]: [N, C, H, W] on the CPU, values k / 255, or 0 and 1.
+    """One image from p(x|z) for each latent [N, D]: [N, C, H, W] on the CPU, values k / 255, or 0 and 1.
 
     Random numbers come from `generator`, on the CPU, in an order that does not depend on the device.
     """

@@ -18,6 +18,9 @@ Likelihood = Literal["bernoulli", "discretised_logistic"]
 EncoderKind = Literal["shared", "separate"]
 NormKind = Literal["layer", "none", "batch"]
 FeatureKind = Literal["gated", "resnet20"]
+FlowKind = Literal["none", "iaf"]
+PriorKind = Literal["normal", "learned", "vamp"]
+Family = Literal["vanilla", "hierarchical", "iaf", "vamp", "composite", "iwae"]
 
 VALID, NO_LIKELIHOOD = "valid", "not a valid likelihood"
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -25,7 +28,21 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "encoder": ("shared", "separate"),
     "norm": ("layer", "none", "batch"),
     "features": ("gated", "resnet20"),
+    "flow": ("none", "iaf"),
+    "prior": ("normal", "learned", "vamp"),
 }
+COUNTS = (
+    "components", "latent", "pixel_channels", "pixel_layers", "logistics", "levels", "hidden", "flow_steps", "flow_hidden",
+    "pseudo_inputs",
+)  # fmt: skip
+
+
+def _check_layers(name: str, layers: tuple[tuple[int, int, int], ...]) -> None:
+    for layer in layers:
+        if len(layer) != 3:
+            raise ConfigError(f"{name} are (channels, kernel, stride) each, not {layer!r}")
+        for part, value in zip(("channels", "kernel", "stride"), layer, strict=True):
+            _check_positive(f"{part} of {name}", value)
 
 
 def _check_positive(name: str, value: object) -> None:
@@ -81,6 +98,13 @@ class ModelSpec:
     pixel_channels   channels of the masked layers
     pixel_layers     how many masked layers
     logistics        mixture size of the discretised-logistic likelihood
+    levels           1, or 2: z2 from the encoder, z1 from q(z1|x, z2) and p(z1|z2), d dimensions each; the decoder sees both
+    lower_layers     feature_layers of q(z1|x, z2), for two levels
+    hidden           width of the gated dense layers of q(z1|x, z2) and p(z1|z2)
+    flow             of z1, or of the only level: none, or iaf, shared by the components
+    flow_steps, flow_hidden    steps, and units in the hidden layers of each
+    prior            of the upper level, or of the only one: normal, learned (a Gaussian), or vamp (the encoder at pseudo-inputs)
+    pseudo_inputs    how many
     """
 
     shape: ImageShape
@@ -96,22 +120,28 @@ class ModelSpec:
     pixel_channels: int = 64
     pixel_layers: int = 8
     logistics: int = 10
+    levels: int = 1
+    lower_layers: tuple[tuple[int, int, int], ...] = ()
+    hidden: int = 300
+    flow: FlowKind = "none"
+    flow_steps: int = 2
+    flow_hidden: int = 320
+    prior: PriorKind = "normal"
+    pseudo_inputs: int = 500
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
-        for name in ("components", "latent", "pixel_channels", "pixel_layers", "logistics"):
+        for name in COUNTS:
             _check_positive(name, getattr(self, name))
         for name in ("residual", "paper_compat"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, not {getattr(self, name)!r}")
-        for layer in self.feature_layers:
-            if len(layer) != 3:
-                raise ConfigError(f"feature_layers are (channels, kernel, stride) each, not {layer!r}")
-            for name, value in zip(("channels", "kernel", "stride"), layer, strict=True):
-                _check_positive(f"{name} of feature_layers", value)
+        for layers in ("feature_layers", "lower_layers"):
+            _check_layers(layers, getattr(self, layers))
         self._check_combinations()
+        self._check_parts()
 
     def _check_combinations(self) -> None:
         shape = self.shape
@@ -129,6 +159,26 @@ class ModelSpec:
                 "the discretised-logistic likelihood is for images of 3 channels whose height and width "
                 f"are multiples of 8, not {shape}"
             )
+
+    def _check_parts(self) -> None:
+        if self.levels > 2:
+            raise ConfigError(f"levels must be 1 or 2, not {self.levels}")
+        if self.levels == 2 and not self.lower_layers:
+            raise ConfigError("two levels need lower_layers: (channels, kernel, stride) of each")
+        if self.prior == "vamp" and self.features == "resnet20" and self.norm == "batch":
+            raise ConfigError(
+                "a VampPrior does not go with batch statistics in the encoder: give norm layer, or separate encoders"
+            )
+
+    @property
+    def dimensions(self) -> int:
+        """D, of the latent on all levels together."""
+        return self.latent * self.levels
+
+    @property
+    def width(self) -> int:
+        """Numbers that the densities of one latent under one component need at once."""
+        return self.latent if self.levels == 1 else max(2 * self.latent, 4 * self.hidden)
 
     @property
     def valid_likelihood(self) -> bool:
@@ -148,7 +198,8 @@ class ModelSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for YAML and for checkpoints."""
         values = dataclasses.asdict(self)
-        values["feature_layers"] = [list(layer) for layer in self.feature_layers]
+        for layers in ("feature_layers", "lower_layers"):
+            values[layers] = [list(layer) for layer in values[layers]]
         return values
 
     @classmethod
@@ -157,7 +208,8 @@ class ModelSpec:
         try:
             plain = dict(values)
             plain["shape"] = ImageShape(**plain["shape"])
-            plain["feature_layers"] = tuple(tuple(layer) for layer in plain["feature_layers"])
+            for layers in ("feature_layers", "lower_layers"):
+                plain[layers] = tuple(tuple(layer) for layer in plain.get(layers, ()))
             return cls(**plain)
         except (TypeError, KeyError, ValueError) as error:
             raise ConfigError(f"this does not describe an image model: {error}") from error
@@ -168,14 +220,26 @@ PUBLISHED_FEATURES = ((32, 7, 1), (32, 3, 2), (64, 5, 1), (64, 3, 2), (6, 3, 1))
 # The same kind of network where 8 x 8 pixels are all there is.
 SMALL_FEATURES = ((16, 3, 1), (16, 3, 2), (32, 3, 1), (6, 3, 1))
 
-_GREY = {"shape": ImageShape(1, 28, 28), "latent": 40, "feature_layers": PUBLISHED_FEATURES}
+# Of the lower level, published.
+PUBLISHED_LOWER = tuple((channels, 3, stride) for channels, _, stride in PUBLISHED_FEATURES)
+
+_GREY = {
+    "shape": ImageShape(1, 28, 28),
+    "latent": 40,
+    "feature_layers": PUBLISHED_FEATURES,
+    "lower_layers": PUBLISHED_LOWER,
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "digits": {
         "shape": ImageShape(1, 8, 8),
         "latent": 8,
         "feature_layers": SMALL_FEATURES,
+        "lower_layers": SMALL_FEATURES,
         "pixel_channels": 32,
         "pixel_layers": 1,
+        "hidden": 32,
+        "flow_hidden": 32,
+        "pseudo_inputs": 50,
     },
     "mnist": _GREY,
     "fashion_mnist": _GREY,
@@ -184,13 +248,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent": 128,
         "likelihood": "discretised_logistic",
         "features": "resnet20",
+        "lower_layers": PUBLISHED_LOWER,
         "pixel_layers": 4,
     },
 }
 
+# What a family of models adds to the plain one; composite is the sum of the others.
+_HIERARCHICAL: dict[str, Any] = {"levels": 2}
+_IAF: dict[str, Any] = {"flow": "iaf"}
+_VAMP: dict[str, Any] = {"prior": "vamp"}
+FAMILIES: dict[Family, dict[str, Any]] = {
+    "vanilla": {},
+    "hierarchical": _HIERARCHICAL,
+    "iaf": _IAF,
+    "vamp": _VAMP,
+    "composite": {**_HIERARCHICAL, **_IAF, **_VAMP},
+    "iwae": {},
+}
+
 
 def preset(name: str, components: int, **changes: Any) -> ModelSpec:
-    """The model of a data set, A = `components`, with `changes` to fields of ModelSpec.
+    """The model of a data set, A = `components`, with `changes` to fields of ModelSpec (FAMILIES has some).
 
     `paper_compat=True` implies norm batch. Separate encoders of cifar10 take gated features, as a ResNet has
     normalisation of its own. ConfigError for an unknown name or for what does not fit.

@@ -1,13 +1,13 @@
 """The target p(x|z) p(z) of a batch of images, as estimators see it.
 
-Shapes: S components sampled, K particles, B images, d latent dimensions.
+Shapes: S components sampled, K particles, B images.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from vbpi_mix.image.mixture import ImageDraws, standard_normal_log_density
+from vbpi_mix.image.mixture import ImageDraws
 from vbpi_mix.image.model import ImageModel
 
 
@@ -23,5 +23,5 @@ class ImageTarget:
         return self.model.decode_log_likelihood(self.images, draws.z)
 
     def log_prior(self, draws: ImageDraws) -> Tensor:
-        """log N(z; 0, I), [S, K, B]."""
-        return standard_normal_log_density(draws.z)
+        """log p(z), [S, K, B]."""
+        return self.model.prior().log_density(draws.z)

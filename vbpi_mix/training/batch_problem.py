@@ -20,7 +20,9 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators import (
     ComponentDraw,
     Estimator,
+    GradientName,
     Objective,
+    doubly_reparameterised_objective,
     draw_components,
     log_importance_weights,
     log_mixture_density,
@@ -92,6 +94,12 @@ def check_components(estimator: str, A: int, S: int | None) -> None:
     draw_components(Estimator.parse(estimator), A, S, torch.Generator())
 
 
+def check_gradient(gradient: GradientName, importance_samples: int) -> None:
+    """ConfigError unless the gradient goes with so many samples inside the logarithm."""
+    if gradient == "stl" and importance_samples > 1:
+        raise ConfigError(f"gradient stl is for L = 1, not L = {importance_samples}: give dreg, or pathwise")
+
+
 class BatchProblem:
     """Raise MISELBO of a model on mini-batches with S of A components, whose draws are reparameterised throughout.
 
@@ -99,6 +107,7 @@ class BatchProblem:
     importance_samples L, averaged inside the logarithm
     phi_per            "point": a subset of components for each data point; "batch": one for all of them
     warm_up            which factor beta tempers: see estimators.bounds.log_importance_weights
+    gradient           "pathwise"; "stl" (L = 1) or "dreg": see estimators.reparameterised, whose RestatedDraws they need
 
     ConfigError if these do not fit together.
     """
@@ -113,11 +122,13 @@ class BatchProblem:
         importance_samples: int = 1,
         phi_per: PhiPer = "point",
         warm_up: WarmUp = "kl",
+        gradient: GradientName = "pathwise",
     ) -> None:
         if phi_per not in ("point", "batch"):
             raise ConfigError(f"phi_per must be point or batch, not {phi_per!r}")
         if importance_samples < 1:
             raise ConfigError(f"L={importance_samples} importance samples: give at least 1")
+        check_gradient(gradient, importance_samples)
         n_ranks = ranks()[1]
         if batches.batch_size % n_ranks:
             raise ConfigError(
@@ -135,6 +146,7 @@ class BatchProblem:
         self._importance_samples = importance_samples
         self._per_point = phi_per == "point"
         self._warm_up: WarmUp = warm_up
+        self._gradient: GradientName = gradient
 
     @property
     def iterations_per_epoch(self) -> int:
@@ -150,14 +162,22 @@ class BatchProblem:
         batch = self.batches.training(iteration, generator)
         draw = self._draw(self._estimator, batch.share.total, generator)
         self._count(draw, batch.share.total)
-        found = self._weigh(batch, draw, beta, generator)
-        objective = pathwise_objective(found.log_w, self._importance_samples)
+        objective = self._objective(batch, draw, beta, generator)
         bound = objective.bound.mean()
         n_ranks = ranks()[1]
         if n_ranks == 1:
             return Objective(bound, objective.surrogate)
         parameters = tuple(tensor for group in self.parameter_groups() for tensor in group["params"])
         return AveragedObjective(sum_over_ranks(bound / n_ranks), objective.surrogate, parameters)
+
+    def _objective(self, batch: Batch, draw: ComponentDraw, beta: float, generator: torch.Generator) -> Objective:
+        """That of this rank's points."""
+        if self._gradient == "pathwise":
+            return pathwise_objective(self._weigh(batch, draw, beta, generator).log_w, self._importance_samples)
+        draws = self._sample(batch, draw, generator)
+        if self._gradient == "dreg":
+            return doubly_reparameterised_objective(batch.target, draws, beta, self._warm_up)
+        return pathwise_objective(self._weighed(batch, draws.constant(draws.z), beta).log_w)
 
     def validate(self, iteration: int, generator: torch.Generator) -> dict[str, float]:
         """Means over all held-out points at beta = 1, with S components drawn and all A in the denominator whatever the
@@ -189,7 +209,14 @@ class BatchProblem:
 
     def _weigh(self, batch: Batch, draw: ComponentDraw, beta: float, generator: torch.Generator) -> Weighed:
         """Draw latents of this rank's points and weigh them."""
-        draws = batch.mixture.sample(_of_share(draw, batch.share), self._importance_samples, generator)
+        return self._weighed(batch, self._sample(batch, draw, generator), beta)
+
+    def _sample(self, batch: Batch, draw: ComponentDraw, generator: torch.Generator) -> Any:
+        """L latents of each of this rank's points and components."""
+        return batch.mixture.sample(_of_share(draw, batch.share), self._importance_samples, generator)
+
+    def _weighed(self, batch: Batch, draws: Any, beta: float) -> Weighed:
+        """Draws with their weights."""
         log_likelihood, log_prior = batch.target.log_likelihood(draws), batch.target.log_prior(draws)
         log_w = log_importance_weights(log_likelihood, log_prior, draws.log_q, beta=beta, warm_up=self._warm_up)
         return Weighed(draws, log_likelihood, log_prior, log_w)
