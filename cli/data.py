@@ -54,7 +54,7 @@ def _image_lines() -> list[str]:
         found = None if known.is_bundled else locate(name)
         where = str(found.folder) if found is not None else f"not here; vbpi-mix data get {name}"
         if known.is_bundled:
-            where = "in scikit-learn; pip install 'vbpi-mix[digits]'"
+            where = "in scikit-learn"
         pixels = f"{known.height}x{known.width}" + (f"x{known.channels}" if known.channels > 1 else "")
         lines.append(_IMAGE_LINE.format(name, pixels, known.train, known.test or "", where))
     return lines
@@ -118,7 +118,7 @@ def _get_images(wanted: list[ImageSet], offline: bool) -> None:
     from vbpi_mix.image.sources import obtain
 
     for known in wanted:
-        where = "comes with scikit-learn: pip install 'vbpi-mix[digits]'"
+        where = "comes with scikit-learn"
         if not known.is_bundled:
             where = str(obtain(known.name, offline=offline).folder)
         click.echo(f"{known.name}  {where}")

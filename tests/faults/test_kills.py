@@ -92,7 +92,6 @@ def test_a_killed_toy_is_resumed(victim, tmp_path, part):
 @pytest.mark.slow
 def test_a_killed_training_on_images_is_resumed(victim, tmp_path):
     """At every step, one after the other."""
-    pytest.importorskip("sklearn")
     command = ("image", "digits", "--A", 1, "--latent", 1, "--epochs", 1, "--quiet")
     whole = victim(tmp_path, *command, "--out", "whole.vbpi")
     assert whole["status"] == 0, whole["err"]

@@ -439,7 +439,7 @@ def test_a_configuration_that_is_not_whole_is_one_line(run, copied, part, value,
     assert "checkpoint.pt" in files(copied)
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "cifar10", "eval", "sample", "compare"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "cifar10", "eval", "sample", "classify", "compare"])
 def test_every_command_shows_an_example(run, name):
     outcome = run("image", name, "--help")
     assert outcome.status == 0

@@ -26,6 +26,7 @@ class Row:
 
     published, pooled  negative log-likelihoods, nats    chosen  which test images they are of
     milliseconds       of a training step                note    that the likelihood is not valid, or nothing
+    parts              what the model has beyond the plain one, or nothing
     """
 
     run: str
@@ -34,6 +35,7 @@ class Row:
     S: int
     estimator: str
     encoder: str
+    parts: str
     published: float | None
     pooled: float | None
     images: int | None
@@ -51,6 +53,8 @@ class Row:
             parts.append(f"S = {self.S}")
         if self.encoder == "separate":
             parts.append("separate encoders")
+        if self.parts:
+            parts.append(self.parts)
         if self.note:
             parts.append(self.note)
         return ", ".join(parts)
@@ -87,6 +91,7 @@ def read_row(path: Path) -> Row:
         S=config.estimation.S,
         estimator=config.estimation.estimator,
         encoder=config.model.encoder,
+        parts=config.model.parts_label,
         published=estimates.get("published"),
         pooled=estimates.get("pooled"),
         images=images,
@@ -114,8 +119,8 @@ def doubts(rows: Sequence[Row]) -> list[str]:
 def draw_rows(rows: Sequence[Row]) -> bytes:
     """A panel for each quantity against A, a line for each series: PNG."""
     points: list[Point] = []
-    for kind in dict.fromkeys((row.encoder, row.note) for row in rows):
-        own = [row for row in rows if (row.encoder, row.note) == kind]
+    for kind in dict.fromkeys((row.encoder, row.parts, row.note) for row in rows):
+        own = [row for row in rows if (row.encoder, row.parts, row.note) == kind]
         series = sorted(own, key=lambda row: row.series)
         points.extend(share_single([Point(row.series, row.A, row.values()) for row in series]))
     return draw_comparison(points, QUANTITIES, rows[0].data)

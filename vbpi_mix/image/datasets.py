@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vbpi_mix.image.formats import DatasetError, read_cifar, read_cifar_archive, read_idx_images
+from vbpi_mix.image.formats import DatasetError, read_cifar, read_cifar_archive, read_idx_images, read_idx_labels
 from vbpi_mix.image.sources import ImageSet, Located, image_set, obtain
 
 SPLIT_SEED = 42
@@ -93,6 +93,44 @@ class ImageData:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of the training and test images of an ImageData, in its order, [N] each."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def load_labels(data: ImageData, folder: Path | None = None) -> Labels:
+    """The labels of images that were loaded from the same place.
+
+    DatasetError if they are not at hand: those of MNIST and Fashion-MNIST are sought beside the images, as
+    train-labels-idx1-ubyte and t10k-labels-idx1-ubyte, gzipped or not; those of CIFAR-10 are not read.
+    """
+    if data.name == "digits":
+        from sklearn.datasets import load_digits
+
+        labels = load_digits().target.astype(np.int64)[_permutation(len(load_digits().target), SPLIT_SEED)]
+        return Labels(labels[: DIGITS_SPLIT[0]], labels[sum(DIGITS_SPLIT[:2]) :])
+    if data.name == "cifar10":
+        raise DatasetError("the labels of cifar10 are not read: classify a run of digits, mnist or fashion_mnist")
+    found = obtain(data.name, folder)
+    counts = (len(data.train) + len(data.validation), len(data.test))
+    train, test = (
+        read_idx_labels(_labels_beside(images), count) for images, count in zip((*found.train, *found.test), counts, strict=True)
+    )
+    return Labels(train[: len(data.train)].astype(np.int64), test.astype(np.int64))
+
+
+def _labels_beside(images: Path) -> Path:
+    """The file of the labels, gzipped or not. DatasetError if it is not there."""
+    name = images.name.removesuffix(".gz").replace("images-idx3", "labels-idx1")
+    for path in (images.with_name(name), images.with_name(f"{name}.gz")):
+        if path.is_file():
+            return path
+    raise DatasetError(f"{images.with_name(name)} is missing: put the published labels beside the images")
+
+
 def load_images(name: str, folder: Path | None = None, *, offline: bool = False) -> ImageData:
     """A data set by name, from the folder given or from where `sources` finds it, downloaded if need be.
 
@@ -128,10 +166,8 @@ def _read(known: ImageSet, found: Located) -> tuple[NDArray[np.uint8], NDArray[n
 
 def _digits(known: ImageSet) -> ImageData:
     """The digits of scikit-learn."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise DatasetError("digits come with scikit-learn, which is missing: pip install 'vbpi-mix[digits]'") from None
+    from sklearn.datasets import load_digits  # slow to load, and only digits need it
+
     images = load_digits().images.astype(np.uint8)[:, None]
     if images.shape != (known.train, known.channels, known.height, known.width) or images.max() != known.levels:
         raise DatasetError(

@@ -72,3 +72,13 @@ def mixture_log_density(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor
         quadratic = points.square() @ precision.T - 2.0 * points @ weighted.T + constant
         parts.append(torch.logsumexp(-0.5 * quadratic, 1))
     return (torch.cat(parts).view(z.shape[:-1]) - math.log(N)).to(z.dtype)
+
+
+def component_entropy(log_q: Tensor) -> Tensor:
+    """Sum over latents of the entropy of which component it was, in nats: [S, K, R, B] -> [B].
+
+    log A minus its mean is the Jensen-Shannon divergence of the components: the information between latent and component.
+    Unlike the mean of log q_a - log q it lies in [0, log A] for every sample.
+    """
+    shares = torch.log_softmax(log_q, 2)
+    return -(shares.exp() * shares).nan_to_num(nan=0.0).sum((0, 1, 2))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.files import write_text
+from vbpi_mix.image.densities import component_entropy
 from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import Gaussians
 from vbpi_mix.image.priors import Prior
@@ -216,14 +217,9 @@ def _latents(q: Gaussians, noise: Tensor) -> Tensor:
 
 
 def _weights(model: ImageModel, prior: Prior, images: Tensor, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
-    """Log weights [S, K, B] of latents [S, K, B, D], and sum over them of the entropy of which component it was [B].
-
-    log A minus the mean of that entropy is the Jensen-Shannon divergence of the components: the information between
-    latent and component. Unlike the mean of log q_a - log q it lies in [0, log A] for every sample.
-    """
+    """Log weights [S, K, B] of latents [S, K, B, D], and sum over them of the entropy of which component it was [B]."""
     log_q = log_q.double()
-    shares = torch.log_softmax(log_q, 2)
-    entropy = -(shares.exp() * shares).nan_to_num(nan=0.0).sum((0, 1, 2))
+    entropy = component_entropy(log_q)
     log_mixture = torch.logsumexp(log_q, 2) - math.log(log_q.shape[2])
     log_joint = model.decode_log_likelihood(images, z).double() + prior.log_density(z.double())
     return log_joint - log_mixture, entropy

@@ -21,6 +21,8 @@ GZIP_MAGIC = b"\x1f\x8b"
 # Two zero bytes, 8: unsigned bytes, 3: dimensions (number, rows, columns).
 IDX_IMAGES_MAGIC = b"\x00\x00\x08\x03"
 IDX_HEADER = 16
+IDX_LABELS_MAGIC = b"\x00\x00\x08\x01"
+IDX_LABELS_HEADER = 8
 CIFAR_SHAPE = (3, 32, 32)
 CIFAR_RECORD = 1 + 3 * 32 * 32
 CIFAR_LABELS = 10
@@ -68,6 +70,17 @@ def read_idx_images(path: Path, height: int, width: int) -> NDArray[np.uint8]:
             f"{path} is {fault}: {len(content):,} bytes where {number:,} images need {expected:,}; {CURE}"
         )
     return np.frombuffer(content, np.uint8, offset=IDX_HEADER).reshape(number, rows, columns)
+
+
+def read_idx_labels(path: Path, count: int) -> NDArray[np.uint8]:
+    """The labels [count] of an IDX file. DatasetError if it holds anything else."""
+    content = read_bytes(path)
+    if len(content) < IDX_LABELS_HEADER or not content.startswith(IDX_LABELS_MAGIC):
+        raise DatasetError(f"{path} is not an IDX file of labels (its first bytes are {content[:4].hex() or 'none'}); {CURE}")
+    found = len(content) - IDX_LABELS_HEADER
+    if found != int.from_bytes(content[4:8], "big") or found != count:
+        raise DatasetError(f"{path} holds {found:,} labels where the images beside it need {count:,}; {CURE}")
+    return np.frombuffer(content, np.uint8, offset=IDX_LABELS_HEADER)
 
 
 def read_cifar(paths: Sequence[Path]) -> NDArray[np.uint8]:

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from vbpi_mix.errors import CheckpointError, ConfigError
 from vbpi_mix.image.config import KIND, RunConfig
-from vbpi_mix.image.datasets import ImageData, load_images
+from vbpi_mix.image.datasets import ImageData, load_images, load_labels
 from vbpi_mix.image.evaluation import EvaluationPlan, ImageResults, affordable_images, evaluate_images
 from vbpi_mix.image.figures import picture_files
 from vbpi_mix.image.formats import DatasetError
+from vbpi_mix.image.latents import SVM_C, Classification, classify
 from vbpi_mix.image.model import ImageModel, build_model
 from vbpi_mix.image.sampling import Panels, draw_panels
 from vbpi_mix.image.sources import image_set
@@ -42,6 +43,7 @@ EVALUATED = (
     "miselbo_standard_error",
     "jensen_shannon_diversity",
     "jensen_shannon_diversity_standard_error",
+    "classification",
 )
 CountCallback = Callable[[int, int], None]
 
@@ -159,6 +161,25 @@ class ImageRun:
         shown = tuple(torch.linspace(0, A - 1, min(A, components)).round().long().tolist())
         return draw_panels(model, images.held_out_input(images.test[chosen]), count, shown, generator, progress)
 
+    def classify(self, *, repeats: int = 5, seed: int = 1, folder: Path | None = None) -> Classification:
+        """How well a linear classifier tells labels from the latents; also written to summary.json. See `image.latents`."""
+        data = self.images(folder)
+        found = classify(self.model, data, load_labels(data, folder or recorded_folder(self.config)), repeats, seed)
+        entry = {
+            "features": "means and standard deviations of all components",
+            "numbers": found.features,
+            "classifier": f"linear support vector machine, C = {SVM_C}",
+            "accuracy": found.accuracy,
+            "standard_error": found.accuracy_error,
+            "repeats": list(found.accuracies),
+            "seed": seed,
+            "jensen_shannon_diversity": found.diversity,
+            "jensen_shannon_diversity_standard_error": found.diversity_error,
+        }
+        with self.directory:
+            self.directory.update_summary({"classification": entry})
+        return found
+
     def write_pictures(self, panels: Panels) -> list[str]:
         """Write samples.png, components.png and reconstructions.png into the run; returns the names."""
         note = self.model.spec.likelihood_note
@@ -233,15 +254,19 @@ def run_images(config: RunConfig, folder: Path | None = None) -> ImageData:
     DatasetError if they are not at hand, or are not those that the run was trained on.
     """
     recorded = config.data
-    given = recorded.get("folder")
-    if folder is None and isinstance(given, str) and Path(given).is_dir() and not image_set(recorded["name"]).is_bundled:
-        folder = Path(given)
-    data = load_images(recorded["name"], folder)
+    data = load_images(recorded["name"], recorded_folder(config) if folder is None else folder)
     if data.checksum() != recorded["sha256"]:
         raise DatasetError(
             f"the {data.name} images found here are not those that the run was trained on: name their folder with --data"
         )
     return data
+
+
+def recorded_folder(config: RunConfig) -> Path | None:
+    """The folder of the data files that a run was given, if it is still there."""
+    given = config.data.get("folder")
+    there = isinstance(given, str) and Path(given).is_dir() and not image_set(config.data["name"]).is_bundled
+    return Path(str(given)) if there else None
 
 
 def check_device(device: str) -> str:

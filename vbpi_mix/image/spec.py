@@ -181,6 +181,12 @@ class ModelSpec:
         return self.latent if self.levels == 1 else max(2 * self.latent, 4 * self.hidden)
 
     @property
+    def parts_label(self) -> str:
+        """What the model has beyond the plain one, for people: nothing, or as in "two levels, IAF, VampPrior"."""
+        found = {"two levels": self.levels == 2, "IAF": self.flow == "iaf", "VampPrior": self.prior == "vamp"}
+        return ", ".join(name for name, has in {**found, "learned prior": self.prior == "learned"}.items() if has)
+
+    @property
     def valid_likelihood(self) -> bool:
         """Whether log p(x|z) is that of one image by itself in evaluation; if not, say so beside every number."""
         return not self.paper_compat

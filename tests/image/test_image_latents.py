@@ -1,0 +1,110 @@
+"""`vbpi-mix image classify`: labels beside their images, features, and the numbers of a classifier fitted by hand."""
+
+import gzip
+import math
+
+import numpy as np
+import pytest
+import torch
+from image_commands import summary
+from image_files import random_images, write_idx_set
+from sklearn.datasets import load_digits
+from sklearn.svm import LinearSVC
+from tiny_models import all_images, tiny_model
+
+from vbpi_mix.image.datasets import load_images, load_labels
+from vbpi_mix.image.evaluation import evaluate_block
+from vbpi_mix.image.formats import DatasetError
+from vbpi_mix.image.latents import _diversity, latent_features
+from vbpi_mix.image.run import load
+
+
+def test_labels_of_digits_are_those_of_their_images():
+    bundle = load_digits()
+    of_image = {}
+    for image, label in zip(bundle.images.astype(np.uint8), bundle.target, strict=True):
+        of_image.setdefault(image.tobytes(), set()).add(int(label))
+    data = load_images("digits")
+    labels = load_labels(data)
+    assert (len(labels.train), len(labels.test)) == (len(data.train), len(data.test))
+    for image, label in zip(data.train.numpy(), labels.train, strict=True):
+        assert int(label) in of_image[image.tobytes()]
+    # Test images are binarised: their pixels are 1 where the grey level is high, of the image with that label.
+    rest = bundle.target[np.random.RandomState(42).permutation(len(bundle.target))[1437:]]
+    assert labels.test.tolist() == rest.tolist()
+
+
+def write_labels(folder, name, labels, magic=b"\x00\x00\x08\x01", count=None):
+    content = magic + (len(labels) if count is None else count).to_bytes(4, "big") + bytes(labels)
+    (folder / f"{name}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(content))
+
+
+def test_labels_of_mnist_stand_beside_the_images(empty_world):
+    folder = empty_world / "mine"
+    write_idx_set(folder, random_images(24), random_images(12, seed=1))
+    data = load_images("mnist", folder)
+    with pytest.raises(DatasetError, match="train-labels-idx1-ubyte is missing: put the published labels beside the images"):
+        load_labels(data, folder)
+    write_labels(folder, "train", [n % 10 for n in range(24)])
+    write_labels(folder, "t10k", [7] * 12)
+    labels = load_labels(data, folder)
+    assert labels.train.tolist() == [n % 10 for n in range(20)]  # the last of six are for validation
+    assert labels.test.tolist() == [7] * 12
+    for labels_are, match in (
+        ({"labels": [1] * 11}, "holds 11 labels where the images beside it need 12"),
+        ({"labels": [1] * 12, "count": 13}, "holds 12 labels"),
+        ({"labels": [1] * 12, "magic": b"\x00\x00\x08\x03"}, "is not an IDX file of labels"),
+    ):
+        write_labels(folder, "t10k", **labels_are)
+        with pytest.raises(DatasetError, match=match):
+            load_labels(data, folder)
+
+
+def test_features_are_means_and_standard_deviations_of_all_components():
+    model, x = tiny_model(3, 2), all_images()
+    found = latent_features(model, x)
+    assert found.shape == (16, 12)
+    for n in (0, 7):
+        q = model.encode(x[n : n + 1])
+        wanted = [*q.mean[:, 0].flatten().tolist(), *torch.exp(0.5 * q.log_variance[:, 0]).flatten().tolist()]
+        assert found[n].tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("parts", [{}, {"levels": 2, "lower_layers": ((3, 3, 1),), "hidden": 4, "flow": "iaf", "flow_hidden": 5}])
+def test_the_diversity_is_that_of_an_evaluation(parts):
+    model, x = tiny_model(3, 2, **parts), all_images()
+    found, error = _diversity(model, x, torch.Generator().manual_seed(1))
+    wanted = evaluate_block(model, x, list(range(16)), 400, 1)[3]
+    assert 0.02 < found < math.log(3)
+    assert found == pytest.approx(float(wanted.mean()), abs=0.02)
+    assert error < 0.02
+
+
+def test_the_command_prints_and_writes_the_classifier_fitted_by_hand(run, copied):
+    outcome = run("image", "classify", copied, "--repeats", 2, "--seed", 3, "--threads", 1)
+    assert outcome.status == 0, outcome.err
+    entry = summary(copied)["classification"]
+    loaded, data = load(copied), load_images("digits")
+    labels, generator = load_labels(data), torch.Generator().manual_seed(3)
+    grey = data.train.float() / 16
+    pixels = (torch.rand(grey.shape, generator=generator) < grey).float()
+    machine = LinearSVC(C=0.025, dual=True, max_iter=20_000, random_state=3)
+    machine.fit(latent_features(loaded.model, pixels), labels.train)
+    first = float(machine.score(latent_features(loaded.model, data.test.float()), labels.test))
+    assert entry["repeats"][0] == first
+    assert entry["accuracy"] == pytest.approx(np.mean(entry["repeats"]))
+    line, diversity = outcome.out.splitlines()
+    assert line.startswith(f"accuracy {100 * entry['accuracy']:.2f} % (se ")
+    assert "of 360 test images, from 48 numbers of A = 3 components" in line
+    assert "at most log A = 1.099" in diversity
+    assert run("image", "digits", "--resume", copied, "--epochs", 3, "--quiet").status == 0
+    assert "classification" not in summary(copied)
+
+
+def test_runs_without_labels_are_refused(run, empty_world):
+    write_idx_set(empty_world / "mine", random_images(24), random_images(12, seed=1))
+    options = ("--data", "mine", "--epochs", 1, "--batch-size", 10, "--threads", 1, "--A", 1, "--pixel-layers", 1, "--quiet")
+    assert run("image", "mnist", *options).status == 0
+    before = {path.name: path.read_bytes() for path in (empty_world / "mnist.vbpi").iterdir()}
+    assert "labels beside the images" in run("image", "classify", "mnist.vbpi").error_line()
+    assert {path.name: path.read_bytes() for path in (empty_world / "mnist.vbpi").iterdir()} == before
