@@ -49,6 +49,9 @@ _OPTIONS = [
     option("latent", "Dimensions of the latent space.  [default: 8 digits, 40 grey, 128 colour]"),
     option("pixel_layers", "Masked layers of the decoder: with few, the latent has to tell what an image shows.  [default: 1 "
            "digits, 8 grey, 4 colour]"),
+    option("features", "What the encoder sees the image by: gated convolutions, a ResNet-20 or dense layers.  [default: gated; "
+           "of cifar10 resnet20]"),
+    option("decoder", "Pixel by pixel given the pixels before, or dense layers.  [default: autoregressive]"),
     option("prior", "Of the latent, of two levels the upper: standard normal, a learned Gaussian, or the encoder at "
            "pseudo-inputs.  [default: vamp of vamp and composite, else normal]"),
     option("L", "Importance samples inside the logarithm, in training.  [default: 1; 20 of iwae]"),

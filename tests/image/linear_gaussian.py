@@ -27,7 +27,7 @@ class LinearGaussianModel(ImageModel):
 def linear_gaussian_model(A=3, d=2, seed=4, **parts):
     """Components that differ, and none much narrower than the posterior."""
     torch.manual_seed(seed)
-    model = LinearGaussianModel(tiny_spec(A, d, **PARTS, **parts)).double()
+    model = LinearGaussianModel(tiny_spec(A, d, **{**PARTS, **parts})).double()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("code"):

@@ -288,6 +288,7 @@ def test_other_encoders_and_norms_train(run, empty_world):
         (("--model", "hierarchical", "--estimator", "s2s", "--prior", "learned"), {"levels": 2, "prior": "learned"}),
         (("--model", "iwae", "--A", 1, "--L", 3, "--gradient", "dreg"), {"levels": 1, "flow": "none"}),
         (("--model", "vamp", "--gradient", "stl", "--estimator", "a2a"), {"prior": "vamp"}),
+        (("--features", "dense", "--decoder", "dense"), {"features": "dense", "decoder": "dense"}),
     ],
 )
 def test_models_of_parts_train_evaluate_and_sample(run, empty_world, options, parts):

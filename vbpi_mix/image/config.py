@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vbpi_mix.errors import ConfigError, RunDirectoryError
-from vbpi_mix.image.spec import FAMILIES, EncoderKind, Family, ModelSpec, NormKind, PriorKind, preset
+from vbpi_mix.image.spec import (
+    FAMILIES,
+    DecoderKind,
+    EncoderKind,
+    Family,
+    FeatureKind,
+    ModelSpec,
+    NormKind,
+    PriorKind,
+    preset,
+)
 from vbpi_mix.sizes import check_memory
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.provenance import available_cores
@@ -83,7 +93,8 @@ class FitConfig:
     prior          of the latent; of two levels the upper. None: what the model asks for
     S              None: 2, or all A under a2a
     phi_per        None: point; batch with paper_compat
-    encoder, residual, norm, latent, pixel_layers, paper_compat    see ModelSpec; None: of the data set (`spec.preset`)
+    encoder, residual, norm, latent, pixel_layers, features, decoder, paper_compat
+                   see ModelSpec; None: of the data set (`spec.preset`)
     warmup         epochs over which the KL term comes in. None: a tenth of the epochs or of the time, at most 100
     epochs, seconds, patience    where to stop, whichever is first. Neither epochs nor seconds: EPOCHS
     schedule       of the learning rate: constant as published, or to a hundredth along a cosine
@@ -101,6 +112,8 @@ class FitConfig:
     norm: NormKind | None = None
     latent: int | None = None
     pixel_layers: int | None = None
+    features: FeatureKind | None = None
+    decoder: DecoderKind | None = None
     prior: PriorKind | None = None
     L: int | None = None
     gradient: GradientName = "pathwise"
@@ -152,7 +165,7 @@ class FitConfig:
 
     def spec(self) -> ModelSpec:
         """The model asked for."""
-        choices = {name: getattr(self, name) for name in ("latent", "norm", "pixel_layers", "prior")}
+        choices = {name: getattr(self, name) for name in ("latent", "norm", "pixel_layers", "features", "decoder", "prior")}
         given = {name: value for name, value in choices.items() if value is not None}
         fixed = {name: getattr(self, name) for name in ("encoder", "residual", "paper_compat")}
         return preset(self.data, self._sizes()[0], **{**fixed, **FAMILIES[self.model], **given})

@@ -1,4 +1,4 @@
-"""Decoders p(x|z): a PixelCNN for grey images, gated masked layers for colour ones.
+"""Decoders p(x|z): a PixelCNN for grey images, gated masked layers for colour ones, dense layers for pixels by themselves.
 
 Shapes: N decoder samples (an image with a latent each), d latent dimensions of a
 level, D of all levels, C x H x W an image, P outputs per pixel.
@@ -54,6 +54,32 @@ class GreyDecoder(nn.Module):
             for convolution, norm in zip(self.layers[::2], self.layers[1::2], strict=True):
                 y = torch.relu(norm(convolution(y)))
         return self.output(y.to(images.dtype))
+
+
+class DenseDecoder(nn.Module):
+    """Two gated dense layers of the latent and a linear one: a logit for each pixel, whatever the other pixels are."""
+
+    half_convolutions = False
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self._sizes = spec.shape.sizes
+        self.projection = nn.Linear(spec.dimensions, 2 * spec.hidden)
+        self.hidden = nn.Linear(spec.hidden, 2 * spec.hidden)
+        self.output = nn.Linear(spec.hidden, spec.shape.pixels)
+
+    def forward(self, images: Tensor, z: Tensor) -> Tensor:
+        """[N, 1, H, W], [N, D] -> logits [N, 1, H, W]."""
+        return self.pixels(images, self.context(z))
+
+    def context(self, z: Tensor) -> Tensor:
+        """The logits: [N, D] -> [N, 1, H, W]."""
+        y = F.glu(self.hidden(F.glu(self.projection(z), 1)), 1)
+        return self.output(y).unflatten(1, self._sizes)
+
+    def pixels(self, images: Tensor, context: Tensor) -> Tensor:
+        """Logits of all pixels, or of a window of them, given the context there."""
+        return context
 
 
 class GatedMaskedLayer(nn.Module):

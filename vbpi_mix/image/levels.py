@@ -57,6 +57,23 @@ class ComponentMap(nn.Module):
         return self.product(x, rows) + self.offset(rows)
 
 
+class DenseFeatures(nn.Module):
+    """Two gated dense layers of `networks` networks side by side, in place of convolutions."""
+
+    def __init__(self, networks: int, pixels: int, hidden: int) -> None:
+        super().__init__()
+        sizes = ((pixels, 2 * hidden), (hidden, 2 * hidden))
+        self.layers = nn.ModuleList([ComponentMap(networks, 0, n, out) for n, out in sizes])
+        self.n_features = hidden
+
+    def forward(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """[B, C, H, W] -> [B, R, n]; `rows` [R] or None for all networks."""
+        x = images.flatten(1).unsqueeze(0)
+        for layer in self.layers:
+            x = F.glu(layer(x, rows), -1)
+        return x.transpose(0, 1)
+
+
 class LowerEncoder(nn.Module):
     """q_r(z1|x, z2): gated convolutions of x and a gated dense layer of z2, n numbers each; a gated dense layer of both; heads.
 

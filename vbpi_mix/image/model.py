@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vbpi_mix.image.decoders import ColourDecoder, GreyDecoder
+from vbpi_mix.image.decoders import ColourDecoder, DenseDecoder, GreyDecoder
 from vbpi_mix.image.flow import AutoregressiveFlow
-from vbpi_mix.image.levels import LowerEncoder, LowerPosterior, LowerPrior
+from vbpi_mix.image.levels import DenseFeatures, LowerEncoder, LowerPosterior, LowerPrior
 from vbpi_mix.image.likelihoods import bernoulli_log_likelihood, discretised_logistic_log_likelihood
 from vbpi_mix.image.networks import GatedFeatures, Gaussians, SeparateEncoders, SharedEncoder
 from vbpi_mix.image.posterior import Posterior
@@ -47,7 +47,7 @@ class ImageModel(nn.Module):
         self.spec = spec
         self.encoder: SharedEncoder | SeparateEncoders = _make_encoder(spec)
         grey = spec.likelihood == "bernoulli"
-        self.decoder: GreyDecoder | ColourDecoder = GreyDecoder(spec) if grey else ColourDecoder(spec)
+        self.decoder = _make_decoder(spec)
         self._log_likelihood = bernoulli_log_likelihood if grey else discretised_logistic_log_likelihood
         d, two = spec.latent, spec.levels == 2
         self.lower_encoder = LowerEncoder(spec) if two else None
@@ -167,12 +167,22 @@ def build_model(spec: ModelSpec, generator: torch.Generator | None = None) -> Im
         return ImageModel(spec)
 
 
+def _make_decoder(spec: ModelSpec) -> GreyDecoder | ColourDecoder | DenseDecoder:
+    if spec.decoder == "dense":
+        return DenseDecoder(spec)
+    return GreyDecoder(spec) if spec.likelihood == "bernoulli" else ColourDecoder(spec)
+
+
 def _make_encoder(spec: ModelSpec) -> SharedEncoder | SeparateEncoders:
     A, d, shape = spec.components, spec.latent, spec.shape
     if spec.features == "resnet20":
         return SharedEncoder(ResNet20(spec.norm, spec.paper_compat), N_FEATURES, A, d, spec.residual)
     networks = 1 if spec.encoder == "shared" else A
-    features = GatedFeatures(networks, shape.channels, (shape.height, shape.width), spec.feature_layers)
+    features: GatedFeatures | DenseFeatures
+    if spec.features == "dense":
+        features = DenseFeatures(networks, shape.pixels, spec.hidden)
+    else:
+        features = GatedFeatures(networks, shape.channels, (shape.height, shape.width), spec.feature_layers)
     if spec.encoder == "separate":
         return SeparateEncoders(features, A, d)
     return SharedEncoder(features, features.n_features, A, d, spec.residual)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -182,12 +183,22 @@ class SeparateLinear(nn.Module):
         return torch.baddbmm(bias.unsqueeze(1), h.transpose(0, 1), weight.transpose(1, 2))
 
 
+class Features(Protocol):
+    """A feature network for each of several components: images [B, C, H, W] -> [B, R, n]."""
+
+    n_features: int
+
+    def __call__(self, images: Tensor, rows: Tensor | None = None) -> Tensor: ...
+
+
 class SeparateEncoders(nn.Module):
-    """A whole network for each component, all as grouped convolutions (SEMVAE, Kviman et al. 2023)."""
+    """A whole network for each component, convolutions as grouped ones (SEMVAE, Kviman et al. 2023)."""
 
     half_convolutions = False
 
-    def __init__(self, features: GatedFeatures, A: int, d: int) -> None:
+    features: Features
+
+    def __init__(self, features: Features, A: int, d: int) -> None:
         super().__init__()
         self.features = features
         self.mean = SeparateLinear(A, features.n_features, d)

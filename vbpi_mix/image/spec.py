@@ -17,7 +17,8 @@ from vbpi_mix.errors import ConfigError
 Likelihood = Literal["bernoulli", "discretised_logistic"]
 EncoderKind = Literal["shared", "separate"]
 NormKind = Literal["layer", "none", "batch"]
-FeatureKind = Literal["gated", "resnet20"]
+FeatureKind = Literal["gated", "resnet20", "dense"]
+DecoderKind = Literal["autoregressive", "dense"]
 FlowKind = Literal["none", "iaf"]
 PriorKind = Literal["normal", "learned", "vamp"]
 Family = Literal["vanilla", "hierarchical", "iaf", "vamp", "composite", "iwae"]
@@ -27,7 +28,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "likelihood": ("bernoulli", "discretised_logistic"),
     "encoder": ("shared", "separate"),
     "norm": ("layer", "none", "batch"),
-    "features": ("gated", "resnet20"),
+    "features": ("gated", "resnet20", "dense"),
+    "decoder": ("autoregressive", "dense"),
     "flow": ("none", "iaf"),
     "prior": ("normal", "learned", "vamp"),
 }
@@ -93,14 +95,15 @@ class ModelSpec:
                      itself; batch: over the batch while training; none
     paper_compat     normalise by the batch in evaluation too, as the published code does: then log p(x|z) depends on
                      the other images, and nothing made from it is a valid likelihood. Needs norm batch
-    features         gated convolutions, or a ResNet-20 of three channels
+    features         gated convolutions, a ResNet-20 of three channels, or two gated dense layers
+    decoder          autoregressive: see likelihood; dense: two gated dense layers and a logit for each pixel (Bernoulli only)
     feature_layers   (channels, kernel, stride) of each gated convolution
     pixel_channels   channels of the masked layers
     pixel_layers     how many masked layers
     logistics        mixture size of the discretised-logistic likelihood
     levels           1, or 2: z2 from the encoder, z1 from q(z1|x, z2) and p(z1|z2), d dimensions each; the decoder sees both
     lower_layers     feature_layers of q(z1|x, z2), for two levels
-    hidden           width of the gated dense layers of q(z1|x, z2) and p(z1|z2)
+    hidden           width of gated dense layers: of dense features and decoder, of q(z1|x, z2) and p(z1|z2)
     flow             of z1, or of the only level: none, or iaf, shared by the components
     flow_steps, flow_hidden    steps, and units in the hidden layers of each
     prior            of the upper level, or of the only one: normal, learned (a Gaussian), or vamp (the encoder at pseudo-inputs)
@@ -116,6 +119,7 @@ class ModelSpec:
     norm: NormKind = "layer"
     paper_compat: bool = False
     features: FeatureKind = "gated"
+    decoder: DecoderKind = "autoregressive"
     feature_layers: tuple[tuple[int, int, int], ...] = ()
     pixel_channels: int = 64
     pixel_layers: int = 8
@@ -151,6 +155,8 @@ class ModelSpec:
             raise ConfigError("gated features need feature_layers: (channels, kernel, stride) of each")
         if self.features == "resnet20" and (shape.channels != 3 or self.encoder == "separate"):
             raise ConfigError("resnet20 features are for a shared encoder and images of 3 channels")
+        if self.decoder == "dense" and self.likelihood != "bernoulli":
+            raise ConfigError("the dense decoder is for the Bernoulli likelihood: give autoregressive")
         if self.likelihood == "bernoulli" and shape.channels != 1:
             raise ConfigError(f"the Bernoulli likelihood is for images of 1 channel, not {shape.channels}")
         fits = shape.channels == 3 and shape.height % 8 == 0 and shape.width % 8 == 0
@@ -184,6 +190,7 @@ class ModelSpec:
     def parts_label(self) -> str:
         """What the model has beyond the plain one, for people: nothing, or as in "two levels, IAF, VampPrior"."""
         found = {"two levels": self.levels == 2, "IAF": self.flow == "iaf", "VampPrior": self.prior == "vamp"}
+        found |= {"dense features": self.features == "dense", "dense decoder": self.decoder == "dense"}
         return ", ".join(name for name, has in {**found, "learned prior": self.prior == "learned"}.items() if has)
 
     @property
