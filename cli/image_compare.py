@@ -27,8 +27,8 @@ _HEADER = ("run", "A", "S", "estimator", "images", "L", "published", "pooled", "
 def command(runs: tuple[Path, ...], out: Path | None, force: bool) -> None:
     """Negative log-likelihood, step time and parameters of RUNs that were evaluated, against the number of components.
 
-    Runs of the same estimator, S, encoder and protocol are one line of the figure, those of A = 1 are on every line; several
-    of the same A are averaged, and bars span them.
+    Runs of the same estimator, S, encoder, parts and protocol are one line of the figure, those of A = 1 are on every line;
+    several of the same A are averaged, and bars span them.
     """
     from vbpi_mix.files import check_free, write_whole
     from vbpi_mix.image.comparison import compare_runs, doubts, draw_rows

@@ -90,6 +90,8 @@ def test_a_shared_encoder_has_codes_in_the_joint_layer_and_the_heads():
 
 def test_composite_is_the_sum_of_its_parts():
     assert FAMILIES["composite"] == {**FAMILIES["hierarchical"], **FAMILIES["iaf"], **FAMILIES["vamp"]}
+    assert preset("mnist", 2, **FAMILIES["composite"]).parts_label == "two levels, IAF, VampPrior"
+    assert preset("mnist", 2).parts_label == ""
     for family in FAMILIES:
         for name in ("digits", "mnist", "fashion_mnist", "cifar10"):
             spec = preset(name, 2, **FAMILIES[family])
