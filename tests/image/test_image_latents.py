@@ -8,6 +8,7 @@ import pytest
 import torch
 from image_commands import summary
 from image_files import random_images, write_idx_set
+from reference import image_levels
 from sklearn.datasets import load_digits
 from sklearn.svm import LinearSVC
 from tiny_models import all_images, tiny_model
@@ -68,6 +69,18 @@ def test_features_are_means_and_standard_deviations_of_all_components():
         q = model.encode(x[n : n + 1])
         wanted = [*q.mean[:, 0].flatten().tolist(), *torch.exp(0.5 * q.log_variance[:, 0]).flatten().tolist()]
         assert found[n].tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_features_of_two_levels_are_those_of_both():
+    model, x = tiny_model(3, 2, levels=2, lower_layers=((3, 3, 1),), hidden=4), all_images()
+    found, n = latent_features(model, x), 5
+    assert found.shape == (16, 24)
+    q = model.encode(x[n : n + 1])
+    assert found[n, :6].tolist() == pytest.approx(q.mean[:, 0].flatten().tolist(), abs=1e-6)
+    for a in range(3):
+        mean, log_variance = image_levels.lower(model, x[n : n + 1], q.mean[a, 0], a)
+        assert found[n, 12 + 2 * a : 14 + 2 * a].tolist() == pytest.approx(mean.tolist(), abs=1e-5)
+        assert found[n, 18 + 2 * a : 20 + 2 * a].tolist() == pytest.approx(torch.exp(0.5 * log_variance).tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("parts", [{}, {"levels": 2, "lower_layers": ((3, 3, 1),), "hidden": 4, "flow": "iaf", "flow_hidden": 5}])

@@ -1,9 +1,10 @@
 """What the latents of a run tell of labels: a linear classifier on the parameters of all components, and how these differ.
 
-Features as in the Mixture Cookbook: means and standard deviations of all A components, concatenated; of two levels, of the
-upper. A linear support vector machine (C = 0.025) is fitted on the training images and scored on the test images.
+Features as in the Mixture Cookbook: means and standard deviations of all A components, concatenated; with two levels those of
+both, the lower at each component's mean of the upper. A linear support vector machine (C = 0.025) is fitted on the training
+images and scored on the test images.
 
-Shapes: A components, N images, d latent dimensions.
+Shapes: A components, N images, d latent dimensions of a level, D of all levels.
 """
 
 from __future__ import annotations
@@ -79,12 +80,12 @@ def classify(model: ImageModel, data: ImageData, labels: Labels, repeats: int = 
 
 
 def latent_features(model: ImageModel, images: Tensor) -> NDArray[np.float64]:
-    """Means, then standard deviations, of all components of images [N, C, H, W] in [0, 1]: [N, 2 A d]."""
+    """Means, then standard deviations, of all components of images [N, C, H, W] in [0, 1]: [N, 2 A D]."""
     parts = []
     with torch.no_grad():
         for block in images.split(IMAGES_AT_ONCE):
-            q = model.encode(block.to(model.device, model.dtype))
-            both = torch.cat([q.mean, torch.exp(0.5 * q.log_variance)])
+            levels = model.posterior(block.to(model.device, model.dtype)).levels()
+            both = torch.cat([part for q in levels for part in (q.mean, torch.exp(0.5 * q.log_variance))])
             parts.append(both.transpose(0, 1).flatten(1).double().cpu())
     return torch.cat(parts).numpy()
 

@@ -48,6 +48,15 @@ class Posterior:
             log_q = log_q - log_determinant.unsqueeze(2)
         return (moved if self.lower is None else torch.cat([moved, base], -1)), log_q
 
+    def levels(self) -> list[Gaussians]:
+        """Gaussians [R, B, d] of each level, the upper first; of the lower those given each component's mean of the upper."""
+        if self.lower is None:
+            return [self.gaussians]
+        own = torch.arange(len(self.gaussians.mean), device=self.gaussians.mean.device)
+        q = self.lower(self.gaussians.mean.unsqueeze(1))
+        below = Gaussians(take_own(q.mean, own).squeeze(1), take_own(q.log_variance, own).squeeze(1))
+        return [self.gaussians, below]
+
     def log_density(self, z: Tensor) -> Tensor:
         """log_q [S, K, R, B] at any z [S, K, B, D]; under a flow that takes d calls of its networks a step."""
         moved, upper = z.chunk(2, -1) if self.lower is not None else (z, z)
