@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from vbpi_mix.cells.model import CellModel
-from vbpi_mix.image.mixture import ComponentSelection, gaussian_log_density, standard_normal_log_density
+from vbpi_mix.image.densities import gaussian_log_density, standard_normal_log_density
+from vbpi_mix.image.mixture import ComponentSelection
 from vbpi_mix.image.networks import Gaussians, take_rows
 
 
