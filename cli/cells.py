@@ -20,9 +20,16 @@ class CellsGroup(click.Group):
     """What is no command is the data to train on, or an option of the training."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in (*self.commands, "-h", "--help"):
-            args = ["train", *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, self._named(args))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        return super().resolve_command(ctx, self._named(args))
+
+    def _named(self, args: list[str]) -> list[str]:
+        """With the command that is meant where none is named."""
+        return ["train", *args] if args and args[0] not in (*self.commands, "-h", "--help") else args
 
 
 @click.group("cells", cls=CellsGroup, epilog=EPILOG)
