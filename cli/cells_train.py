@@ -75,18 +75,10 @@ def _resumed(place: Path, data: str | None, budgets: dict[str, Any], told: dict[
 
 def _show(train: Callable[..., CellRun], quiet: bool) -> None:
     """Train, and print how it went."""
-    from vbpi_mix_cli.console import ended, shown_path
+    from vbpi_mix_cli.console import show_trained
     from vbpi_mix_cli.progress import Progress
 
     with Progress(quiet) as progress:
         run = train(progress=progress, notice=None if quiet else lambda line: click.echo(line, err=True))
-    result, place = run.result, run.directory.destination
-    assert result is not None
-    best = "none" if result.best_metric is None else f"{result.best_metric:.2f}"
-    click.echo(
-        f"{place.name}: {ended(result.stop_reason)} after {run.epochs:.4g} epochs and {result.seconds:.0f} s, "
-        f"best validation MISELBO {best}"
-    )
-    if not quiet:
-        click.echo(f"wrote {shown_path(place)}/: checkpoint.pt, summary.json, trace.csv", err=True)
-        click.echo(f"next: vbpi-mix cells evaluate {shown_path(place)}", err=True)
+    assert run.result is not None
+    show_trained(run.directory.destination, run.result, run.epochs, "cells evaluate", "", quiet)

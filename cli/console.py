@@ -13,6 +13,7 @@ from vbpi_mix.errors import ConfigError
 
 if TYPE_CHECKING:
     from vbpi_mix.phylo.report.parameters import ParameterSummary
+    from vbpi_mix.training.reports import TrainingResult
 
 
 # What ended training (TrainingReport.stop_reason), as a screen says it.
@@ -55,3 +56,15 @@ def parameter_table(parameters: Sequence[ParameterSummary]) -> list[str]:
         numbers = f"{each.mean:>10.5g}  {each.sd:>10.3g}  {each.lower:>10.4g} to {each.upper:<10.4g}"
         lines.append(f"{name:<{width}}  {numbers.rstrip()}")
     return lines
+
+
+def show_trained(place: Path, result: TrainingResult, epochs: float, then: str, note: str, quiet: bool) -> None:
+    """How the training of a model of images or cells went. then: the command that evaluates it; note: on its likelihood."""
+    best = "none" if result.best_metric is None else f"{result.best_metric:.2f}"
+    click.echo(
+        f"{place.name}: {ended(result.stop_reason)} after {epochs:.4g} epochs and {result.seconds:.0f} s, "
+        f"best validation MISELBO {best}{f' ({note})' if note else ''}"
+    )
+    if not quiet:
+        click.echo(f"wrote {shown_path(place)}/: checkpoint.pt, summary.json, trace.csv", err=True)
+        click.echo(f"next: vbpi-mix {then} {shown_path(place)}", err=True)

@@ -144,7 +144,7 @@ def _resume(name: str, options: dict[str, Any]) -> None:
 def _show(train: Callable[..., ImageRun], device: str, note: str, quiet: bool) -> None:
     """Train under the process group that torchrun asks for, and print how it went."""
     from vbpi_mix.image.run import check_device
-    from vbpi_mix_cli.console import ended, shown_path
+    from vbpi_mix_cli.console import show_trained
     from vbpi_mix_cli.progress import Progress
     from vbpi_mix_cli.torchrun import process_group
 
@@ -154,13 +154,5 @@ def _show(train: Callable[..., ImageRun], device: str, note: str, quiet: bool) -
             run = train(progress, None if quiet else lambda line: click.echo(line, err=True))
     if not first:
         return
-    result, place = run.result, run.directory.destination
-    assert result is not None
-    best = "none" if result.best_metric is None else f"{result.best_metric:.2f}"
-    click.echo(
-        f"{place.name}: {ended(result.stop_reason)} after {run.epochs:.4g} epochs and {result.seconds:.0f} s, "
-        f"best validation MISELBO {best}{f' ({note})' if note else ''}"
-    )
-    if not quiet:
-        click.echo(f"wrote {shown_path(place)}/: checkpoint.pt, summary.json, trace.csv", err=True)
-        click.echo(f"next: vbpi-mix {KIND} eval {shown_path(place)}", err=True)
+    assert run.result is not None
+    show_trained(run.directory.destination, run.result, run.epochs, f"{KIND} eval", note, quiet)

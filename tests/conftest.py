@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vbpi_mix import data_files
+
 
 @pytest.fixture(scope="session")
 def benchmark_data() -> Path:
@@ -49,3 +51,25 @@ def run(capsys):
         return Outcome(status, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def empty_world(tmp_path, monkeypatch):
+    """A folder, made the current one; no data folder, no cache, no downloads."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(data_files, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.delenv("VBPI_MIX_DATA", raising=False)
+    monkeypatch.setenv("VBPI_MIX_OFFLINE", "1")
+    return here
+
+
+@pytest.fixture
+def copied(trained, empty_world):
+    """A copy of the run `trained`, which a room's conftest makes, in the current folder."""
+    place = empty_world / trained.name
+    place.mkdir()
+    for path in trained.iterdir():
+        (place / path.name).write_bytes(path.read_bytes())
+    return place

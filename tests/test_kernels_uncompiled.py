@@ -19,7 +19,8 @@ import numba
 import numpy as np
 import pytest
 import torch
-from reference import branch_flows, gamma_density, jukes_cantor, pruning, reversible, subsplit_networks
+from reference import branch_flows, gamma_density, jukes_cantor, reversible, subsplit_networks
+from reference.held_posterior import HeldPosterior
 
 import vbpi_mix
 from vbpi_mix.estimators import Estimator, draw_components
@@ -347,30 +348,6 @@ def exercise_sampler(patch, folder):
             at = run, chain, tree
             expected = log_likelihood_twin(kept.trees.children[at], kept.trees.lengths[at], patterns)
             assert kept.trees.log_likelihood[at] == pytest.approx(expected, abs=1e-8)
-
-
-class HeldPosterior(Posterior):
-    """Parts with models whose parameters are given, in place of JC69."""
-
-    def __init__(self, parts):
-        super().__init__(parts[0].patterns)
-        self.parts = parts
-
-    @property
-    def held_parts(self):
-        return self.parts
-
-    def twin(self, children, lengths):
-        total = 0.0
-        for part in self.parts:
-            rates = Rates(*(values[0] for values in part.rates))
-            q = rates.vectors @ np.diag(rates.values) @ rates.inverse
-            categories = [*zip(rates.rates, rates.weights, strict=True), (0.0, rates.invariant)]
-            total += pruning.log_likelihood(
-                children, lengths, part.patterns.states, part.patterns.weights, q, rates.frequencies, categories,
-                part.ascertainment,
-            )  # fmt: skip
-        return total
 
 
 def exercise_sampler_of_models(patch, folder):

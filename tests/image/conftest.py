@@ -6,7 +6,6 @@ import pytest
 import torch
 from image_commands import TRAIN
 
-from vbpi_mix import data_files
 from vbpi_mix_cli.main import main
 
 
@@ -15,31 +14,9 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture
-def empty_world(tmp_path, monkeypatch):
-    """A folder, made the current one; no data folder, no cache, no downloads."""
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    monkeypatch.setattr(data_files, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.delenv("VBPI_MIX_DATA", raising=False)
-    monkeypatch.setenv("VBPI_MIX_OFFLINE", "1")
-    return here
-
-
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A run of A = 3, S = 2 on the digits, six iterations long. Tests copy what they change."""
     place = tmp_path_factory.mktemp("trained") / "digits.vbpi"
     main([str(a) for a in (*TRAIN, "--A", 3, "--out", place)])
-    return place
-
-
-@pytest.fixture
-def copied(trained, empty_world):
-    """A copy of that run in the current folder."""
-    place = empty_world / "digits.vbpi"
-    place.mkdir()
-    for path in trained.iterdir():
-        (place / path.name).write_bytes(path.read_bytes())
     return place

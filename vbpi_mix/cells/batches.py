@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from vbpi_mix.cells.mixture import CellDraws, CellMixture, CellTarget
 from vbpi_mix.cells.model import CellModel
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.parallel import Share
+from vbpi_mix.training.epochs import EpochOrder
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,7 @@ class CellBatches:
         self.batch_size = batch_size
         self._training = training
         self._validation = validation
-        self._seed = seed
-        self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = EpochOrder(len(training), batch_size, seed)
 
     @property
     def n_components(self) -> int:
@@ -62,17 +60,12 @@ class CellBatches:
     @property
     def iterations_per_epoch(self) -> int:
         """N // batch_size."""
-        return len(self._training) // self.batch_size
+        return self._order.iterations
 
     def training(self, iteration: int, generator: torch.Generator) -> CellBatch:
         """The batch of iteration t >= 1, the model in training mode."""
         self.model.train()
-        epoch, step = divmod(iteration - 1, self.iterations_per_epoch)
-        if epoch != self._epoch:
-            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._training))
-            self._epoch, self._order = epoch, torch.from_numpy(order)
-        rows = self._order[step * self.batch_size : (step + 1) * self.batch_size]
-        return self._batch(self._training[rows])
+        return self._batch(self._training[self._order.rows(iteration)])
 
     def validation(self) -> Iterator[CellBatch]:
         """The validation cells, the model in evaluation mode."""

@@ -24,11 +24,11 @@ from vbpi_mix.cells.data import CellData
 from vbpi_mix.cells.model import CellModel, ModelSpec, build_model
 from vbpi_mix.cells.run import EVALUATED, CellRun, run_cells
 from vbpi_mix.cells.sources import NAMES, load_cells, name_of
-from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.image.config import Estimation
 from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.config import TrainingConfig
+from vbpi_mix.training.epochs import iterations_of
 from vbpi_mix.training.extension import extend, standing_of
 from vbpi_mix.training.provenance import environment, versions
 from vbpi_mix.training.reports import TrainingResult
@@ -102,11 +102,7 @@ def resume(
     torch.set_num_threads(training.threads or 1)
     model = make_model(config.model, training.seed)
     problem = make_problem(model, cells, config.estimation, training.seed)
-    per_epoch = problem.iterations_per_epoch
-    if epochs is not None and epochs * per_epoch < standing.iterations:
-        had = standing.iterations / per_epoch
-        raise ConfigError(f"--epochs {epochs} in all, but the run has had {had:.4g}: give more")
-    iterations = None if epochs is None else epochs * per_epoch
+    iterations = iterations_of(epochs, problem.iterations_per_epoch, standing)
     training = extend(training, standing, iterations=iterations, seconds=seconds, patience=patience)
     config = dataclasses.replace(config, training=training.to_dict())
     with run:

@@ -22,10 +22,9 @@ from vbpi_mix.cells.evaluation import HeldOut, features, held_out, of_all_models
 from vbpi_mix.cells.model import CellModel, build_model
 from vbpi_mix.cells.scores import Accuracy, Clusters, classify, cluster
 from vbpi_mix.cells.sources import load_cells
-from vbpi_mix.errors import CheckpointError, ConfigError
-from vbpi_mix.training.checkpoint import load_checkpoint
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.training.recorded_model import read_into
 from vbpi_mix.training.reports import TrainingResult
-from vbpi_mix.training.run_config import check_recorded
 from vbpi_mix.training.run_directory import RunDirectory
 
 # Entries of summary.json that tell of the model that was evaluated, and not of a later one.
@@ -132,14 +131,8 @@ def load(path: str | Path) -> CellRun:
     """
     directory = RunDirectory.open(path)
     config = RunConfig.read(directory)
-    checkpoint = load_checkpoint(directory.checkpoint, KIND)
-    check_recorded(directory, directory.read_config(), checkpoint.config)
     model = build_model(config.model)
-    try:
-        model.load_state_dict(checkpoint.problem["model"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{directory.checkpoint} does not fit the model of its config.yaml: {reason}") from error
+    read_into(model, directory, KIND)
     return CellRun(directory, config, model.eval())
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import LOG_VARIANCE_RANGE
 from vbpi_mix.image.target import ImageTarget
 from vbpi_mix.parallel import Share
+from vbpi_mix.training.epochs import EpochOrder
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +71,7 @@ class ImageBatches:
         self.batch_size = batch_size
         self._training = training_images
         self._validation = validation_images
-        self._seed = seed
-        self._epoch = -1
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = EpochOrder(N, batch_size, seed)
 
     @property
     def n_components(self) -> int:
@@ -83,25 +81,17 @@ class ImageBatches:
     @property
     def iterations_per_epoch(self) -> int:
         """N // batch_size."""
-        return len(self._training) // self.batch_size
+        return self._order.iterations
 
     def training(self, iteration: int, generator: torch.Generator) -> ImageBatch:
         """This rank's part of the batch of iteration t >= 1, the model in training mode."""
         self.model.train()
         share = Share.of_this_rank(self.batch_size)
-        images = _scaled(self._training[share.of(self._rows(iteration), 0)])
+        images = _scaled(self._training[share.of(self._order.rows(iteration), 0)])
         if self._binary:
             noise = torch.rand((share.total, *images.shape[1:]), generator=generator)
             images = (share.of(noise, 0) < images).float()
         return self._batch(images, share)
-
-    def _rows(self, iteration: int) -> Tensor:
-        """[batch_size] which images make up iteration t >= 1."""
-        epoch, step = divmod(iteration - 1, self.iterations_per_epoch)
-        if epoch != self._epoch:
-            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._training))
-            self._epoch, self._order = epoch, torch.from_numpy(order)
-        return self._order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def validation(self) -> Iterator[ImageBatch]:
         """This rank's part of the validation images, the model in evaluation mode."""

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.image.batches import ImageBatches
 from vbpi_mix.image.config import KIND, Estimation, Execution, FitConfig, RunConfig
@@ -30,7 +29,8 @@ from vbpi_mix.image.spec import ModelSpec
 from vbpi_mix.parallel import ranks
 from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.config import TrainingConfig
-from vbpi_mix.training.extension import Standing, extend, standing_of
+from vbpi_mix.training.epochs import iterations_of
+from vbpi_mix.training.extension import extend, standing_of
 from vbpi_mix.training.provenance import environment, versions
 from vbpi_mix.training.reports import TrainingResult
 from vbpi_mix.training.run_directory import RunDirectory
@@ -104,7 +104,7 @@ def resume(
     torch.set_num_threads(training.threads or 1)
     model = make_model(config.model, training.seed, config.execution)
     problem = make_problem(model, data, config.estimation, training.seed)
-    iterations = _iterations(epochs, problem.iterations_per_epoch, standing)
+    iterations = iterations_of(epochs, problem.iterations_per_epoch, standing)
     training = extend(training, standing, iterations=iterations, seconds=seconds, patience=patience)
     config = dataclasses.replace(config, training=training.to_dict())
     how: dict[str, Any] = {"resume": True, "progress": progress, "notice": notice}
@@ -150,14 +150,6 @@ def introduction(data: ImageData, model: ImageModel) -> list[str]:
     if data.subset:
         lines.append(f"{data.name}: fewer images than published; results are not comparable with published ones")
     return [*lines, f"{counts['total']:,} parameters: {parts}"]
-
-
-def _iterations(epochs: int | None, per_epoch: int, standing: Standing) -> int | None:
-    """Epochs as iterations. ConfigError, in epochs, if the run has had more than these."""
-    if epochs is not None and epochs * per_epoch < standing.iterations:
-        had = standing.iterations / per_epoch
-        raise ConfigError(f"--epochs {epochs} in all, but the run has had {had:.4g}: give more")
-    return None if epochs is None else epochs * per_epoch
 
 
 def _train(

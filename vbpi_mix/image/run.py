@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vbpi_mix.errors import CheckpointError, ConfigError
+from vbpi_mix.errors import ConfigError
 from vbpi_mix.image.config import KIND, RunConfig
 from vbpi_mix.image.datasets import ImageData, load_images, load_labels
 from vbpi_mix.image.evaluation import EvaluationPlan, ImageResults, affordable_images, evaluate_images
@@ -28,9 +28,8 @@ from vbpi_mix.image.model import ImageModel, build_model
 from vbpi_mix.image.sampling import Panels, draw_panels
 from vbpi_mix.image.sources import image_set
 from vbpi_mix.parallel import ranks
-from vbpi_mix.training.checkpoint import load_checkpoint
+from vbpi_mix.training.recorded_model import read_into
 from vbpi_mix.training.reports import TrainingResult
-from vbpi_mix.training.run_config import check_recorded
 from vbpi_mix.training.run_directory import RunDirectory
 
 # Images of a block: the published batch, or fewer, so that a block is about a minute's work on one core.
@@ -234,18 +233,9 @@ def load(path: str | Path) -> ImageRun:
     """
     directory = RunDirectory.open(path)
     config = RunConfig.read(directory)
-    checkpoint = load_checkpoint(directory.checkpoint, KIND)
-    check_recorded(directory, directory.read_config(), checkpoint.config)
-    state = checkpoint.problem
     model = build_model(config.model)
-    try:
-        model.load_state_dict(state["model"])
-        counts = state["component_counts"]
-    except (KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{directory.checkpoint} does not fit the model of its config.yaml: {reason}") from error
-    model.eval()
-    return ImageRun(directory, config, model, counts)
+    state = read_into(model, directory, KIND, also="component_counts")
+    return ImageRun(directory, config, model.eval(), state["component_counts"])
 
 
 def run_images(config: RunConfig, folder: Path | None = None) -> ImageData:

@@ -20,7 +20,7 @@ from vbpi_mix.phylo.asked import Asked, asked_for
 from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
-from vbpi_mix.phylo.inputs import Data, Progress, Trees, find_alignment, read_data
+from vbpi_mix.phylo.inputs import Data, Progress, Trees, find_alignment, read_data, say_nothing
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import PhyloProblem, build_problem
@@ -63,7 +63,7 @@ def fit(
     >>> run.model.components, run.summary["stop_reason"]
     (2, 'iterations')
     """
-    run = begin(alignment, trees, out, force, FitConfig.of(config, **choices), progress or _say_nothing)
+    run = begin(alignment, trees, out, force, FitConfig.of(config, **choices), progress or say_nothing)
     run.train(progress)
     return run
 
@@ -98,7 +98,7 @@ def resume(
         if asked is None:
             return load_from(directory).resume(progress=progress, iterations=iterations, seconds=seconds, threads=threads)
         config = dataclasses.replace(asked.config, **{name: value for name, value in budgets.items() if value is not None})
-        tell = progress or _say_nothing
+        tell = progress or say_nothing
         tell(Note("the run had not begun to train: starting from the beginning"))
         run = _start(directory, asked.alignment, asked.trees, config, tell)
         run.train(progress)
@@ -172,10 +172,6 @@ def run_name(alignment: str | os.PathLike[str]) -> str:
     """What the run of an alignment is called by default: DS1.vbpi for DS1.nex.gz."""
     name = find_alignment(alignment).name
     return f"{Path(name.removesuffix('.gz')).stem}.vbpi"
-
-
-def _say_nothing(event: Any) -> None:
-    pass
 
 
 def _held_out(sample: TreeSample, config: FitConfig, prior: TopologyPrior) -> tuple[float | None, str | None]:

@@ -45,6 +45,10 @@ class Data:
     burn_in: float = 0.0
 
 
+def say_nothing(event: Any) -> None:
+    """The progress of who has asked for none."""
+
+
 def find_alignment(name: str | os.PathLike[str]) -> Path:
     """The file of that name, or else the benchmark data set of that name where there is one."""
     path = Path(name)

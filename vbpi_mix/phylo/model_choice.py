@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +12,12 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.fit import fit
-from vbpi_mix.phylo.inputs import Trees, read_data, read_fitted, read_parts
+from vbpi_mix.phylo.inputs import Progress, Trees, read_data, read_fitted, read_parts, say_nothing
 from vbpi_mix.phylo.models.strings import parse_model
 from vbpi_mix.phylo.parts import applicable
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.provenance import use_threads
 from vbpi_mix.training.reports import Note
-
-Progress = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -62,11 +60,11 @@ def compare_models(
     if len(models) < 2:
         raise ConfigError("models to compare: name at least two, such as JC,HKY,GTR+G4")
     asked = FitConfig.of(config, **choices)
-    tell = progress or (lambda event: None)
+    tell = progress or say_nothing
     configs = _configs(alignment, models, asked)
     # Every model is read before the first is fitted.
     for each in configs:
-        read_fitted(alignment, each, lambda event: None)
+        read_fitted(alignment, each, say_nothing)
     threads = asked.training().threads or 1
     use_threads(threads, torch_threads=1)
     sample = read_data(alignment, trees, configs[-1], threads, tell).sample
@@ -91,7 +89,7 @@ def _configs(
     configs: dict[tuple[str, ...], FitConfig] = {}
     for model in models:
         config = FitConfig.of(asked, substitution=model)
-        _, parts = read_parts(alignment, config, lambda event: None)
+        _, parts = read_parts(alignment, config, say_nothing)
         same = tuple(parse_model(part.model, part.patterns.alphabet).text for part in parts)
         if same in configs:
             raise ConfigError(f"model {model}: it is the same as {configs[same].model.substitution}; name each once")

@@ -21,7 +21,7 @@ from vbpi_mix.phylo.asked import UNFINISHED
 from vbpi_mix.phylo.config import FitConfig, ModelConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.fit import begin, digest_of, resume
-from vbpi_mix.phylo.inputs import Progress, Trees, find_alignment
+from vbpi_mix.phylo.inputs import Progress, Trees, find_alignment, say_nothing
 from vbpi_mix.phylo.replicates import Replicates, holds_replicates
 from vbpi_mix.phylo.run import REPLICATES, Run, load
 from vbpi_mix.phylo.sampling.sources import SOURCES
@@ -121,7 +121,7 @@ def fit_replicates(
     asked = FitConfig.of(config, **choices)
     plan = Plan(alignment, trees, asked, tuple(asked.seed + k for k in range(replicates)))
     with RunDirectory.create(out, force) as directory:
-        first = plan.begin(directory.path, 0, progress or _say_nothing)
+        first = plan.begin(directory.path, 0, progress or say_nothing)
         directory.update_summary({"commands": typed_commands()})
         directory.commit({"command": REPLICATES, **plan.as_dict(), "alignment": first.config["alignment"]})
         first.directory.relocate(directory.path / _name(0))
@@ -178,7 +178,7 @@ def _resumed(directory: RunDirectory, given: Mapping[str, Any], progress: Progre
 
 def _the_rest(directory: RunDirectory, plan: Plan, runs: list[Run], progress: Progress | None) -> Replicates:
     """Begin and train the fits that follow `runs`, unless the last of these was interrupted, and pool all."""
-    tell, count = progress or _say_nothing, len(plan.seeds)
+    tell, count = progress or say_nothing, len(plan.seeds)
     for k in range(len(runs), count):
         if runs and not _ended(runs[-1]):
             tell(Note(f"interrupted: {k} of {count} replicates were fitted", warning=True))
@@ -227,7 +227,3 @@ def _keep_budgets(directory: RunDirectory, given: Mapping[str, Any]) -> None:
 
 def _name(k: int) -> str:
     return f"replicate-{k + 1}"
-
-
-def _say_nothing(event: Any) -> None:
-    pass

@@ -25,7 +25,7 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept, StartTrees
 from vbpi_mix.phylo.sampling.climb import climbed_trees
 from vbpi_mix.phylo.sampling.convergence import BATCHES, Convergence, arrival, assess
-from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.phylo.trees.sample import TreeSample, by_weight
 from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
 
 # Walks around the tree that are given to setting the sizes of steps; their trees are not kept.
@@ -140,8 +140,8 @@ class McmcReport:
     first).
 
     The first one, of 0 generations, comes before the kernels are compiled. share_done: of the generations or
-    the seconds that are allowed, whichever is further. log_posterior: but for log p(Y), of the last tree of the coldest
-    chains, the lowest of the runs.
+    the seconds that are allowed, whichever is further. log_posterior: but for log p(Y), of the trees of the coldest
+    chains at the last check, the lowest of the runs; NaN before the first.
     """
 
     generations: int
@@ -243,8 +243,8 @@ def _sample(
         if ended or (agreed and options.generations is None):
             break
         share = _share_done(chains.generations, seconds, options)
-        latest = _log_posterior(kept, target, kept.count - 1)[:, 0]
-        progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share, log_posterior=float(latest.min())))
+        lowest = min(trace[-1][1:]) if trace else float("nan")
+        progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share, log_posterior=lowest))
     sample = _tree_sample(kept, _first_entry(kept, target, options), taxa, options)
     seconds = time.perf_counter() - start
     progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share_done=1.0, finished=True))
@@ -359,15 +359,12 @@ def _tree_sample(kept: Kept, first: int, taxa: tuple[str, ...], options: McmcOpt
     flat = children.reshape(-1, *children.shape[2:])
     topologies, index = unique_topologies(flat)
     tree_weights = weights.ravel() / weights.sum()
-    mass = np.bincount(index, tree_weights, topologies.shape[0])
-    order = np.argsort(-mass, kind="stable")
-    rank = np.empty(order.size, dtype=np.int32)
-    rank[order] = np.arange(order.size, dtype=np.int32)
+    topologies, mass, index = by_weight(topologies, np.bincount(index, tree_weights, topologies.shape[0]), index)
     return TreeSample(
         taxa=taxa,
-        children=topologies[order],
-        weights=mass[order],
-        tree_topology=rank[index],
+        children=topologies,
+        weights=mass,
+        tree_topology=index,
         tree_weights=tree_weights,
         lengths=lengths.reshape(flat.shape[0], -1),
         sources=(f"mcmc seed {options.seed}",),

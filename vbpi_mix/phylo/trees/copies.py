@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from vbpi_mix.phylo.trees.newick import LabelReader, byte_array, some_names, to_newick
-from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.phylo.trees.sample import TreeSample, by_weight
 from vbpi_mix.phylo.trees.topology import (
     canonicalise,
     clade_bitsets,
@@ -67,17 +67,9 @@ def _joined(sample: TreeSample, group: np.ndarray, rng: np.random.Generator) -> 
     of_cell, way_of_cell = cells // ways.shape[0], cells % ways.shape[0]
     children, index = unique_topologies(_with_ways(sample.children[of_cell], group, ways[way_of_cell], rng))
     index = index[cell]
-    weights = np.bincount(index, tree_weights, children.shape[0])
-    order = np.argsort(-weights, kind="stable")
-    rank = np.empty(order.size, dtype=np.int32)
-    rank[order] = np.arange(order.size, dtype=np.int32)
+    children, weights, tree_topology = by_weight(children, np.bincount(index, tree_weights, children.shape[0]), index)
     return replace(
-        sample,
-        children=children[order],
-        weights=weights[order],
-        tree_topology=rank[index],
-        tree_weights=tree_weights,
-        lengths=None,
+        sample, children=children, weights=weights, tree_topology=tree_topology, tree_weights=tree_weights, lengths=None
     )
 
 

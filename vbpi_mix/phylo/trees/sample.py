@@ -161,6 +161,18 @@ def _most_frequent(children: np.ndarray, weights: np.ndarray, share: float) -> n
     return chosen[index]
 
 
+def by_weight(
+    children: np.ndarray, weights: np.ndarray, index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Topologies [U, n-2, 2] and their weights [U], the heaviest first, and the new numbers int32 [N] of trees with numbers
+    index [N].
+    """
+    order = np.argsort(-weights, kind="stable")
+    rank = np.empty(order.size, dtype=np.int32)
+    rank[order] = np.arange(order.size, dtype=np.int32)
+    return children[order], weights[order], rank[index]
+
+
 def _merge(files: Sequence[TreeFile], taxa: tuple[str, ...]) -> TreeSample:
     """The union of files, each of the same total weight."""
     children, index = unique_topologies(np.concatenate([file.children for file in files]))
@@ -170,15 +182,13 @@ def _merge(files: Sequence[TreeFile], taxa: tuple[str, ...]) -> TreeSample:
         # Summed before they are divided, so that equal counts stay equal and keep their order.
         weights += np.bincount(part, of_file, children.shape[0]) / (of_file.sum() * len(files))
     tree_weights = np.concatenate([of_file / (of_file.sum() * len(files)) for of_file in raw])
-    order = np.argsort(-weights, kind="stable")
-    rank = np.empty(order.size, dtype=np.int32)
-    rank[order] = np.arange(order.size, dtype=np.int32)
+    children, weights, tree_topology = by_weight(children, weights, index)
     with_lengths = [file.lengths for file in files if file.lengths is not None]
     return TreeSample(
         taxa=taxa,
-        children=children[order],
-        weights=weights[order],
-        tree_topology=rank[index],
+        children=children,
+        weights=weights,
+        tree_topology=tree_topology,
         tree_weights=tree_weights,
         lengths=np.concatenate(with_lengths) if len(with_lengths) == len(files) else None,
         sources=tuple(file.source for file in files),
