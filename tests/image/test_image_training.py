@@ -67,7 +67,7 @@ def test_each_epoch_is_another_permutation_that_the_seed_and_the_iteration_decid
 
     def rows(seed, iterations):
         batches = ImageBatches(model, levels, images_for(model, 2), batch_size=4, seed=seed)
-        return {t: batches._rows(t).tolist() for t in iterations}
+        return {t: batches._order.rows(t).tolist() for t in iterations}
 
     forward, backward = rows(1, range(1, 10)), rows(1, range(9, 0, -1))
     assert forward == backward
@@ -95,7 +95,7 @@ def test_colour_images_stay_as_they_are(generator):
     for given in (images, (images * 255).round().to(torch.uint8)):
         batches = ImageBatches(model, given, given, batch_size=4)
         found = batches.training(1, generator).target.images
-        torch.testing.assert_close(found, images[batches._rows(1)].double())
+        torch.testing.assert_close(found, images[batches._order.rows(1)].double())
 
 
 def test_components_are_drawn_for_each_image_or_for_the_batch(generator):
