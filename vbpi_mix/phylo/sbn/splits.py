@@ -14,7 +14,7 @@ import numpy as np
 
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
-from vbpi_mix.phylo.trees.topology import clade_bitsets
+from vbpi_mix.phylo.trees.clades import number, number_clades
 
 MINIMUM_FREQUENCY = 0.1
 # Sums of the same weights in another order differ in their last bits.
@@ -60,10 +60,9 @@ def split_frequencies(children: np.ndarray, weights: np.ndarray) -> SplitFrequen
     children: int32 [U, n-2, 2], any valid numbering; weights: float64 [U], at least 0, with a positive sum.
     """
     n_taxa = children.shape[1] + 2
-    bits = clade_bitsets(children)[:, n_taxa:-1]
+    distinct, index = number_clades(children, slice(n_taxa, -1))
     shares = weights / weights.sum()
-    distinct, index = _distinct(bits.reshape(-1, bits.shape[2]))
-    frequencies = np.bincount(index, np.repeat(shares, bits.shape[1]), distinct.shape[0])
+    frequencies = np.bincount(index.ravel(), np.repeat(shares, index.shape[1]), distinct.shape[0])
     return _sorted(n_taxa, distinct, frequencies)
 
 
@@ -87,7 +86,9 @@ def sbn_split_frequencies(support: SubsplitSupport, logits: np.ndarray) -> Split
 
 def unite(*sets: SplitFrequencies) -> SplitTable:
     """Several sets of splits of the same taxa, side by side."""
-    bits, index = _distinct(np.concatenate([each.bits for each in sets]))
+    bits = np.concatenate([each.bits for each in sets])
+    index, first = number(bits)
+    bits = bits[first]
     frequencies = np.zeros((len(sets), bits.shape[0]))
     stops = np.cumsum([len(each) for each in sets])
     for row, each, part in zip(frequencies, sets, np.split(index, stops[:-1]), strict=True):
@@ -166,12 +167,3 @@ def _sorted(n_taxa: int, bits: np.ndarray, frequencies: np.ndarray) -> SplitFreq
 def _order(bits: np.ndarray) -> np.ndarray:
     size = np.bitwise_count(bits).sum(axis=1)
     return np.lexsort((*(bits[:, word] for word in range(bits.shape[1])), size))
-
-
-def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows of uint64 [N, W], and which of them each row is, int64 [N]."""
-    if rows.shape[1] == 1:
-        values, index = np.unique(rows[:, 0], return_inverse=True)
-        return values[:, None], index
-    values, index = np.unique(rows, axis=0, return_inverse=True)
-    return values, index.reshape(-1)

@@ -42,8 +42,7 @@ import numpy as np
 
 from vbpi_mix.errors import SupportError
 from vbpi_mix.phylo.sbn.kernels.encoding import COLUMNS, Encoding, SupportArrays, number_batch
-from vbpi_mix.phylo.sbn.kernels.rows import number_rows
-from vbpi_mix.phylo.trees.topology import clade_bitsets
+from vbpi_mix.phylo.trees.clades import clades_by_trees, find_rows, number_clades
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +176,8 @@ class SubsplitSupport:
         encoded = EncodedTopologies.empty(n_trees, self.n_taxa)
         for array in (encoded.splits, encoded.tripartitions, encoded.entries):
             array[:] = -1
-        bits = clade_bitsets(children)[:, 1:]
-        encoded.splits[:, 1:] = _find_rows(bits.reshape(-1, bits.shape[2]), self.split_bits).reshape(n_trees, -1)
+        for some, bits in clades_by_trees(children, slice(1, None)):
+            encoded.splits[some, 1:] = find_rows(bits, self.split_bits).reshape(-1, 2 * self.n_taxa - 3)
         encoded.children[:] = _leg_order(children, encoded.splits)
         encoded.tripartitions[:, self.n_taxa :] = _find_tripartitions(encoded, self.legs, self.n_splits)
         _find_entries(encoded, self.port_start, self.port_child)
@@ -198,12 +197,10 @@ def build_support(children: np.ndarray) -> SubsplitSupport:
     if children.shape[0] == 0:
         raise SupportError("a support needs at least one topology; the tree sample is empty")
     n_taxa = children.shape[1] + 2
-    bits = clade_bitsets(children)[:, 1:]
-    flat = bits.reshape(-1, bits.shape[2])
-    codes, first = _number(flat)
-    split_bits, split_size, place = _sorted_splits(flat[first])
+    found, numbers = number_clades(children, slice(1, None))
+    split_bits, split_size, place = _sorted_splits(found)
     splits = np.full((children.shape[0], 2 * n_taxa - 2), -1, np.int32)
-    splits[:, 1:] = place[codes].reshape(children.shape[0], -1)
+    splits[:, 1:] = place[numbers]
     ordered = _leg_order(children, splits)
     n_splits = split_size.shape[0]
     keys, tripartition = np.unique(_child_keys(ordered, splits, n_splits), return_inverse=True)
@@ -239,21 +236,6 @@ def derived_arrays(n_splits: int, legs: np.ndarray, port_start: np.ndarray) -> d
         "groups": np.ascontiguousarray(bounds[size > 1]),
         "alone": bounds[size == 1, 0].copy(),
     }
-
-
-def _number(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the rows of uint64 [N, W], int64 [N], as they first come; and where each number comes first."""
-    codes, first = np.empty(rows.shape[0], np.int64), np.empty(rows.shape[0], np.int64)
-    slots = np.full(2 << max(1, rows.shape[0]).bit_length(), -1, np.int32)
-    count = number_rows(np.ascontiguousarray(rows), slots, codes, first)
-    return codes, first[:count].copy()
-
-
-def _find_rows(rows: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Position of each row of uint64 [N, W] in a table [M, W] of distinct rows, or -1; int32 [N]."""
-    # The rows of the table are distinct and come first, so that their numbers are their positions.
-    codes = _number(np.concatenate([table, rows]))[0][table.shape[0] :]
-    return np.where(codes < table.shape[0], codes, -1).astype(np.int32)
 
 
 def _find(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
