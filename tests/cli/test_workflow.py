@@ -43,7 +43,7 @@ def test_the_table_has_what_the_summaries_say(tmp_path):
     assert (two["gene"], two["log_evidence"], two["error"], two["pareto_k"]) == ("two", "", "", "")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="needs snakemake: pip install snakemake")
+@pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="needs Snakemake: pip install 'vbpi-mix[workflow]'")
 def test_three_genes_are_fitted_and_a_fit_that_was_cut_off_is_resumed(tmp_path):
     # A fit that is cut off leaves its run and no mark that it is done.
     (tmp_path / "results").mkdir()
