@@ -163,6 +163,8 @@ def main() -> None:
             measure(program, problem)
     print("DS1, GTR+G4: milliseconds per tree, value and all gradients, and ratios to one part")
     measure_parts(ds1, (1, 10, 100))
+    print("as many patterns as genes have: 27 taxa, 100 patterns for each of 100 parts")
+    measure_parts(simulated_patterns(27, 10_000, 4), (1, 10, 100))
 
 
 if __name__ == "__main__":
