@@ -5,13 +5,19 @@ from __future__ import annotations
 import gzip
 import zlib
 
+import numpy as np
 import pytest
 
+import vbpi_mix
 from vbpi_mix import sizes
-from vbpi_mix.errors import ConfigError, TreeError
+from vbpi_mix.errors import ConfigError, SupportError, TreeError
 from vbpi_mix.files import read_bytes
 from vbpi_mix.image.config import FitConfig as ImageConfig
 from vbpi_mix.phylo.config import FitConfig
+from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.trees.neighbour_joining import pairwise_differences
+from vbpi_mix.phylo.trees.topology import random_topologies
 from vbpi_mix.toy.experiment import plan
 
 
@@ -53,6 +59,31 @@ def test_what_no_machine_holds_is_one_line_with_an_estimate(ask):
     with pytest.raises(ConfigError, match=r"about [\d,]+ GB of memory, and there are .*; ask for less") as caught:
         ask()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["JC69", "K80"])
+def test_chains_that_no_memory_holds_are_one_line_before_they_begin(monkeypatch, tmp_path, model):
+    monkeypatch.setattr(sizes, "memory_bytes", lambda: 5_000_000)
+    states = 1 << np.random.default_rng(1).integers(0, 4, (20, 4_000)).astype(np.uint8)
+    alignment = Alignment(tuple(f"t{k}" for k in range(20)), states)
+    estimate = r"10 chains of 20 taxa and 4,000 different sites, .*: about \d\d\.?\d? MB of memory, and there are 5 MB"
+    with pytest.raises(ConfigError, match=estimate):
+        vbpi_mix.fit(alignment, model=model, out=tmp_path / "run.vbpi")
+    assert not list(tmp_path.iterdir())
+
+
+def test_distances_that_no_memory_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(sizes, "memory_bytes", lambda: 3_000)
+    with pytest.raises(ConfigError, match=r"the distances of 20 taxa: about 22\.4 kB of memory, and there are 3 kB"):
+        pairwise_differences([(np.ones((20, 5), np.uint8), np.ones(5))])
+
+
+def test_topologies_that_no_memory_holds_are_refused(monkeypatch):
+    children = random_topologies(6, 10, np.random.default_rng(1))
+    support = build_support(children)
+    monkeypatch.setattr(sizes, "memory_bytes", lambda: 3_000)
+    with pytest.raises(SupportError, match=r"10 topologies of 6 taxa: about 5\.6 kB of memory, and there are 3 kB; ask for less"):
+        support.encode(children)
 
 
 def test_sizes_for_people():

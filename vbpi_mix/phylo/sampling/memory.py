@@ -15,6 +15,7 @@ from vbpi_mix.phylo.models.held import HeldPart
 from vbpi_mix.phylo.models.likelihood import PackedPatterns, aligned
 from vbpi_mix.phylo.sampling.kernels.model_layout import HeldData, HeldTree, HeldWork, Part
 from vbpi_mix.phylo.sampling.kernels.partials import Tree, Work
+from vbpi_mix.sizes import check_memory
 
 # With exponents below this, what sites that may change add to the likelihood of those that may not is nothing.
 _LEAST_EXPONENT = -1000.0
@@ -22,8 +23,9 @@ _DOUBLE = np.dtype(np.float64)
 
 
 def jukes_cantor_memory(count: int, patterns: PackedPatterns) -> tuple[Tree, Work]:
-    """Trees and work of chains under JC69."""
+    """Trees and work of chains under JC69. ConfigError, with the estimate, if they are more than the memory."""
     n, width = patterns.n_taxa, patterns.weights.size
+    _check(count, n, width, 8 * n * width)
     trees = Tree(
         **_half_edges(count, n),
         partial=aligned((count, 4 * (n - 2) * width), _DOUBLE),
@@ -40,8 +42,9 @@ def jukes_cantor_memory(count: int, patterns: PackedPatterns) -> tuple[Tree, Wor
 
 
 def held_memory(count: int, data: HeldData) -> tuple[HeldTree, HeldWork]:
-    """Trees and work of chains under a model with its parameters held."""
+    """Trees and work of chains under a model with its parameters held. ConfigError as above."""
     n, patterns = data.n_taxa, data.weights.size
+    _check(count, n, patterns, 3 * n * (data.width + patterns))
     block = max(int(row[0] * row[1]) for row in data.parts) * LANES
     trees = HeldTree(
         **_half_edges(count, n),
@@ -58,6 +61,12 @@ def held_memory(count: int, data: HeldData) -> tuple[HeldTree, HeldWork]:
         **_lists(count, n),
     )
     return trees, work
+
+
+def _check(count: int, n_taxa: int, patterns: int, doubles: int) -> None:
+    """Of `count` chains with so many doubles each."""
+    what = f"{count} chains of {n_taxa:,} taxa and {patterns:,} different sites, to sample trees"
+    check_memory(count * doubles * _DOUBLE.itemsize, what)
 
 
 def _half_edges(count: int, n_taxa: int) -> dict[str, np.ndarray]:

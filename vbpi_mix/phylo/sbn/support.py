@@ -43,6 +43,7 @@ import numpy as np
 from vbpi_mix.errors import SupportError
 from vbpi_mix.phylo.sbn.kernels.encoding import COLUMNS, Encoding, SupportArrays, number_batch
 from vbpi_mix.phylo.trees.clades import clades_by_trees, find_rows, number_clades
+from vbpi_mix.sizes import check_memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,10 @@ class EncodedTopologies:
 
     @staticmethod
     def empty(n_trees: int, n_taxa: int) -> EncodedTopologies:
-        """Arrays to be filled by a kernel."""
+        """Arrays to be filled by a kernel. SupportError, with the estimate, if they are more than the memory."""
         nodes = 2 * n_taxa - 2
+        numbers = n_trees * nodes * (COLUMNS + 7)
+        check_memory(numbers * np.dtype(np.int32).itemsize, f"{n_trees:,} topologies of {n_taxa:,} taxa", SupportError)
         return EncodedTopologies(
             children=np.empty((n_trees, n_taxa - 2, 2), np.int32),
             splits=np.empty((n_trees, nodes), np.int32),

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vbpi_mix.sizes import check_memory
+
+# Of pairs of taxa: the distances, those of inner nodes too, and what is made of them in a step.
+_DOUBLES_OF_PAIR = 7
+
 
 def pairwise_differences(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Share of weighted sites at which two taxa have no state in common, [n, n], from states [n, P], bit sets, and weights
-    [P] of each part.
+    [P] of each part. ConfigError, with the estimate, if these and what joins them are more than the memory.
     """
     n_taxa = parts[0][0].shape[0]
+    check_memory(_DOUBLES_OF_PAIR * 8 * n_taxa**2, f"the distances of {n_taxa:,} taxa")
     apart, total = np.zeros((n_taxa, n_taxa)), 0.0
     for states, weights in parts:
         total += float(weights.sum())
