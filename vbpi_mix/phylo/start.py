@@ -61,6 +61,8 @@ SAMPLE_WORTH = 500.0
 NEARLY_ALL = 0.005
 # Most topologies of a sample whose worth is predicted; the others are taken to be worth as little as the least of these.
 MOST_SCREENED, SCREENING_STEPS = 50_000, 1
+# And above 64 taxa, as many as have so many nodes together: time and memory would grow with the taxa otherwise.
+MOST_NODES_SCREENED = 64 * MOST_SCREENED
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,18 +178,19 @@ def _examine(
     """
     order = np.argsort(-sample.weights, kind="stable")
     pilot_count = min(max(min(PILOTS, FEWEST_TOPOLOGIES), int(PILOTS * effort)), max_topologies)
-    first, others = order[:pilot_count], order[pilot_count : pilot_count + MOST_SCREENED]
+    screened_at_most = min(MOST_SCREENED, MOST_NODES_SCREENED // support.n_taxa)
+    first, others = order[:pilot_count], order[pilot_count : pilot_count + screened_at_most]
     pilots = approximate(sample.children[first], posterior, rng)
     log_worth = np.full(sample.weights.size, -np.inf)
     log_worth[first] = pilots.log_marginal
     if others.size == 0:
         return Table(sample.children, log_worth, first, pilots), False
-    rows = _rows(support.encode(sample.children[order]), split_only)
+    rest = slice(first.size, first.size + others.size)
+    rows = _rows(support.encode(sample.children[order[: rest.stop]]), split_only)
     modes, shapes = _guess(rows, rows[: first.size], pilots, support)
     known = slice(0, first.size)
     seen = laplace(sample.children[first], modes[known], shapes[known], posterior, SCREENING_STEPS)[0]
     bias = float(np.median(pilots.log_marginal - seen))
-    rest = slice(first.size, first.size + others.size)
     screened, better = laplace(sample.children[others], modes[rest], shapes[rest], posterior, SCREENING_STEPS)
     log_worth[others] = screened + bias
     log_worth[order[rest.stop :]] = screened.min() + bias
