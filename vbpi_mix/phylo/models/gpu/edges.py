@@ -1,0 +1,126 @@
+"""Transition matrices of all edges, and the way back from their cross-products to slopes (layouts: arithmetic.py)."""
+
+from __future__ import annotations
+
+import math
+
+from numba import cuda
+
+from vbpi_mix.phylo.models.gpu.arithmetic import (
+    FREQUENCIES,
+    INVERSE,
+    RATES,
+    VALUES,
+    add_scaled,
+    device_function,
+    load,
+    no_sums,
+    product,
+    propagate,
+    times,
+    total,
+)
+from vbpi_mix.phylo.models.gpu.sums import THREADS, block_sum, store_block_sums
+
+# Eigenvalues closer than this are the same.
+_SMALLEST_GAP = 1e-200
+
+
+@cuda.jit
+def set_transitions(models, lengths, transitions, shape):
+    """P of all edges under all categories; a thread for each."""
+    n, _, categories = shape
+    nodes = 2 * n - 2
+    edge, own = cuda.blockIdx.x * THREADS + cuda.threadIdx.x, cuda.blockIdx.y
+    if edge >= nodes - 1:
+        return
+    row = own // categories
+    model_at = row * (RATES + 2 * categories)
+    time = models[model_at + RATES + own % categories] * lengths[row * (nodes - 1) + edge]
+    values = load(models, model_at + VALUES, 1)
+    # P - I, so that chances of change are right on the shortest edges too.
+    grown = math.expm1(values[0] * time), math.expm1(values[1] * time), math.expm1(values[2] * time), math.expm1(values[3] * time)
+    at = (own * nodes + edge + 1) * 16
+    for i in range(4):
+        vectors = product(load(models, model_at + 4 * i, 1), grown)
+        for j in range(4):
+            chance = total(product(vectors, load(models, model_at + INVERSE + j, 4)))
+            transitions[at + 4 * i + j] = max(chance + 1.0 if i == j else chance, 0.0)
+
+
+@cuda.jit
+def pull_back(models, lengths, cross, edges, strips, shape):
+    """Slopes of lengths under each category, and of Q and the rate. A block of threads for each row and category."""
+    n, _, categories = shape
+    own, nodes = cuda.blockIdx.x, 2 * n - 2
+    row = own // categories
+    model_at = row * (RATES + 2 * categories)
+    rate, values = models[model_at + RATES + own % categories], load(models, model_at + VALUES, 1)
+    of_rate, sums, out = 0.0, no_sums(), own * (nodes + 17)
+    v = cuda.threadIdx.x + 1
+    while v < nodes:
+        length = lengths[row * (nodes - 1) + v - 1]
+        time = rate * length
+        z = _in_basis(cross, (own * strips * nodes + v) * 16, models, model_at)
+        slope = 0.0
+        slope += values[0] * math.exp(values[0] * time) * z[0][0]
+        slope += values[1] * math.exp(values[1] * time) * z[1][1]
+        slope += values[2] * math.exp(values[2] * time) * z[2][2]
+        slope += values[3] * math.exp(values[3] * time) * z[3][3]
+        edges[out + v] = slope
+        of_rate += length * slope
+        sums = (
+            _add_row(sums[0], z[0], values[0], values, time),
+            _add_row(sums[1], z[1], values[1], values, time),
+            _add_row(sums[2], z[2], values[2], values, time),
+            _add_row(sums[3], z[3], values[3], values, time),
+        )
+        v += THREADS
+    store_block_sums(sums, edges, out + nodes)
+    of_rate = block_sum(of_rate)
+    if cuda.threadIdx.x == 0:
+        edges[out + nodes + 16] = of_rate
+
+
+@device_function
+def _in_basis(cross, at, models, model_at):
+    """Z = V' X V^-T of an edge (kernels/spectra.py), four rows of four."""
+    x0 = _row_in_basis(cross, at, models, model_at)
+    x1 = _row_in_basis(cross, at + 4, models, model_at)
+    x2 = _row_in_basis(cross, at + 8, models, model_at)
+    x3 = _row_in_basis(cross, at + 12, models, model_at)
+    inverse = model_at + INVERSE
+    return (
+        propagate(models, inverse, (x0[0], x1[0], x2[0], x3[0])),
+        propagate(models, inverse, (x0[1], x1[1], x2[1], x3[1])),
+        propagate(models, inverse, (x0[2], x1[2], x2[2], x3[2])),
+        propagate(models, inverse, (x0[3], x1[3], x2[3], x3[3])),
+    )
+
+
+@device_function
+def _row_in_basis(cross, at, models, model_at):
+    """Of a row of cross-products over frequencies: times V."""
+    x = product(load(cross, at, 1), load(models, model_at + FREQUENCIES, 1))
+    found = times(load(models, model_at, 1), x[0])
+    found = add_scaled(found, load(models, model_at + 4, 1), x[1])
+    found = add_scaled(found, load(models, model_at + 8, 1), x[2])
+    return add_scaled(found, load(models, model_at + 12, 1), x[3])
+
+
+@device_function
+def _add_row(sums, z, value, values, time):
+    """Sums, and a row of Z times that of F."""
+    return (
+        sums[0] + z[0] * _difference(value, values[0], time),
+        sums[1] + z[1] * _difference(value, values[1], time),
+        sums[2] + z[2] * _difference(value, values[2], time),
+        sums[3] + z[3] * _difference(value, values[3], time),
+    )
+
+
+@device_function
+def _difference(one, other, time):
+    """F of two eigenvalues: e^{larger x time} (1 - e^{-gap x time}) / gap."""
+    gap, larger = abs(one - other), math.exp(max(one, other) * time)
+    return larger * time if gap < _SMALLEST_GAP else -larger * math.expm1(-gap * time) / gap

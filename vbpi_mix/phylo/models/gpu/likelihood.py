@@ -1,0 +1,209 @@
+"""Log-likelihoods of trees under models of four states, and all their gradients, on a CUDA device.
+
+Patterns stay on the device; a call sends trees, lengths and models there and gets sums back. `evaluate_batch` is what
+kernels/four_states.py has under the same name, for patterns that `DevicePatterns` holds. All sums are taken in an order that the
+data decide, so that the same call gives the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from vbpi_mix.errors import ConfigError
+from vbpi_mix.phylo.models.gpu import edges, root, sums, sweeps
+from vbpi_mix.phylo.models.gpu.arithmetic import RATES, TAXA_BETWEEN_RESCALINGS, most_rescaled
+from vbpi_mix.phylo.models.kernels.pruning import mark_rescaled
+from vbpi_mix.phylo.models.kernels.spectra import Results, correct_for_ascertainment
+from vbpi_mix.phylo.models.rates import Rates
+
+# Of the device's free memory, what the rows that are worked on at once may fill.
+_SHARE_OF_MEMORY = 0.5
+# Limit of CUDA for the second axis of a grid.
+_MOST_BLOCKS = 65535
+
+
+@dataclass(frozen=True, eq=False)
+class DevicePart:
+    """Patterns of one part of the data on the device (arithmetic.py), those of +ASC last, and the sum of the weights."""
+
+    n_taxa: int
+    size: int
+    weight: float
+    ascertained: bool
+    codes: Any
+    sites: Any
+    work: _Memory
+
+
+class DevicePatterns:
+    """Patterns of several parts, each with its own parameters: row t G + g is part g of G under tree t."""
+
+    def __init__(self, parts: tuple[DevicePart, ...]) -> None:
+        self.parts = parts
+
+    def evaluate_batch(
+        self, children: np.ndarray, lengths: np.ndarray, rates: Rates, which: np.ndarray, gradient: bool, results: Results
+    ) -> None:
+        """Log-likelihoods of the rows to `results` and, where `gradient`, all their derivatives (kernels/spectra.py).
+
+        children int32 [T, n-2, 2]; lengths float64 [T, E]; row r has the parameters which[r] of `rates`. ConfigError if one
+        tree is more than the device has memory for.
+        """
+        trees, models = _with_slots(children), _models(rates)
+        for g, part in enumerate(self.parts):
+            rows = np.arange(g, which.size, len(self.parts))
+            held = part.work.hold(rows.size, rates.rates.shape[1], gradient)
+            for first in range(0, rows.size, held):
+                chunk = slice(first, first + held)
+                _evaluate(part, trees[chunk], lengths[chunk], models[which[rows[chunk]]], rows[chunk], gradient, results)
+
+
+def pack(sets: np.ndarray, weights: np.ndarray, ascertainment: bool) -> DevicePatterns:
+    """State sets [n, P] and weights [P] of one part, sent to the device; with ascertainment the constant patterns follow."""
+    constant = 4 if ascertainment else 0
+    size = sets.shape[1] + constant
+    codes, sites = np.empty((sets.shape[0] + 1, size), np.uint8), np.zeros((2, size))
+    codes[:-1, : sets.shape[1]] = sets
+    codes[:-1, sets.shape[1] :] = 1 << np.arange(constant)
+    codes[-1] = np.bitwise_and.reduce(codes[:-1], axis=0)
+    sites[0, : weights.size], sites[1, weights.size :] = weights, 1.0
+    n = sets.shape[0]
+    part = DevicePart(
+        n, size, float(weights.sum()), ascertainment, cuda.to_device(codes.ravel()), cuda.to_device(sites.ravel()),
+        _Memory(n, size),
+    )  # fmt: skip
+    return DevicePatterns((part,))
+
+
+class _Memory:
+    """What the kernels write on the device (arithmetic.py), kept between calls; it grows when a call has more rows."""
+
+    def __init__(self, n: int, size: int) -> None:
+        self.n, self.size = n, size
+        self.strips = sums.strips_of(size)
+        self._rows, self._categories = 0, 0
+        self.arrays: dict[str, Any] = {}
+
+    def _sizes(self, categories: int) -> dict[str, int]:
+        """Numbers of each array, for one row."""
+        n, size, inner, nodes = self.n, self.size, self.n - 2, 2 * self.n - 2
+        slots = most_rescaled.py_func(n) if hasattr(most_rescaled, "py_func") else most_rescaled(n)
+        return {
+            "transitions": categories * nodes * 16,
+            "message": categories * inner * 4 * size,
+            "scale": categories * slots * size,
+            "exponent": categories * size,
+            "likelihood": categories * size,
+            "totals": 3 * size,
+            "sums": self.strips * (7 + categories),
+            "cross": categories * self.strips * nodes * 16,
+            "edges": categories * (nodes + 17),
+        }
+
+    def hold(self, rows: int, categories: int, gradient: bool) -> int:
+        """Make room for as many of the rows as the device has memory for, and return how many these are."""
+        if categories == self._categories and rows <= self._rows:
+            return rows
+        sizes = self._sizes(categories)
+        bytes_of_row = 8 * sum(sizes.values())
+        self.arrays.clear()
+        self._rows = 0
+        free = float(cuda.current_context().get_memory_info()[0])
+        most = min(_SHARE_OF_MEMORY * free // bytes_of_row, _MOST_BLOCKS // categories)
+        if most < 1:
+            raise ConfigError(
+                f"--device cuda: one tree of {self.n} taxa and {self.size} patterns takes {bytes_of_row / 2**30:.1f} GiB, and half of "
+                f"the device's free memory, {free / 2**30:.1f} GiB, may be used; leave --device cuda out"
+            )
+        held = int(min(rows, most))
+        self.arrays = {name: cuda.device_array(held * each) for name, each in sizes.items()}
+        self._rows, self._categories = held, categories
+        return held
+
+
+def _with_slots(children: np.ndarray) -> np.ndarray:
+    """Children [T, n-2, 2], and where the rescaling of each node is kept, -1 where it is not rescaled, int32 [T, n-2, 3]."""
+    n = children.shape[1] + 2
+    trees = np.empty((children.shape[0], n - 2, 3), np.int32)
+    trees[:, :, :2] = children
+    pending, rescaled = np.zeros(2 * n - 2, np.int64), np.zeros(2 * n - 2, np.bool_)
+    for tree, own in zip(trees, children, strict=True):
+        mark_rescaled(own, n, TAXA_BETWEEN_RESCALINGS, pending, rescaled)
+        tree[:, 2] = np.where(rescaled[n:], np.cumsum(rescaled[n:]) - 1, -1)
+    return trees
+
+
+def _models(rates: Rates) -> np.ndarray:
+    """Rates as the kernels take them, [M, 41 + 2 C]."""
+    flat = [rates.vectors, rates.inverse, rates.values, rates.frequencies, rates.invariant, rates.rates, rates.weights]
+    vectors = rates.values.shape[0]
+    return np.concatenate([np.asarray(each, np.float64).reshape(vectors, -1) for each in flat], axis=1)
+
+
+def _evaluate(
+    part: DevicePart, trees: np.ndarray, lengths: np.ndarray, models: np.ndarray, rows: np.ndarray, gradient: bool,
+    results: Results,
+) -> None:
+    """One part under some trees; its rows of the results."""
+    n, size, strips, at = part.n_taxa, part.size, part.work.strips, part.work.arrays
+    count, categories = rows.size, (models.shape[1] - RATES) // 2
+    shape, by_patterns = (n, size, categories), -(-size // sums.THREADS)
+    own, threads = count * categories, sums.THREADS
+    sent = [cuda.to_device(np.ascontiguousarray(each).ravel()) for each in (trees, lengths, models)]
+    on_device, device_lengths, device_models = sent
+    edges.set_transitions[(-(-(2 * n - 3) // threads), own), threads](device_models, device_lengths, at["transitions"], shape)
+    sweeps.sweep_up[(by_patterns, own), threads](
+        on_device, part.codes, at["transitions"], at["message"], at["scale"], at["exponent"], shape
+    )
+    of_root = at["message"], at["exponent"], at["likelihood"], at["totals"]
+    root.root_values[(strips, count), threads](part.codes, part.sites, device_models, *of_root, at["sums"], shape)
+    corrections = np.zeros(count)
+    if part.ascertained or not gradient:
+        found = _root_sums(part, count, categories)
+        results.values[rows], corrections = _values(part, found)
+    if not gradient:
+        return
+    of_root = (*of_root, cuda.to_device(corrections))
+    root.root_slopes[(strips, count), threads](part.codes, part.sites, device_models, *of_root, at["sums"], shape)
+    sweeps.sweep_down[(strips, own), threads](
+        on_device, part.codes, at["transitions"], at["message"], at["scale"], at["cross"], shape
+    )
+    numbers = (2 * n - 2) * 16
+    if strips > 1:
+        sums.add_strips[(-(-numbers // threads), own), threads](at["cross"], numbers, strips)
+    edges.pull_back[own, threads](device_models, device_lengths, at["cross"], at["edges"], strips, shape)
+    _store(part, lengths, models, rows, results)
+
+
+def _root_sums(part: DevicePart, count: int, categories: int) -> np.ndarray:
+    """Of the root, [R, 7 + C], strips added."""
+    numbers = count * part.work.strips * (7 + categories)
+    found = part.work.arrays["sums"][:numbers].copy_to_host().reshape(count, part.work.strips, -1)
+    return np.asarray(found.sum(axis=1))
+
+
+def _values(part: DevicePart, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log-likelihoods [R] of sums of the root, and their derivatives in the likelihood of the constant patterns of +ASC."""
+    if not part.ascertained:
+        return found[:, 0], np.zeros(len(found))
+    pairs = [correct_for_ascertainment(value, part.weight, constant) for value, constant in found[:, :2]]
+    return np.array([value for value, _ in pairs]), np.array([slope for _, slope in pairs])
+
+
+def _store(part: DevicePart, lengths: np.ndarray, models: np.ndarray, rows: np.ndarray, results: Results) -> None:
+    """Sums from the device, as results."""
+    count, nodes, categories = rows.size, lengths.shape[1] + 1, (models.shape[1] - RATES) // 2
+    numbers = count * categories * (nodes + 17)
+    of_edges = part.work.arrays["edges"][:numbers].copy_to_host().reshape(count, categories, nodes + 17)
+    of_root = _root_sums(part, count, categories)
+    results.values[rows] = _values(part, of_root)[0]
+    results.lengths[rows] = (models[:, RATES : RATES + categories, None] * of_edges[:, :, 1:nodes]).sum(axis=1)
+    results.eigen[rows] = of_edges[:, :, nodes : nodes + 16].sum(axis=1).reshape(count, 4, 4)
+    results.rates[rows] = of_edges[:, :, nodes + 16]
+    results.invariant[rows] = of_root[:, 2]
+    results.frequencies[rows] = of_root[:, 3:7]
+    results.weights[rows] = of_root[:, 7:]
