@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 EPILOG = """\b
-Example:
+Examples:
   vbpi-mix loglik DS1.nex tree.nwk --model JC69
   vbpi-mix loglik DS1.nex tree.nwk --model 'HKY{2.5}+F+I{0.1}+G4{0.45}'
+  vbpi-mix loglik genome.fasta tree.nwk --device cuda
 """
 
 
@@ -19,7 +20,11 @@ Example:
 @click.option(
     "--model", default="JC69", show_default=True, help="Model string with a number for every parameter; +F counts frequencies."
 )
-def command(alignment: Path, tree: Path, model: str) -> None:
+@click.option(
+    "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True,
+    help="Where to compute it; cuda: models of nucleotides, for large alignments.",
+)  # fmt: skip
+def command(alignment: Path, tree: Path, model: str, device: str) -> None:
     """Log-likelihood of the first tree of the file TREE, with its branch lengths, given ALIGNMENT."""
     from vbpi_mix.errors import TreeError
     from vbpi_mix.phylo.data.alignment import read_alignment
@@ -33,4 +38,5 @@ def command(alignment: Path, tree: Path, model: str) -> None:
         click.echo(note, err=True)
     if trees.lengths is None:
         raise TreeError(f"{tree}: the tree has no branch lengths; write them as (a:0.1,b:0.2,...)")
-    click.echo(f"{tree_log_likelihood(model, compress(data), trees.children[0], trees.lengths[0]):.6f}")
+    value = tree_log_likelihood(model, compress(data), trees.children[0], trees.lengths[0], device)
+    click.echo(f"{value:.6f}")

@@ -53,9 +53,11 @@ def asked_for(directory: RunDirectory) -> Asked | None:
     folder = str(given["folder"])
     of_model = {each.letter or name: name for name, each in options_of(ModelConfig).items()}
     _check(where, given["model"], of_model)
-    _check(where, given["choices"], options_of(FitConfig))
+    # Runs from before there were devices have no such choice.
+    choices = {"device": None, **given["choices"]} if isinstance(given["choices"], Mapping) else given["choices"]
+    _check(where, choices, options_of(FitConfig))
     model = ModelConfig(**{of_model[entry]: value for entry, value in given["model"].items()})
-    config = FitConfig(model=model, **given["choices"])
+    config = FitConfig(model=model, **choices)
     named = {name: _find(getattr(config, name), folder) for name in ("partitions", "constraint", "fix_topology", "trees_from")}
     trees = tuple(str(each) if folder == str(Path.cwd()) else str(Path(folder) / str(each)) for each in given["trees"])
     return Asked(str(_find(given["alignment"], folder)), trees, dataclasses.replace(config, **named))

@@ -233,6 +233,10 @@ class FitConfig:
     )
     seed: int = same_as(TrainingConfig, "seed")
     threads: int | None = same_as(TrainingConfig, "threads", resumable=True)
+    device: str | None = option(
+        None, str, choices=("cpu", "cuda"), unset="cpu", resumable=True,
+        help="Where likelihoods are computed; cuda: those of nucleotides, for large alignments. A resumed run is told again.",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         check_options(self)

@@ -21,6 +21,7 @@ from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.inputs import Data, Progress, Trees, find_alignment, read_data, say_nothing
+from vbpi_mix.phylo.models.device import check_device
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import PhyloProblem, build_problem
@@ -74,12 +75,13 @@ def resume(
     iterations: int | None = None,
     seconds: float | None = None,
     threads: int | None = None,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Continue the fit in a folder, from whatever step it was at when it ended: as if it had not stopped.
 
     A fit that had not begun to train makes its tree sample and its start anew, from the same seed. One that was to replace
-    another run is continued first, and takes its place. iterations, seconds, threads: as of `Run.resume`. Raises
+    another run is continued first, and takes its place. Budgets and device: as of `Run.resume`. Raises
     RunDirectoryError if there is no fit, another process is at work on it, or it was begun with data that are in no file;
     CheckpointError and ConfigError as `load` and `Run.resume`.
 
@@ -92,11 +94,11 @@ def resume(
     30
     """
     directory = RunDirectory.open_unfinished(path)
-    budgets: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "threads": threads}
+    budgets: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "threads": threads, "device": device}
     with directory:
         asked = asked_for(directory)
         if asked is None:
-            return load_from(directory).resume(progress=progress, iterations=iterations, seconds=seconds, threads=threads)
+            return load_from(directory).resume(progress=progress, **budgets)
         config = dataclasses.replace(asked.config, **{name: value for name, value in budgets.items() if value is not None})
         tell = progress or say_nothing
         tell(Note("the run had not begun to train: starting from the beginning"))
@@ -116,6 +118,7 @@ def begin(
     """A run that stands at its place, ready to be trained, and is kept from other processes until it has been; arguments and
     errors as of `fit`."""
     config.resolve().training()
+    check_device(config.device or "cpu")
     temporary = tempfile.mkdtemp(prefix="vbpi-mix-") if out is None else None
     place = Path(out or "") if temporary is None else Path(temporary) / "run.vbpi"
     directory = RunDirectory.create(place, force)

@@ -64,7 +64,10 @@ def read_fitted(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignm
     priors = priors_of(alignment.taxa, config.prior_lengths, config.constraint, config.fix_topology)
     if priors.describe():
         tell(Note(f"priors: {priors.describe()}"))
-    return alignment, FittedData(alignment.taxa, parts, posterior_of(parts, config.model, priors))
+    posterior = posterior_of(parts, config.model, priors)
+    if config.device is not None:
+        posterior.to(config.device)
+    return alignment, FittedData(alignment.taxa, parts, posterior)
 
 
 def read_parts(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignment, tuple[DataPart, ...]]:

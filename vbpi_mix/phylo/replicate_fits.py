@@ -136,6 +136,7 @@ def resume_any(
     iterations: int | None = None,
     seconds: float | None = None,
     threads: int | None = None,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> Run | Replicates:
     """Continue the run, or the replicates, in a folder.
@@ -145,7 +146,7 @@ def resume_any(
     data are not there, or not the same.
     """
     directory = RunDirectory.open_unfinished(path)
-    budgets = {"iterations": iterations, "seconds": seconds, "threads": threads}
+    budgets = {"iterations": iterations, "seconds": seconds, "threads": threads, "device": device}
     given: dict[str, Any] = {name: value for name, value in budgets.items() if value is not None}
     if not holds_replicates(directory):
         return resume(path, **given, progress=progress)
@@ -161,7 +162,7 @@ def _resumed(directory: RunDirectory, given: Mapping[str, Any], progress: Progre
     plan = Plan.of(directory) if len(runs) < count else None
     for run in runs:
         # What is refused is refused before any is changed.
-        run.extended(**given)
+        run.extended(**{name: value for name, value in given.items() if name != "device"})
     directory.update_summary({"commands": typed_commands(directory.read_summary())})
     _keep_budgets(directory, given)
     kept = []

@@ -89,12 +89,14 @@ class Run(Fitted):
         iterations: int | None = None,
         seconds: float | None = None,
         threads: int | None = None,
+        device: str | None = None,
         progress: Progress | None = None,
     ) -> Run:
         """Continue training from the last checkpoint, as if it had not stopped; returns this run.
 
-        iterations, seconds: new budgets, counted from the beginning of the run. ConfigError if they are less than it has
-        had.
+        iterations, seconds: new budgets, counted from the beginning of the run. device: where likelihoods are computed, cpu or
+        cuda; None: where they were since the run was made or loaded, which for a loaded one is the processor. ConfigError if
+        budgets are less than it has had, or there is no such device.
 
         >>> import vbpi_mix
         >>> run = vbpi_mix.fit("examples/eight.nex", "examples/eight.nwk", iterations=20, threads=1)
@@ -103,6 +105,8 @@ class Run(Fitted):
         """
         with self.directory:
             training = self.extended(iterations, seconds, threads)
+            if device is not None:
+                self.problem.posterior.to(device)
             self.directory.update_summary({"commands": typed_commands(self.summary)})
             use_threads(training.threads or 1, torch_threads=1)
             self.config = {**self.config, "training": training.to_dict()}

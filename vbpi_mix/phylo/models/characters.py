@@ -15,6 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
 from vbpi_mix.phylo.models import reversible_likelihood
 from vbpi_mix.phylo.models.parameters import DEFAULT_PRIORS, Parameter, make_parameter
@@ -72,14 +73,23 @@ class CharacterModel:
         self._shares: Parameter | None = None
         if self.multiplier_prior is not None:
             self._shares = make_parameter("multipliers", self.multiplier_prior, len(self.parts), (0.0, 1.0))
-        self._packed = [
-            reversible_likelihood.pack(part.patterns, part.model.spec.ascertainment) for part in self.parts
-        ]
-        self._kinds = self._group_kinds()
+        self.to("cpu")
         self._index, self.blocks = self._lay_out()
         self.size = sum(self.blocks)
         self._alike = self._group_parts()
         self._prior_groups = self._group_priors()
+
+    def to(self, device: str) -> None:
+        """Compute likelihoods there (device.DEVICES); parts of other than four states stay on the processor.
+
+        ConfigError if there is no such device, or no part for it.
+        """
+        if device != "cpu" and all(part.model.spec.n_states != 4 for part in self.parts):
+            raise ConfigError(f"--device {device}: it has kernels of four states, and no part has these; leave it out")
+        self._packed = [
+            reversible_likelihood.pack(part.patterns, part.model.spec.ascertainment, device=device) for part in self.parts
+        ]
+        self._kinds = self._group_kinds()
 
     def _lay_out(self) -> tuple[list[np.ndarray], tuple[int, ...]]:
         """Where each part's parameters are in theta, and the sizes of blocks that belong together."""

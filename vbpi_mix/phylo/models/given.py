@@ -20,17 +20,22 @@ WRITTEN = {
 }  # fmt: skip
 
 
-def tree_log_likelihood(text: str, patterns: SitePatterns, children: np.ndarray, lengths: np.ndarray) -> float:
+def tree_log_likelihood(
+    text: str, patterns: SitePatterns, children: np.ndarray, lengths: np.ndarray, device: str = "cpu"
+) -> float:
     """Log-likelihood of one tree, children int32 [n-2, 2] and lengths [E], under the model that a string names.
 
-    ConfigError for a string that is no model of these characters or leaves numbers open.
+    device: where it is computed (device.DEVICES). ConfigError for a string that is no model of these characters or leaves numbers
+    open, and for a device that is not there or has no kernels for the model.
     """
     part = _whole(make_part(text, patterns))
     one = (children[None], lengths[None])
     if part.spec.text == "JC":
         model = JukesCantor()
+        model.to(device)
         return float(model.log_likelihoods(*one, model.pack(patterns))[0])
     characters = CharacterModel([CharacterPart("all", patterns, part)])
+    characters.to(device)
     return float(characters.log_likelihoods(*one, np.empty((1, 0)))[0])
 
 

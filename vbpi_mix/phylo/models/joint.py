@@ -54,6 +54,10 @@ class HeldModel(SubstitutionModel):
         self.characters = characters
         self.theta = theta[None]
 
+    def to(self, device: str) -> None:
+        """Compute the characters' likelihoods there."""
+        self.characters.to(device)
+
     @property
     def held_parts(self) -> tuple[HeldPart, ...]:
         """For the sampler."""

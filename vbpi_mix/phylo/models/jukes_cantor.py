@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.data.alphabets import DNA
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models import reversible_likelihood
+from vbpi_mix.phylo.models.device import check_device
 from vbpi_mix.phylo.models.kernels.transitions import transition
-from vbpi_mix.phylo.models.likelihood import (
-    PackedPatterns,
-    log_likelihoods,
-    log_likelihoods_and_gradients,
-    pack_patterns,
-)
+from vbpi_mix.phylo.models.likelihood import log_likelihoods, log_likelihoods_and_gradients, pack_patterns
+from vbpi_mix.phylo.models.rates import Rates
+from vbpi_mix.phylo.models.reversible import spectrum
 from vbpi_mix.phylo.models.substitution import Likelihoods, StationaryModel
 
 _OTHERS = {"protein": ("amino acids", "LG, WAG or JTT"), "standard": ("discrete characters", "MK")}
+
+# The model as a reversible one, for a device that has kernels of no other.
+_RATES = Rates(
+    *spectrum(np.ones((1, 4, 4)), np.full((1, 4), 0.25)), np.full((1, 4), 0.25), np.ones((1, 1)), np.ones((1, 1)), np.zeros(1)
+)
 
 
 class JukesCantor(StationaryModel):
@@ -26,23 +32,41 @@ class JukesCantor(StationaryModel):
     iqtree = "JC"
     mrbayes = ("lset nst=1 rates=equal;", "prset statefreqpr=fixed(equal);")
 
-    def pack(self, patterns: SitePatterns) -> PackedPatterns:
+    def __init__(self) -> None:
+        self.device = "cpu"
+
+    def to(self, device: str) -> None:
+        """Compute likelihoods there from the next `pack` on. ConfigError if there is no such device."""
+        self.device = check_device(device)
+
+    def pack(self, patterns: SitePatterns) -> Any:
         """In blocks, for the kernel. Raises ConfigError for patterns of another alphabet."""
         if patterns.alphabet != DNA:
             called, models = _OTHERS[patterns.alphabet.name]
             raise ConfigError(f"JC69 is a model of nucleotides, and the alignment has {called}; models of these are {models}")
+        if self.device != "cpu":
+            return reversible_likelihood.pack(patterns, device=self.device)
         return pack_patterns(patterns)
 
-    def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, packed: PackedPatterns) -> np.ndarray:
+    def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, packed: Any) -> np.ndarray:
         """Log-likelihoods [T]."""
+        if self.device != "cpu":
+            which = np.zeros(children.shape[0], np.int64)
+            return reversible_likelihood.log_likelihoods(children, lengths, packed, _RATES, which)
         return log_likelihoods(children, lengths, packed)
 
-    def evaluate(self, children: np.ndarray, lengths: np.ndarray, packed: PackedPatterns) -> Likelihoods:
+    def evaluate(self, children: np.ndarray, lengths: np.ndarray, packed: Any) -> Likelihoods:
         """Log-likelihoods and derivatives in one pass."""
+        if self.device != "cpu":
+            which = np.zeros(children.shape[0], np.int64)
+            found = reversible_likelihood.evaluate(children, lengths, packed, _RATES, which, parameters=False)
+            return Likelihoods(found[0], found[1])
         return Likelihoods(*log_likelihoods_and_gradients(children, lengths, packed))
 
-    def work_of(self, packed: PackedPatterns) -> float:
+    def work_of(self, packed: Any) -> float:
         """The number of patterns, padding left out."""
+        if self.device != "cpu":
+            return float(packed.n_patterns)
         return float(np.count_nonzero(packed.weights))
 
     def frequencies(self) -> np.ndarray:

@@ -86,6 +86,14 @@ class Posterior:
         self.topology_prior = topology_prior or TopologyPrior(self.n_taxa)
         self.constant = self.topology_prior.log_probability + self.branch_prior.log_constant(2 * self.n_taxa - 3)
 
+    def to(self, device: str) -> None:
+        """Compute likelihoods there from now on (device.DEVICES): where the same numbers come from, but for rounding.
+
+        ConfigError if there is no such device, or it has no kernels for the model.
+        """
+        self.model.to(device)
+        self.patterns = self.model.pack(self._site_patterns)
+
     @property
     def site_patterns(self) -> tuple[SitePatterns, ...]:
         """Of every part of the data."""

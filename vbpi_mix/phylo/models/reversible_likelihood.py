@@ -1,7 +1,7 @@
 """Log-likelihoods of trees under any reversible model of 2 to 64 states, and their gradients, by kernels.
 
-Four states have kernels of their own (kernels/four_states.py), all others share one (kernels/any_states.py). Either is
-imported, and compiled, when a likelihood of its kind is asked for.
+Four states have kernels of their own (kernels/four_states.py), and others on a CUDA device (gpu/likelihood.py); all others
+share one (kernels/any_states.py). Each is imported, and compiled, when a likelihood of its kind is asked for.
 
 Shapes: T trees, n taxa, E = 2n-3 edges; S states, C rate categories, P patterns, M parameter vectors; G parts of the data
 that are packed together, R = T G rows: part g under tree t is row t G + g.
@@ -10,7 +10,7 @@ that are packed together, R = T G rows: part g under tree t is row t G + g.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numba
 import numpy as np
@@ -18,21 +18,27 @@ import numpy as np
 from vbpi_mix.errors import AlignmentError
 from vbpi_mix.kernels.simd import LANES
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.models.device import check_device
 from vbpi_mix.phylo.models.rates import Rates, RateSlopes
 
 if TYPE_CHECKING:
+    from vbpi_mix.phylo.models.gpu.likelihood import DevicePatterns
     from vbpi_mix.phylo.models.kernels import any_states, four_states
 
-    PackedPatterns = four_states.PackedPatterns | any_states.PackedPatterns
+    PackedPatterns = four_states.PackedPatterns | any_states.PackedPatterns | DevicePatterns
 
 LARGEST_ALPHABET = 64
 
 
-def pack(patterns: SitePatterns, ascertainment: bool = False, n_states: int | None = None) -> PackedPatterns:
+def pack(
+    patterns: SitePatterns, ascertainment: bool = False, n_states: int | None = None, device: str = "cpu"
+) -> PackedPatterns:
     """Arrange states [n, P] and weights [P] for the kernels.
 
     ascertainment: only variable sites were recorded (+ASC, Lewis 2001); the constant patterns join the data with weight
-    0. n_states: by default that of the patterns' alphabet. Raises AlignmentError for constant patterns under +ASC.
+    0. n_states: by default that of the patterns' alphabet. device: where likelihoods are computed (device.DEVICES), which is the
+    processor for other numbers of states than four. Raises AlignmentError for constant patterns under +ASC, ConfigError for a
+    device that is not there.
     """
     states = n_states or _states_of(patterns)
     sets = patterns.states.astype(np.uint64)
@@ -42,6 +48,10 @@ def pack(patterns: SitePatterns, ascertainment: bool = False, n_states: int | No
             f"{int(patterns.weights[common != 0].sum())} sites in {np.count_nonzero(common)} patterns may be constant, "
             "which the correction for ascertainment (+ASC) rules out: leave them out of the alignment, or +ASC out of the model"
         )
+    if states == 4 and check_device(device) == "cuda":
+        from vbpi_mix.phylo.models.gpu.likelihood import pack as send
+
+        return send(sets.astype(np.uint8), patterns.weights, ascertainment)
     if states == 4:
         return _pack_four(sets, patterns.weights, ascertainment)
     return _pack_any(sets, patterns.weights, ascertainment, states)
@@ -125,12 +135,17 @@ def _pack_any(sets: np.ndarray, weights: np.ndarray, ascertainment: bool, states
 
 def join(packed: Sequence[PackedPatterns]) -> PackedPatterns:
     """Parts with as many taxa and states, each packed by itself, as one that a single call evaluates."""
+    if hasattr(packed[0], "on_device"):
+        from vbpi_mix.phylo.models.gpu.likelihood import join as join_on_device
+
+        return join_on_device(cast("Sequence[DevicePatterns]", packed))
     arrays: dict[str, Any] = {
         name: np.concatenate([getattr(one, name) for one in packed])
         for name in packed[0]._fields
         if name not in {"n_taxa", "states", "starts", "sets_at"}
     }
-    arrays["starts"] = np.concatenate([one.starts + at for one, at in zip(packed, _ends(packed, "starts"), strict=False)])
+    starts = [one.starts + at for one, at in zip(packed, _ends(packed, "starts"), strict=False)]  # type: ignore[union-attr]
+    arrays["starts"] = np.concatenate(starts)
     if hasattr(packed[0], "sets_at"):
         ends = _ends(packed, "sets_at")
         arrays["sets_at"] = np.concatenate(
@@ -192,7 +207,9 @@ def _run(
     parameters: bool,
 ) -> Any:
     kernels: Any
-    if hasattr(packed, "states"):
+    if hasattr(packed, "on_device"):
+        from vbpi_mix.phylo.models.gpu import likelihood as kernels
+    elif hasattr(packed, "states"):
         from vbpi_mix.phylo.models.kernels import any_states as kernels
     else:
         from vbpi_mix.phylo.models.kernels import four_states as kernels

@@ -69,6 +69,11 @@ class SubstitutionModel(ABC):
     def work_of(self, packed: Any) -> float:
         """Of one taxon, about: the number of patterns under JC69, and as many times that as another model takes longer."""
 
+    def to(self, device: str) -> None:
+        """Compute likelihoods on another device (device.DEVICES) from the next `pack` on. ConfigError if it cannot."""
+        if device != "cpu":
+            raise ConfigError(f"--device {device}: {self.name} has kernels for processors alone; leave it out")
+
     @property
     def held_parts(self) -> tuple[HeldPart, ...]:
         """What the built-in sampler needs of a model that has no kernels of its own; nothing of one that has."""

@@ -13,11 +13,12 @@ neighbouring threads read neighbouring addresses; R rows (a tree with its parame
     scale        float64 [R, C, K, P]       the power of two by which the partials of a rescaled node were multiplied
     exponent     float64 [R, C, P]          of the power of two that was taken out of a category's likelihood
     likelihood   float64 [R, C, P]          of a category
-    totals       float64 [R, 3, P]          likelihood of a pattern over 2^largest; largest; share of it that all invariant sites have
-    sums         float64 [R, strips, 7 + C] of the root: log-likelihood, constant patterns, slopes of the share of invariant sites,
-                                            of frequencies and of weights
+    totals       float64 [R, 3, P]          likelihood of a pattern over 2^largest; largest; what all invariant sites have of it
+    sums         float64 [R, strips, 7 + C] of the root: log-likelihood, constant patterns, slopes of the share of invariant
+                                            sites, of frequencies and of weights
     cross        float64 [R, C, strips, 2n-2, 4, 4]  row j, column i: sum of l_j u_i of the edge above each node
-    edges        float64 [R, C, 2n-2 + 17]  slopes in rate x length; then that of Q in the basis of its eigenvectors, and of the rate
+    edges        float64 [R, C, 2n-2 + 17]  slopes in rate x length; then those of Q in the basis of its eigenvectors, and that
+                                            of the rate
 
 The mathematics is that of the kernels of processors (models/kernels/four_states.py, spectra.py).
 """
@@ -34,6 +35,18 @@ INVERSE, VALUES, FREQUENCIES, INVARIANT, RATES = 16, 32, 36, 40, 41
 TAXA_BETWEEN_RESCALINGS = 16
 
 device_function = cuda.jit(device=True)
+
+
+@device_function
+def larger(x, y):
+    """Of two numbers. Not max: numba's CUDA target does not compile that in every version."""
+    return x if x > y else y
+
+
+@device_function
+def smaller(x, y):
+    """Of two numbers."""
+    return x if x < y else y
 
 
 @device_function
@@ -112,13 +125,15 @@ def indicator(code):
 @device_function
 def power_of_two(exponent):
     """2^exponent, as if at the limit beyond the normal numbers."""
-    return math.ldexp(1.0, int(min(max(exponent, -1022.0), 1023.0)))
+    return math.ldexp(1.0, int(smaller(larger(exponent, -1022.0), 1023.0)))
 
 
-@device_function
-def most_rescaled(n):
+def slots_of(n: int) -> int:
     """K: a rescaled node leaves one for at least TAXA_BETWEEN_RESCALINGS."""
-    return max(1, (n - 1) // (TAXA_BETWEEN_RESCALINGS - 1))
+    return 1 + (n - 1) // (TAXA_BETWEEN_RESCALINGS - 1)
+
+
+most_rescaled = device_function(slots_of)
 
 
 @device_function

@@ -13,6 +13,7 @@ from vbpi_mix.phylo.models.gpu.arithmetic import (
     VALUES,
     add_scaled,
     device_function,
+    larger,
     load,
     no_sums,
     product,
@@ -45,7 +46,7 @@ def set_transitions(models, lengths, transitions, shape):
         vectors = product(load(models, model_at + 4 * i, 1), grown)
         for j in range(4):
             chance = total(product(vectors, load(models, model_at + INVERSE + j, 4)))
-            transitions[at + 4 * i + j] = max(chance + 1.0 if i == j else chance, 0.0)
+            transitions[at + 4 * i + j] = larger(chance + 1.0 if i == j else chance, 0.0)
 
 
 @cuda.jit
@@ -122,5 +123,5 @@ def _add_row(sums, z, value, values, time):
 @device_function
 def _difference(one, other, time):
     """F of two eigenvalues: e^{larger x time} (1 - e^{-gap x time}) / gap."""
-    gap, larger = abs(one - other), math.exp(max(one, other) * time)
-    return larger * time if gap < _SMALLEST_GAP else -larger * math.expm1(-gap * time) / gap
+    gap, grown = math.fabs(one - other), math.exp(larger(one, other) * time)
+    return grown * time if gap < _SMALLEST_GAP else -grown * math.expm1(-gap * time) / gap

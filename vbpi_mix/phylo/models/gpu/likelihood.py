@@ -1,12 +1,13 @@
 """Log-likelihoods of trees under models of four states, and all their gradients, on a CUDA device.
 
-Patterns stay on the device; a call sends trees, lengths and models there and gets sums back. `evaluate_batch` is what
-kernels/four_states.py has under the same name, for patterns that `DevicePatterns` holds. All sums are taken in an order that the
+Patterns stay on the device; a call sends trees, lengths and models there and gets sums back. `evaluate_batch` stands for
+that of kernels/four_states.py where patterns are `DevicePatterns`. All sums are taken in an order that the
 data decide, so that the same call gives the same numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from numba import cuda
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.models.gpu import edges, root, sums, sweeps
-from vbpi_mix.phylo.models.gpu.arithmetic import RATES, TAXA_BETWEEN_RESCALINGS, most_rescaled
+from vbpi_mix.phylo.models.gpu.arithmetic import RATES, TAXA_BETWEEN_RESCALINGS, slots_of
 from vbpi_mix.phylo.models.kernels.pruning import mark_rescaled
 from vbpi_mix.phylo.models.kernels.spectra import Results, correct_for_ascertainment
 from vbpi_mix.phylo.models.rates import Rates
@@ -42,24 +43,45 @@ class DevicePart:
 class DevicePatterns:
     """Patterns of several parts, each with its own parameters: row t G + g is part g of G under tree t."""
 
+    on_device = True
+
     def __init__(self, parts: tuple[DevicePart, ...]) -> None:
         self.parts = parts
 
-    def evaluate_batch(
-        self, children: np.ndarray, lengths: np.ndarray, rates: Rates, which: np.ndarray, gradient: bool, results: Results
-    ) -> None:
-        """Log-likelihoods of the rows to `results` and, where `gradient`, all their derivatives (kernels/spectra.py).
+    @property
+    def n_patterns(self) -> int:
+        """Of all parts."""
+        return sum(part.size for part in self.parts)
 
-        children int32 [T, n-2, 2]; lengths float64 [T, E]; row r has the parameters which[r] of `rates`. ConfigError if one
-        tree is more than the device has memory for.
-        """
-        trees, models = _with_slots(children), _models(rates)
-        for g, part in enumerate(self.parts):
-            rows = np.arange(g, which.size, len(self.parts))
-            held = part.work.hold(rows.size, rates.rates.shape[1], gradient)
-            for first in range(0, rows.size, held):
-                chunk = slice(first, first + held)
-                _evaluate(part, trees[chunk], lengths[chunk], models[which[rows[chunk]]], rows[chunk], gradient, results)
+
+def join(packed: Sequence[DevicePatterns]) -> DevicePatterns:
+    """The parts of all."""
+    return DevicePatterns(tuple(part for each in packed for part in each.parts))
+
+
+def evaluate_batch(
+    children: np.ndarray,
+    lengths: np.ndarray,
+    patterns: DevicePatterns,
+    rates: Rates,
+    which: np.ndarray,
+    chunks: int,
+    request: tuple[bool, bool],
+    results: Results,
+) -> None:
+    """Log-likelihoods of G parts under T trees, and where request[0] all their derivatives, as of kernels/four_states.py.
+
+    chunks is of no account: how many rows are worked on at once is left to the device's memory. ConfigError if that has no room
+    for one.
+    """
+    trees, models, parts = _with_slots(children), _models(rates), patterns.parts
+    for g, part in enumerate(parts):
+        rows = np.arange(g, which.size, len(parts))
+        held = part.work.hold(rows.size, rates.rates.shape[1])
+        for first in range(0, rows.size, held):
+            chunk = slice(first, first + held)
+            own = rows[chunk]
+            _evaluate(part, (trees[chunk], lengths[chunk], models[which[own]]), own, request[0], results)
 
 
 def pack(sets: np.ndarray, weights: np.ndarray, ascertainment: bool) -> DevicePatterns:
@@ -85,17 +107,16 @@ class _Memory:
     def __init__(self, n: int, size: int) -> None:
         self.n, self.size = n, size
         self.strips = sums.strips_of(size)
-        self._rows, self._categories = 0, 0
+        self._rows, self._categories, self._is_full = 0, 0, False
         self.arrays: dict[str, Any] = {}
 
     def _sizes(self, categories: int) -> dict[str, int]:
         """Numbers of each array, for one row."""
         n, size, inner, nodes = self.n, self.size, self.n - 2, 2 * self.n - 2
-        slots = most_rescaled.py_func(n) if hasattr(most_rescaled, "py_func") else most_rescaled(n)
         return {
             "transitions": categories * nodes * 16,
             "message": categories * inner * 4 * size,
-            "scale": categories * slots * size,
+            "scale": categories * slots_of(n) * size,
             "exponent": categories * size,
             "likelihood": categories * size,
             "totals": 3 * size,
@@ -104,24 +125,24 @@ class _Memory:
             "edges": categories * (nodes + 17),
         }
 
-    def hold(self, rows: int, categories: int, gradient: bool) -> int:
+    def hold(self, rows: int, categories: int) -> int:
         """Make room for as many of the rows as the device has memory for, and return how many these are."""
-        if categories == self._categories and rows <= self._rows:
-            return rows
+        if categories == self._categories and (rows <= self._rows or self._is_full):
+            return min(rows, self._rows)
         sizes = self._sizes(categories)
         bytes_of_row = 8 * sum(sizes.values())
         self.arrays.clear()
         self._rows = 0
         free = float(cuda.current_context().get_memory_info()[0])
-        most = min(_SHARE_OF_MEMORY * free // bytes_of_row, _MOST_BLOCKS // categories)
+        most = min(_SHARE_OF_MEMORY * free / bytes_of_row, _MOST_BLOCKS // categories)
         if most < 1:
             raise ConfigError(
-                f"--device cuda: one tree of {self.n} taxa and {self.size} patterns takes {bytes_of_row / 2**30:.1f} GiB, and half of "
-                f"the device's free memory, {free / 2**30:.1f} GiB, may be used; leave --device cuda out"
+                f"--device cuda: one tree of {self.n} taxa and {self.size} patterns takes {bytes_of_row / 2**30:.1f} GiB, and "
+                f"half of the device's {free / 2**30:.1f} GiB of free memory may be used; leave --device cuda out"
             )
         held = int(min(rows, most))
         self.arrays = {name: cuda.device_array(held * each) for name, each in sizes.items()}
-        self._rows, self._categories = held, categories
+        self._rows, self._categories, self._is_full = held, categories, held == int(most)
         return held
 
 
@@ -145,10 +166,10 @@ def _models(rates: Rates) -> np.ndarray:
 
 
 def _evaluate(
-    part: DevicePart, trees: np.ndarray, lengths: np.ndarray, models: np.ndarray, rows: np.ndarray, gradient: bool,
-    results: Results,
+    part: DevicePart, batch: tuple[np.ndarray, np.ndarray, np.ndarray], rows: np.ndarray, gradient: bool, results: Results
 ) -> None:
-    """One part under some trees; its rows of the results."""
+    """One part under some trees, with their lengths and models; `rows` of the results."""
+    trees, lengths, models = batch
     n, size, strips, at = part.n_taxa, part.size, part.work.strips, part.work.arrays
     count, categories = rows.size, (models.shape[1] - RATES) // 2
     shape, by_patterns = (n, size, categories), -(-size // sums.THREADS)
@@ -167,8 +188,9 @@ def _evaluate(
         results.values[rows], corrections = _values(part, found)
     if not gradient:
         return
-    of_root = (*of_root, cuda.to_device(corrections))
-    root.root_slopes[(strips, count), threads](part.codes, part.sites, device_models, *of_root, at["sums"], shape)
+    root.root_slopes[(strips, count), threads](
+        part.codes, part.sites, device_models, *of_root, cuda.to_device(corrections), at["sums"], shape
+    )
     sweeps.sweep_down[(strips, own), threads](
         on_device, part.codes, at["transitions"], at["message"], at["scale"], at["cross"], shape
     )

@@ -12,9 +12,11 @@ from vbpi_mix.phylo.models.gpu.arithmetic import (
     RATES,
     device_function,
     indicator,
+    larger,
     load,
     power_of_two,
     product,
+    smaller,
     store,
     times,
     total,
@@ -32,7 +34,7 @@ def root_values(codes, sites, models, message, exponent, likelihood, totals, sum
 
     A grid of strips by rows. Exponents are replaced by the powers of two between a category's scale and the pattern's.
     """
-    n, size, categories = shape
+    _, size, categories = shape
     row = cuda.blockIdx.y
     model_at, totals_at = row * (RATES + 2 * categories), row * 3 * size
     p, end = strip(size)
@@ -68,14 +70,14 @@ def _of_pattern(p, row, codes, model, message, exponent, likelihood, shape):
         likelihood[own * size + p] = found
         # A category in which the data are impossible has no say in the scale.
         if found > 0.0:
-            largest = max(largest, exponent[own * size + p])
+            largest = larger(largest, exponent[own * size + p])
     if invariant > 0.0 and common != 0:
-        largest = max(largest, 0.0)
+        largest = larger(largest, 0.0)
     shared = total(product(indicator(common), frequencies)) * power_of_two(-largest)
     whole = shared * invariant
     for c in range(categories):
         at = (row * categories + c) * size + p
-        factor = power_of_two(min(exponent[at] - largest, 0.0))
+        factor = power_of_two(smaller(exponent[at] - largest, 0.0))
         exponent[at] = factor
         likelihood[at] *= factor
         whole += likelihood[at] * models[model_at + RATES + categories + c]

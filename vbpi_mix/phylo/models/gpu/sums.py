@@ -5,13 +5,18 @@ Floating-point sums by atomic operations would come in another order at every ca
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
-from numba import cuda, float64
+import numpy as np
+from numba import cuda
 
-from vbpi_mix.phylo.models.gpu.arithmetic import device_function
+from vbpi_mix.phylo.models.gpu.arithmetic import device_function, smaller
 
+# numba fills its configuration module when it is imported, so that a type checker sees nothing in it.
+_numba_config: Any = numba.config
 # In a block, a multiple of 16 and a power of two; of the simulator each thread is a thread of Python.
-THREADS = 16 if numba.config.ENABLE_CUDASIM else 128
+THREADS = 16 if getattr(_numba_config, "ENABLE_CUDASIM", False) else 128
 # What sums one entry of a matrix; rows are set apart so that threads read from different banks.
 _LANES = THREADS // 16
 _ROW = THREADS + 8
@@ -31,13 +36,13 @@ def strip(size):
     """Of this thread: its first pattern, and where the patterns of its block end."""
     length = THREADS * ((size + THREADS * cuda.gridDim.x - 1) // (THREADS * cuda.gridDim.x))
     first = cuda.blockIdx.x * length
-    return first + cuda.threadIdx.x, min(first + length, size)
+    return first + cuda.threadIdx.x, smaller(first + length, size)
 
 
 @device_function
 def block_sum(x):
     """Of one number of each thread of the block; all threads call it and have the sum."""
-    shared = cuda.shared.array(THREADS, float64)
+    shared = cuda.shared.array(THREADS, np.float64)
     own, half = cuda.threadIdx.x, THREADS // 2
     shared[own] = x
     cuda.syncthreads()
@@ -63,8 +68,8 @@ def _put(shared, at, x):
 @device_function
 def store_block_sums(sums, out, at):
     """Sums over the block of a matrix of each thread, four rows of four, to `out` from `at` on; all threads call it."""
-    shared = cuda.shared.array(_MATRIX, float64)
-    gathered = cuda.shared.array(THREADS, float64)
+    shared = cuda.shared.array(_MATRIX, np.float64)
+    gathered = cuda.shared.array(THREADS, np.float64)
     own = cuda.threadIdx.x
     _put(shared, own, sums[0])
     _put(shared, 4 * _ROW + own, sums[1])

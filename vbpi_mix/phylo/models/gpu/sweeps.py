@@ -10,6 +10,7 @@ from vbpi_mix.phylo.models.gpu.arithmetic import (
     add_products,
     device_function,
     indicator,
+    larger,
     load,
     most_rescaled,
     no_sums,
@@ -37,7 +38,7 @@ def sweep_up(trees, codes, transitions, message, scale, exponent, shape):
         slot = trees[at + 2]
         partials = product(sent(trees[at], p, tree), sent(trees[at + 1], p, tree))
         if slot >= 0:
-            largest = max(max(partials[0], partials[1]), max(partials[2], partials[3]))
+            largest = larger(larger(partials[0], partials[1]), larger(partials[2], partials[3]))
             power = math.frexp(largest)[1]
             factor = math.ldexp(1.0, -power)
             scale[(own * slots + slot) * size + p] = factor
