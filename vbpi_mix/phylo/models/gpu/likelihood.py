@@ -7,6 +7,7 @@ data decide, so that the same call gives the same numbers.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from vbpi_mix.phylo.models.gpu.arithmetic import RATES, TAXA_BETWEEN_RESCALINGS,
 from vbpi_mix.phylo.models.kernels.pruning import mark_rescaled
 from vbpi_mix.phylo.models.kernels.spectra import Results, correct_for_ascertainment
 from vbpi_mix.phylo.models.rates import Rates
+
+# numba takes a launch of few blocks for a mistake; here it is one of few patterns.
+warnings.filterwarnings("ignore", message="Grid size .* will likely result in GPU under-utilization")
 
 # Of the device's free memory, what the rows that are worked on at once may fill.
 _SHARE_OF_MEMORY = 0.5
