@@ -29,6 +29,10 @@ from vbpi_mix.phylo.trees.topology import random_topologies
 
 SIMULATED = getattr(numba.config, "ENABLE_CUDASIM", False)
 
+if SIMULATED:
+    # Of the simulator's threads, one waits for the others by asking without end: it is to give way at once.
+    sys.setswitchinterval(1e-5)
+
 
 def has_cuda():
     """Whether there is a device, or its simulator."""
@@ -97,7 +101,7 @@ def check_same(patterns, children, lengths, rates, which, ascertainment=False):
 
 @on_device
 # Several strips of patterns, and each of +G, +I and +ASC; under the last, no pattern may be constant.
-@pytest.mark.parametrize(("n", "size", "categories", "invariant", "varying"), [(5, 35, 2, 0.3, False), (4, 7, 1, 0.0, True)])
+@pytest.mark.parametrize(("n", "size", "categories", "invariant", "varying"), [(4, 17, 2, 0.3, False), (4, 7, 1, 0.0, True)])
 def test_values_and_all_slopes_are_those_of_the_processor(n, size, categories, invariant, varying):
     rng = np.random.default_rng(1)
     patterns, children, lengths = made_up(n, size, 2, rng)
@@ -110,7 +114,7 @@ def test_values_and_all_slopes_are_those_of_the_processor(n, size, categories, i
 @on_device
 def test_rescaled_partials_leave_values_and_slopes_as_they_are():
     rng = np.random.default_rng(2)
-    patterns, children, lengths = made_up(40, 3, 1, rng)
+    patterns, children, lengths = made_up(34, 3, 1, rng)
     values = check_same(patterns, children, lengths, random_rates(1, 1, 0.1, rng), np.zeros(1, np.int64))
     assert values[0] < -100
 
@@ -153,13 +157,13 @@ def test_what_memory_holds_at_once_changes_nothing_and_too_little_is_said(monkey
 def test_parts_with_a_protein_among_them_have_the_slopes_of_the_processor():
     rng = np.random.default_rng(5)
     parts = []
-    for name, text in (("one", "HKY+G2"), ("two", "K80"), ("three", "LG")):
+    for name, text in (("one", "HKY"), ("two", "K80"), ("three", "LG")):
         patterns, children, lengths = made_up(4, 3, 2, rng)
         if text == "LG":
             patterns = SitePatterns(np.uint32(1) << rng.integers(0, 20, (4, 3)).astype(np.uint32), patterns.weights, PROTEIN)
         parts.append(CharacterPart(name, patterns, make_part(text, patterns)))
     model = CharacterModel(parts)
-    theta = np.array([model.start(), model.start() + 0.1])
+    theta = model.start() + np.array([[0.0], [0.1]])
     expected = model.evaluate(children, lengths, theta)
     model.to("cuda")
     found = model.evaluate(children, lengths, theta)

@@ -20,15 +20,22 @@ neighbouring threads read neighbouring addresses; R rows (a tree with its parame
     edges        float64 [R, C, 2n-2 + 17]  slopes in rate x length; then those of Q in the basis of its eigenvectors, and that
                                             of the rate
 
-The mathematics is that of the kernels of processors (models/kernels/four_states.py, spectra.py).
+Only kernels.py asks where a thread stands, and waits for others. The mathematics is that of
+the kernels of processors (models/kernels/four_states.py, spectra.py).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numba
 from numba import cuda
 
+# numba fills its configuration module when it is imported, so that a type checker sees nothing in it.
+_numba_config: Any = numba.config
+# In a block, a multiple of 16 and a power of two; of the simulator each thread is a thread of Python.
+THREADS = 16 if getattr(_numba_config, "ENABLE_CUDASIM", False) else 128
 # Where what stands in `models`.
 INVERSE, VALUES, FREQUENCIES, INVARIANT, RATES = 16, 32, 36, 40, 41
 # Taxa below a rescaled node since the last one, at least; the reason stands in kernels/jukes_cantor.py.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from numba import cuda
-
 from vbpi_mix.phylo.models.gpu.arithmetic import (
     FREQUENCIES,
     INVERSE,
     RATES,
+    THREADS,
     VALUES,
     add_scaled,
     device_function,
@@ -21,20 +20,16 @@ from vbpi_mix.phylo.models.gpu.arithmetic import (
     times,
     total,
 )
-from vbpi_mix.phylo.models.gpu.sums import THREADS, block_sum, store_block_sums
 
 # Eigenvalues closer than this are the same.
 _SMALLEST_GAP = 1e-200
 
 
-@cuda.jit
-def set_transitions(models, lengths, transitions, shape):
-    """P of all edges under all categories; a thread for each."""
+@device_function
+def set_matrix(edge, own, models, lengths, transitions, shape):
+    """P of an edge under a category; own: number of the row and category."""
     n, _, categories = shape
     nodes = 2 * n - 2
-    edge, own = cuda.blockIdx.x * THREADS + cuda.threadIdx.x, cuda.blockIdx.y
-    if edge >= nodes - 1:
-        return
     row = own // categories
     model_at = row * (RATES + 2 * categories)
     time = models[model_at + RATES + own % categories] * lengths[row * (nodes - 1) + edge]
@@ -49,16 +44,18 @@ def set_transitions(models, lengths, transitions, shape):
             transitions[at + 4 * i + j] = larger(chance + 1.0 if i == j else chance, 0.0)
 
 
-@cuda.jit
-def pull_back(models, lengths, cross, edges, strips, shape):
-    """Slopes of lengths under each category, and of Q and the rate. A block of threads for each row and category."""
+@device_function
+def pull_back_edges(first, own, models, lengths, cross, edges, strips, shape):
+    """Slopes of lengths, for every THREADS-th edge; and summed over these, the slope of the rate and that of Q in the basis of
+    its eigenvectors.
+    """
     n, _, categories = shape
-    own, nodes = cuda.blockIdx.x, 2 * n - 2
+    nodes = 2 * n - 2
     row = own // categories
     model_at = row * (RATES + 2 * categories)
     rate, values = models[model_at + RATES + own % categories], load(models, model_at + VALUES, 1)
     of_rate, sums, out = 0.0, no_sums(), own * (nodes + 17)
-    v = cuda.threadIdx.x + 1
+    v = first + 1
     while v < nodes:
         length = lengths[row * (nodes - 1) + v - 1]
         time = rate * length
@@ -77,10 +74,7 @@ def pull_back(models, lengths, cross, edges, strips, shape):
             _add_row(sums[3], z[3], values[3], values, time),
         )
         v += THREADS
-    store_block_sums(sums, edges, out + nodes)
-    of_rate = block_sum(of_rate)
-    if cuda.threadIdx.x == 0:
-        edges[out + nodes + 16] = of_rate
+    return of_rate, sums
 
 
 @device_function

@@ -16,8 +16,8 @@ import numpy as np
 from numba import cuda
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix.phylo.models.gpu import edges, root, sums, sweeps
-from vbpi_mix.phylo.models.gpu.arithmetic import RATES, TAXA_BETWEEN_RESCALINGS, slots_of
+from vbpi_mix.phylo.models.gpu import kernels
+from vbpi_mix.phylo.models.gpu.arithmetic import RATES, TAXA_BETWEEN_RESCALINGS, THREADS, slots_of
 from vbpi_mix.phylo.models.kernels.pruning import mark_rescaled
 from vbpi_mix.phylo.models.kernels.spectra import Results, correct_for_ascertainment
 from vbpi_mix.phylo.models.rates import Rates
@@ -110,7 +110,7 @@ class _Memory:
 
     def __init__(self, n: int, size: int) -> None:
         self.n, self.size = n, size
-        self.strips = sums.strips_of(size)
+        self.strips = kernels.strips_of(size)
         self._rows, self._categories, self._is_full = 0, 0, False
         self.arrays: dict[str, Any] = {}
 
@@ -176,32 +176,32 @@ def _evaluate(
     trees, lengths, models = batch
     n, size, strips, at = part.n_taxa, part.size, part.work.strips, part.work.arrays
     count, categories = rows.size, (models.shape[1] - RATES) // 2
-    shape, by_patterns = (n, size, categories), -(-size // sums.THREADS)
-    own, threads = count * categories, sums.THREADS
+    shape, by_patterns = (n, size, categories), -(-size // THREADS)
+    own, threads = count * categories, THREADS
     sent = [cuda.to_device(np.ascontiguousarray(each).ravel()) for each in (trees, lengths, models)]
     on_device, device_lengths, device_models = sent
-    edges.set_transitions[(-(-(2 * n - 3) // threads), own), threads](device_models, device_lengths, at["transitions"], shape)
-    sweeps.sweep_up[(by_patterns, own), threads](
+    kernels.set_transitions[(-(-(2 * n - 3) // threads), own), threads](device_models, device_lengths, at["transitions"], shape)
+    kernels.sweep_up[(by_patterns, own), threads](
         on_device, part.codes, at["transitions"], at["message"], at["scale"], at["exponent"], shape
     )
     of_root = at["message"], at["exponent"], at["likelihood"], at["totals"]
-    root.root_values[(strips, count), threads](part.codes, part.sites, device_models, *of_root, at["sums"], shape)
+    kernels.root_values[(strips, count), threads](part.codes, part.sites, device_models, *of_root, at["sums"], shape)
     corrections = np.zeros(count)
     if part.ascertained or not gradient:
         found = _root_sums(part, count, categories)
         results.values[rows], corrections = _values(part, found)
     if not gradient:
         return
-    root.root_slopes[(strips, count), threads](
+    kernels.root_slopes[(strips, count), threads](
         part.codes, part.sites, device_models, *of_root, cuda.to_device(corrections), at["sums"], shape
     )
-    sweeps.sweep_down[(strips, own), threads](
+    kernels.sweep_down[(strips, own), threads](
         on_device, part.codes, at["transitions"], at["message"], at["scale"], at["cross"], shape
     )
     numbers = (2 * n - 2) * 16
     if strips > 1:
-        sums.add_strips[(-(-numbers // threads), own), threads](at["cross"], numbers, strips)
-    edges.pull_back[own, threads](device_models, device_lengths, at["cross"], at["edges"], strips, shape)
+        kernels.add_strips[(-(-numbers // threads), own), threads](at["cross"], numbers, strips)
+    kernels.pull_back[own, threads](device_models, device_lengths, at["cross"], at["edges"], strips, shape)
     _store(part, lengths, models, rows, results)
 
 

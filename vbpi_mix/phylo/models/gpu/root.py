@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from numba import cuda
-
 from vbpi_mix.phylo.models.gpu.arithmetic import (
     FREQUENCIES,
     INVARIANT,
     RATES,
+    THREADS,
+    add_scaled,
     device_function,
     indicator,
     larger,
@@ -21,23 +21,21 @@ from vbpi_mix.phylo.models.gpu.arithmetic import (
     times,
     total,
 )
-from vbpi_mix.phylo.models.gpu.sums import THREADS, block_sum, strip
 
 LOG_TWO = math.log(2.0)
 # Exponent of the likelihood of impossible data.
 _IMPOSSIBLE = -1e9
 
 
-@cuda.jit
-def root_values(codes, sites, models, message, exponent, likelihood, totals, sums, shape):
-    """Likelihoods of patterns, and strip by strip the sums of their logarithms and of those of the constant patterns.
-
-    A grid of strips by rows. Exponents are replaced by the powers of two between a category's scale and the pattern's.
+@device_function
+def likelihoods_of_strip(span, row, patterns, models, message, exponent, likelihood, totals, shape):
+    """Likelihoods of the patterns of a thread (kernels.strip), to `totals`; the sums of their logarithms and of those of the
+    constant patterns.
     """
     _, size, categories = shape
-    row = cuda.blockIdx.y
+    codes, sites = patterns
     model_at, totals_at = row * (RATES + 2 * categories), row * 3 * size
-    p, end = strip(size)
+    p, end = span
     value, constant = 0.0, 0.0
     while p < end:
         found, largest, shared = _of_pattern(p, row, codes, (models, model_at), message, exponent, likelihood, shape)
@@ -49,11 +47,7 @@ def root_values(codes, sites, models, message, exponent, likelihood, totals, sum
         if sites[size + p] > 0.0:
             constant += found * power_of_two(largest)
         p += THREADS
-    value, constant = block_sum(value), block_sum(constant)
-    if cuda.threadIdx.x == 0:
-        at = (row * cuda.gridDim.x + cuda.blockIdx.x) * (7 + categories)
-        sums[at] = value
-        sums[at + 1] = constant
+    return value, constant
 
 
 @device_function
@@ -84,47 +78,44 @@ def _of_pattern(p, row, codes, model, message, exponent, likelihood, shape):
     return whole, largest, shared
 
 
-@cuda.jit
-def root_slopes(codes, sites, models, message, factors, likelihood, totals, corrections, sums, shape):
-    """Strip by strip the sums of the slopes of the model, and what goes down the top edge.
-
-    factors: what `root_values` has made of exponents. corrections [R]: derivative of the log-likelihood in the likelihood of
-    the constant patterns of +ASC.
-    """
+@device_function
+def invariant_slopes(span, row, patterns, models, totals, corrections, shape):
+    """Summed over the patterns of a thread: slopes of the share of invariant sites, and what these do to those of frequencies."""
     n, size, categories = shape
-    row, strips = cuda.blockIdx.y, cuda.gridDim.x
-    at = (row * strips + cuda.blockIdx.x) * (7 + categories)
+    codes, sites = patterns
     invariant = models[row * (RATES + 2 * categories) + INVARIANT]
-    p, end = strip(size)
+    p, end = span
     shares, slopes = 0.0, (0.0, 0.0, 0.0, 0.0)
     while p < end:
         relative, largest = _relative(p, row, sites, totals, corrections, size)
         shares += relative * totals[(row * 3 + 2) * size + p]
-        common = times(indicator(codes[n * size + p]), relative * invariant * power_of_two(-largest))
-        slopes = slopes[0] + common[0], slopes[1] + common[1], slopes[2] + common[2], slopes[3] + common[3]
+        slopes = add_scaled(slopes, indicator(codes[n * size + p]), relative * invariant * power_of_two(-largest))
         p += THREADS
-    for c in range(categories):
-        own = row * categories + c
-        top = (own + 1) * (n - 2) * 4 * size - 4 * size
-        weight = models[row * (RATES + 2 * categories) + RATES + categories + c]
-        of_weight = 0.0
-        p, end = strip(size)
-        while p < end:
-            relative, _ = _relative(p, row, sites, totals, corrections, size)
-            of_weight += relative * likelihood[own * size + p]
-            above = times(indicator(codes[p]), relative * weight * factors[own * size + p])
-            of_root = product(above, load(message, top + p, size))
-            slopes = slopes[0] + of_root[0], slopes[1] + of_root[1], slopes[2] + of_root[2], slopes[3] + of_root[3]
-            store(message, top + p, size, above)
-            p += THREADS
-        of_weight = block_sum(of_weight)
-        if cuda.threadIdx.x == 0:
-            sums[at + 7 + c] = of_weight
-    shares = block_sum(shares)
-    found = block_sum(slopes[0]), block_sum(slopes[1]), block_sum(slopes[2]), block_sum(slopes[3])
-    if cuda.threadIdx.x == 0:
-        sums[at + 2] = shares
-        store(sums, at + 3, 1, found)
+    return shares, slopes
+
+
+@device_function
+def category_slopes(span, own, patterns, models, message, of_category, totals, corrections, slopes, shape):
+    """The same of the weight of a category, and what it adds to the slopes of frequencies; and what goes down the top edge.
+
+    own: row and category. of_category: what `_of_pattern` has made of exponents, and likelihoods.
+    """
+    n, size, categories = shape
+    codes, sites = patterns
+    row, c = own
+    at = row * categories + c
+    top = (at + 1) * (n - 2) * 4 * size - 4 * size
+    weight = models[row * (RATES + 2 * categories) + RATES + categories + c]
+    of_weight = 0.0
+    p, end = span
+    while p < end:
+        relative, _ = _relative(p, row, sites, totals, corrections, size)
+        of_weight += relative * of_category[1][at * size + p]
+        above = times(indicator(codes[p]), relative * weight * of_category[0][at * size + p])
+        slopes = add_scaled(slopes, product(above, load(message, top + p, size)), 1.0)
+        store(message, top + p, size, above)
+        p += THREADS
+    return of_weight, slopes
 
 
 @device_function

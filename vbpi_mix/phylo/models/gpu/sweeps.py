@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from numba import cuda
-
 from vbpi_mix.phylo.models.gpu.arithmetic import (
+    THREADS,
     add_products,
     device_function,
     indicator,
@@ -20,16 +19,12 @@ from vbpi_mix.phylo.models.gpu.arithmetic import (
     store,
     times,
 )
-from vbpi_mix.phylo.models.gpu.sums import THREADS, store_block_sums, strip
 
 
-@cuda.jit
-def sweep_up(trees, codes, transitions, message, scale, exponent, shape):
-    """Messages up the edges above all internal nodes. A grid of patterns by rows and categories; shape: n, P, C."""
+@device_function
+def climb(p, own, trees, codes, transitions, message, scale, shape):
+    """Messages up the edges above all internal nodes at pattern p; the exponent of what was taken out of them."""
     n, size, categories = shape
-    p, own = cuda.blockIdx.x * THREADS + cuda.threadIdx.x, cuda.blockIdx.y
-    if p >= size:
-        return
     inner, slots, removed = n - 2, most_rescaled(n), 0.0
     matrices_at = own * (2 * n - 2) * 16
     tree = (n, size, codes, transitions, matrices_at, message, own * inner * 4 * size)
@@ -45,35 +40,15 @@ def sweep_up(trees, codes, transitions, message, scale, exponent, shape):
             removed += power
             partials = times(partials, factor)
         store(message, (own * inner + k) * 4 * size + p, size, propagate(transitions, matrices_at + 16 * (n + k), partials))
-    exponent[own * size + p] = removed
-
-
-@cuda.jit
-def sweep_down(trees, codes, transitions, message, scale, cross, shape):
-    """Cross-products of all edges, strip by strip, and the messages down. A grid of strips by rows and categories."""
-    n, size, categories = shape
-    own, inner, nodes = cuda.blockIdx.y, n - 2, 2 * n - 2
-    tree = (n, size, codes, transitions, own * nodes * 16, message, own * inner * 4 * size)
-    cross_at = (own * cuda.gridDim.x + cuda.blockIdx.x) * nodes * 16
-    for back in range(inner):
-        v = nodes - 1 - back
-        at = (own // categories * inner + v - n) * 3
-        a, b, slot = trees[at], trees[at + 1], trees[at + 2]
-        scale_at = (own * most_rescaled(n) + slot) * size if slot >= 0 else -1
-        # Before messages of the children are overwritten.
-        if a < n:
-            store_block_sums(_of_taxon(v, a, b, scale, scale_at, tree), cross, cross_at + 16 * a)
-        if b < n:
-            store_block_sums(_of_taxon(v, b, a, scale, scale_at, tree), cross, cross_at + 16 * b)
-        store_block_sums(_of_inner(v, (a, b), scale, scale_at, tree), cross, cross_at + 16 * v)
+    return removed
 
 
 @device_function
-def _of_taxon(v, taxon, sister, scale, scale_at, tree):
-    """Cross-products of the edge above a taxon, of this thread's patterns; v: its parent."""
+def taxon_products(span, v, taxon, sister, scale, scale_at, tree):
+    """Cross-products of the edge above a taxon, summed over the patterns of a thread (kernels.strip); v: its parent."""
     n, size, codes, transitions, matrices_at, message, messages_at = tree
     above, matrix = messages_at + (v - n) * 4 * size, matrices_at + 16 * v
-    p, end = strip(size)
+    p, end = span
     sums = no_sums()
     while p < end:
         down = propagate(transitions, matrix, load(message, above + p, size))
@@ -85,12 +60,12 @@ def _of_taxon(v, taxon, sister, scale, scale_at, tree):
 
 
 @device_function
-def _of_inner(v, children, scale, scale_at, tree):
-    """Cross-products of the edge above an internal node, of this thread's patterns, and the messages down to its children."""
+def inner_products(span, v, children, scale, scale_at, tree):
+    """The same for the edge above an internal node v, and the messages down to its children."""
     n, size, _, transitions, matrices_at, message, messages_at = tree
     a, b = children
     above, matrix = messages_at + (v - n) * 4 * size, matrices_at + 16 * v
-    p, end = strip(size)
+    p, end = span
     sums = no_sums()
     while p < end:
         u = load(message, above + p, size)
