@@ -11,11 +11,15 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+import torch
 
-import vbpi_mix
 from vbpi_mix.errors import ConfigError
+from vbpi_mix.gradients import RowGradient
+from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alphabets import DNA, PROTEIN
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
+from vbpi_mix.phylo.fit import begin
+from vbpi_mix.phylo.inputs import say_nothing
 from vbpi_mix.phylo.models import reversible_likelihood
 from vbpi_mix.phylo.models.characters import CharacterModel, CharacterPart
 from vbpi_mix.phylo.models.device import check_device
@@ -24,7 +28,6 @@ from vbpi_mix.phylo.models.part import make_part
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.rates import Rates
 from vbpi_mix.phylo.models.reversible import spectrum
-from vbpi_mix.phylo.run import load
 from vbpi_mix.phylo.trees.topology import random_topologies
 
 SIMULATED = getattr(numba.config, "ENABLE_CUDASIM", False)
@@ -219,16 +222,19 @@ def test_loglik_says_the_same_on_both_devices(run, four, model):
 
 
 @on_device
-def test_a_fit_on_the_device_learns_what_one_on_the_processor_does(four):
-    choices = {"components": 1, "particles": 2, "init": "flat", "threads": 1, "answer_draws": 5}
+def test_a_fit_on_the_device_has_the_bound_and_slopes_of_one_on_the_processor(four):
+    choices = {"components": 1, "particles": 2, "init": "flat", "threads": 1}
     found = []
     for device in ("cpu", "cuda"):
-        made = vbpi_mix.fit("four.fasta", "tree.nwk", iterations=1, device=device, out=device, **choices)
+        made = begin("four.fasta", "tree.nwk", device, False, FitConfig.of(device=device, **choices), say_nothing)
         assert made.problem.posterior.model.device == device
-        found.append(made.resume(iterations=2))
-    for name, expected in found[0].problem.state_dict()["parameters"].items():
-        np.testing.assert_allclose(found[1].problem.state_dict()["parameters"][name], expected, rtol=1e-9, atol=1e-12)
-    assert load("cuda").problem.posterior.model.device == "cpu"
+        objective = made.problem.objective(1, 1.0, torch.Generator().manual_seed(1))
+        slopes = [each.values if isinstance(each, RowGradient) else each for each in objective.backward().values()]
+        found.append([objective.bound.numpy(), *(each.numpy() for each in slopes)])
+        made.directory.discard()
+    assert any(each.any() for each in found[0][1:])
+    for each, expected in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(each, expected, rtol=1e-9, atol=1e-12)
 
 
 @without_device
@@ -237,6 +243,16 @@ def test_a_device_that_is_not_there_is_one_line_and_nothing_is_written(run, four
     line = run(*command, "--device", "cuda").error_line()
     assert "--device cuda: numba finds no CUDA device here; leave it out, or install" in line
     assert sorted(path.name for path in four.iterdir()) == sorted(FILES)
+
+
+@without_device
+def test_a_run_is_not_resumed_on_a_device_that_is_not_there(run, four):
+    fit = ("fit", "four.fasta", "--trees", "tree.nwk", "--iterations", 1, "--init", "flat", "--threads", 1, "--answer-draws", 50)
+    assert run(*fit, "--quiet").status == 0
+    before = {path.name: path.read_bytes() for path in (four / "four.vbpi").iterdir()}
+    line = run("fit", "--resume", "four.vbpi", "--iterations", 2, "--device", "cuda").error_line()
+    assert "numba finds no CUDA device here" in line
+    assert {path.name: path.read_bytes() for path in (four / "four.vbpi").iterdir()} == before
 
 
 def test_jc69_as_a_reversible_model_is_jc69():
