@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vbpi_mix.devices import send
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.image.mixture import ImageDraws, ImageMixture
 from vbpi_mix.image.model import ImageModel
@@ -101,7 +102,7 @@ class ImageBatches:
             yield self._batch(_scaled(share.of(images, 0)), share)
 
     def _batch(self, images: Tensor, share: Share) -> ImageBatch:
-        images = images.to(self.model.device, self.model.dtype)
+        images = send(images, self.model.device, self.model.dtype)
         return ImageBatch(ImageMixture(self.model, images, share), ImageTarget(self.model, images), share)
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vbpi_mix.devices import send
 from vbpi_mix.image.model import ImageModel
 from vbpi_mix.image.networks import Gaussians, take_rows
 from vbpi_mix.image.posterior import Posterior
@@ -84,13 +85,13 @@ class ImageMixture:
         everything = len(draw.evaluated) == self.n_components  # then they come in order
         posterior = self.model.posterior(self.images, None if everything else draw.evaluated)
         q = posterior.gaussians
-        own = draw.own.to(q.mean.device)
+        own = send(draw.own, q.mean.device)
         mean = take_rows(q.mean, own)
         deviation = torch.exp(0.5 * take_rows(q.log_variance, own))
         S, _, d = mean.shape
         shape = (S, particles, self._share.total, self.model.spec.dimensions)
         noise = torch.randn(shape, generator=generator, dtype=mean.dtype)
-        noise = self._share.of(noise, 2).to(mean.device)
+        noise = send(self._share.of(noise, 2), mean.device)
         base = torch.addcmul(mean.unsqueeze(1), deviation.unsqueeze(1), noise[..., :d])
         z, log_q = posterior.complete(own, base, noise[..., d:])
         return ImageDraws(z, log_q, own, posterior)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vbpi_mix.devices import send
 from vbpi_mix.image.decoders import ColourDecoder, DenseDecoder, GreyDecoder
 from vbpi_mix.image.flow import AutoregressiveFlow
 from vbpi_mix.image.levels import DenseFeatures, LowerEncoder, LowerPosterior, LowerPrior
@@ -71,11 +72,11 @@ class ImageModel(nn.Module):
 
         components  None: all A, in order. [R]: these, for every image. [R, B]: these, for each image its own.
         """
-        return self.encoder(images, components if components is None else components.to(images.device))
+        return self.encoder(images, components if components is None else send(components, images.device))
 
     def posterior(self, images: Tensor, components: Tensor | None = None) -> Posterior:
         """q_r(z|x) of `components` at images [B, C, H, W]; see `encode`."""
-        rows = components if components is None else components.to(images.device)
+        rows = components if components is None else send(components, images.device)
         lower = None if self.lower_encoder is None else LowerPosterior.of(self.lower_encoder, images, rows)
         return Posterior(self.encoder(images, rows), lower, self.flow)
 

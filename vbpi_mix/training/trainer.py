@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
+from vbpi_mix.devices import fetch
 from vbpi_mix.errors import CheckpointError
 from vbpi_mix.parallel import from_first_rank, ranks
 from vbpi_mix.threads import ThreadChoice, chosen_threads
 from vbpi_mix.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.interrupt import StopRequest
-from vbpi_mix.training.problem import Problem, make_optimiser, scaled_groups
+from vbpi_mix.training.problem import ObjectiveLike, Problem, make_optimiser, scaled_groups
 from vbpi_mix.training.provenance import environment, versions
 from vbpi_mix.training.reports import NonFiniteError, TrainingReport, TrainingResult
 from vbpi_mix.training.run_directory import RunDirectory
@@ -173,11 +174,14 @@ class Trainer:
         learning_rate, beta = self._schedule.at(iteration, self._seconds)
         beta = max(beta, self._beta)  # other budgets than those it was begun with must not temper a run once more
         objective = self.problem.objective(iteration, beta, self._generator)
-        bound = objective.bound.item()
+        read_bound = fetch(objective.bound)
+        on_gpu = objective.bound.device.type == "cuda"
+        gradients = self._gradients(objective) if on_gpu else None  # its queue is to be full while the bound is awaited
+        bound = read_bound()
         if not math.isfinite(bound):
             raise self._non_finite(f"the bound became {bound} at iteration {iteration:,}")
-        self._optimiser.zero_grad()
-        gradients = objective.backward()
+        if not on_gpu:
+            gradients = self._gradients(objective)
         self._optimiser.set_learning_rate(learning_rate)
         self._optimiser.step(gradients)
         self._schedule.observe(objective, beta)
@@ -187,6 +191,11 @@ class Trainer:
         self._recent.append(bound)
         self._row_sum += bound
         self._row_count += 1
+
+    def _gradients(self, objective: ObjectiveLike) -> Mapping[torch.Tensor, Any] | None:
+        """Those of one objective alone."""
+        self._optimiser.zero_grad()
+        return objective.backward()
 
     def _agreed(self, asked: bool) -> bool:
         """Whether to stop, and `_seconds`, as the first rank has them: otherwise ranks would part."""
