@@ -55,6 +55,9 @@ def run_cell(cell: str, options: argparse.Namespace) -> dict[str, Any]:
     write_row(cell, row, options)
     row |= evaluate(run, options)
     write_row(cell, row, options)
+    if options.fid_samples:
+        row |= distance_of(run, options)
+        write_row(cell, row, options)
     try:
         panels = run.sample(64, 12, 10, device=options.device, progress=time_check(options))
         run.write_pictures(panels)
@@ -124,6 +127,33 @@ def evaluate(run: Any, options: argparse.Namespace) -> dict[str, Any]:
             row |= {form: f"{-results.mean(form):.4f}", f"{form}_se": f"{results.standard_error(form):.4f}"}
         row |= {"miselbo": f"{results.mean('elbo'):.4f}", "diversity": f"{results.mean('diversity'):.4f}"}
     return row
+
+
+def distance_of(run: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """The Frechet distance of samples from the test images, if there is time for it."""
+    from vbpi_mix.errors import VbpiMixError
+
+    try:
+        network = run.classifier(options.data, options.out / "classifier", time_check(options))
+        found = run.fid(
+            network, samples=options.fid_samples, device=options.device, folder=options.data, progress=time_check(options)
+        )
+    except (OutOfTime, VbpiMixError) as error:
+        print(f"no Frechet distance: {error!r}", flush=True)
+        return {}
+    return {
+        "fid": f"{found.distance:.4f}", "fid_samples": found.samples, "fid_of_training_images": f"{found.of_training_images:.4f}",
+        "fid_features": f"{network.name} {network.digest}",
+    }  # fmt: skip
+
+
+def train_classifier(options: argparse.Namespace) -> None:
+    """The network of all distances, once for all cells."""
+    from vbpi_mix.image.datasets import load_images, load_labels
+    from vbpi_mix.image.feature_networks import classifier_of
+
+    data = load_images("mnist", options.data)
+    print(classifier_of(data, lambda: load_labels(data, options.data), options.out / "classifier").facts(), flush=True)
 
 
 def time_check(options: argparse.Namespace) -> Callable[[int, int], None]:

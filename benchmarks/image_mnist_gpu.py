@@ -1,4 +1,4 @@
-"""MNIST at the published sizes on one GPU, all models at once within a few minutes: train, test likelihood, pictures.
+"""MNIST at the published sizes on one GPU, all models at once within a few minutes: train, test likelihood, FID, pictures.
 
     python benchmarks/image_mnist_gpu.py --smoke --limit 80          # images per second of every model, and of bf16 and --compile
     python benchmarks/image_mnist_gpu.py --seconds 240 --limit 420   # the runs
@@ -28,18 +28,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from image_mnist_cell import CELLS, LAST_SECONDS, read_json, row_of, run_cell, smoke_cell, write_row
+from image_mnist_cell import CELLS, LAST_SECONDS, read_json, row_of, run_cell, smoke_cell, train_classifier, write_row
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Cells that are also tried otherwise, by --smoke: compiled, with and without bfloat16, and with CUDA graphs.
 COMPILED = ("a1", "composite")
+# The process that trains the network of the Frechet distances, while the models are trained.
+CLASSIFIER = "classifier"
 COLUMNS = (
     "cell", "model", "encoder", "A", "S", "estimator", "likelihood", "parameters", "precision", "compile", "device", "epochs",
     "iterations", "train_seconds", "ms_per_step", "images_per_second", "validation_miselbo", "L", "images", "published",
-    "published_se", "pooled", "pooled_se", "miselbo", "diversity", "gpu_gigabytes", "state",
+    "published_se", "pooled", "pooled_se", "miselbo", "diversity", "fid", "fid_samples", "fid_of_training_images",
+    "fid_features", "gpu_gigabytes", "state",
 )  # fmt: skip
-RUN_COLUMNS = ("cell", "epochs", "ms_per_step", "validation_miselbo", "published", "pooled", "pooled_se", "images", "state")
+RUN_COLUMNS = ("cell", "epochs", "ms_per_step", "validation_miselbo", "published", "pooled", "pooled_se", "fid", "state")
 SMOKE_COLUMNS = ("cell", "precision", "compile", "graphs", "ms_per_step", "images_per_second", "together", "warm_up_seconds")
 
 
@@ -56,7 +59,8 @@ def start_worker(name: str, cell: str, options: argparse.Namespace, *extra: str,
     """A process of this script; what it says goes to a file."""
     given = {"device": options.device, "seconds": options.seconds, "until": options.until, "samples": options.samples,
              "images": options.images, "precision": options.precision, "schedule": options.schedule, "steps": options.steps,
-             "batch-size": options.batch_size, "seed": options.seed, "out": options.out, "data": options.data}  # fmt: skip
+             "batch-size": options.batch_size, "seed": options.seed, "out": options.out, "data": options.data,
+             "fid-samples": options.fid_samples}  # fmt: skip
     arguments = [part for key, value in given.items() for part in (f"--{key}", str(value))]
     flags = [f"--{flag}" for flag in ("smoke", "compile", "graphs") if getattr(options, flag)]
     command = [sys.executable, "-u", __file__, "--worker", name, "--cells", cell, *arguments, *flags, *extra]
@@ -69,6 +73,7 @@ def start_worker(name: str, cell: str, options: argparse.Namespace, *extra: str,
 
 def run_all(options: argparse.Namespace) -> list[dict[str, Any]]:
     """All cells at once; rows as they end."""
+    classifier = start_worker(CLASSIFIER, options.cells[0], options) if options.fid_samples else None
     left = {cell: start_worker(cell, cell, options) for cell in options.cells}
     rows: dict[str, dict[str, Any]] = {}
     while left:
@@ -81,6 +86,8 @@ def run_all(options: argparse.Namespace) -> list[dict[str, Any]]:
             rows[cell] = read_json(options.out / f"{cell}.json") or row_so_far(cell, options)
             write_table(options.out / "results.csv", COLUMNS, rows.values())
             print(f"{time.time() - options.begun:.0f} s: {cell} {process.returncode} {rows[cell].get('state')}", flush=True)
+    if classifier is not None:
+        stop(classifier)
     return list(rows.values())
 
 
@@ -161,6 +168,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=420.0, help="seconds of everything")
     parser.add_argument("--images", type=int, default=1000, help="test images")
     parser.add_argument("--samples", type=int, default=1000, help="decoder samples A L of each")
+    parser.add_argument("--fid-samples", type=int, default=5000, help="images drawn for the Frechet distance; 0 for none")
     parser.add_argument("--schedule", default="cosine", choices=["constant", "cosine"])
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     parser.add_argument("--compile", action="store_true")
@@ -184,7 +192,9 @@ def main() -> None:
     options.begun = time.time()
     find_packages()
     if options.worker:
-        if options.smoke:
+        if options.worker == CLASSIFIER:
+            train_classifier(options)
+        elif options.smoke:
             smoke_cell(options.cells[0], options)
         else:
             write_row(options.worker, run_cell(options.cells[0], options), options)

@@ -1,11 +1,11 @@
-"""`vbpi-mix image`: mixtures in the latent space of an image model: train, evaluate, sample, classify, compare."""
+"""`vbpi-mix image`: mixtures in the latent space of an image model: train, evaluate, sample, classify, measure, compare."""
 
 from __future__ import annotations
 
 import click
 
 from vbpi_mix.errors import ConfigError
-from vbpi_mix_cli import image_classify, image_compare, image_eval, image_sample
+from vbpi_mix_cli import image_classify, image_compare, image_eval, image_fid, image_sample
 from vbpi_mix_cli.image_train import DATA_SETS, train_command
 
 EPILOG = """\b
@@ -15,12 +15,13 @@ Examples:
   vbpi-mix image eval mnist.vbpi --importance-samples 1000
   vbpi-mix image sample mnist.vbpi
   vbpi-mix image classify digits.vbpi
+  vbpi-mix image fid digits.vbpi
   vbpi-mix image compare a1.vbpi a4.vbpi a16.vbpi
 """
 
 
 class ImageGroup(click.Group):
-    """Data sets are commands; so are eval, sample, classify and compare. An unknown one is an error of one line."""
+    """Data sets are commands; so are eval, sample, classify, fid and compare. An unknown one is an error of one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -50,5 +51,5 @@ def command() -> None:
 
 for _name in DATA_SETS:
     command.add_command(train_command(_name))
-for _other in (image_eval, image_sample, image_classify, image_compare):
+for _other in (image_eval, image_sample, image_classify, image_fid, image_compare):
     command.add_command(_other.command)

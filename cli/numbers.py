@@ -25,6 +25,7 @@ NUMBERS: dict[str, Option] = {
     "taxa": Option(int, least=4),
     "states": Option(int, least=2, most=64),
     "replicates": Option(int, least=2),
+    "samples": Option(int, least=2),
     "seconds": Option(float, above=0),
     "learning_rate": Option(float, above=0),
     "mean_length": Option(float, above=0),

@@ -17,12 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vbpi_mix import data_files
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.image.config import KIND, RunConfig
 from vbpi_mix.image.datasets import ImageData, load_images, load_labels
 from vbpi_mix.image.evaluation import EvaluationPlan, ImageResults, affordable_images, evaluate_images
+from vbpi_mix.image.feature_networks import FeatureNetwork, classifier_of
 from vbpi_mix.image.figures import picture_files
 from vbpi_mix.image.formats import DatasetError
+from vbpi_mix.image.frechet import FrechetResult, measure
 from vbpi_mix.image.latents import SVM_C, Classification, classify
 from vbpi_mix.image.model import ImageModel, build_model
 from vbpi_mix.image.sampling import Panels, draw_panels
@@ -43,6 +46,7 @@ EVALUATED = (
     "jensen_shannon_diversity",
     "jensen_shannon_diversity_standard_error",
     "classification",
+    "frechet_distance",
 )
 CountCallback = Callable[[int, int], None]
 
@@ -177,6 +181,34 @@ class ImageRun:
         }
         with self.directory:
             self.directory.update_summary({"classification": entry})
+        return found
+
+    def classifier(
+        self, folder: Path | None = None, cache: Path | None = None, progress: CountCallback | None = None
+    ) -> FeatureNetwork:
+        """The classifier of the run's data, whose features `fid` compares by: kept in `cache`, by default the user's cache."""
+        data = self.images(folder)
+        kept = data_files.cache_folder() / "classifiers" if cache is None else cache
+        return classifier_of(data, lambda: load_labels(data, folder or recorded_folder(self.config)), kept, progress)
+
+    def fid(
+        self,
+        network: FeatureNetwork | None = None,
+        *,
+        samples: int | None = None,
+        seed: int = 1,
+        device: str = "cpu",
+        folder: Path | None = None,
+        progress: CountCallback | None = None,
+    ) -> FrechetResult:
+        """The Frechet distance of `samples` images of the model (None: as many as there are test images) from the test images,
+        in the features of a network (None: `classifier()`); also written to summary.json. See `image.frechet`.
+        """
+        network = self.classifier(folder) if network is None else network
+        model, data = self.model.to(check_device(device)), self.images(folder)
+        found = measure(model, data, network, len(data.test) if samples is None else samples, seed, progress)
+        with self.directory:
+            self.directory.update_summary({"frechet_distance": found.facts()})
         return found
 
     def write_pictures(self, panels: Panels) -> list[str]:
