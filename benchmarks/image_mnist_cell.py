@@ -60,7 +60,7 @@ def run_cell(cell: str, options: argparse.Namespace) -> dict[str, Any]:
         write_row(cell, row, options)
     try:
         panels = run.sample(64, 12, 10, device=options.device, progress=time_check(options))
-        run.write_pictures(panels)
+        run.write_pictures(panels, run.latent_plane(folder=options.data))
     except OutOfTime:
         pass
     if options.device == "cuda":

@@ -33,9 +33,10 @@ Examples:
 def command(run: Path | None, threads: int | None, data: Path | None, quiet: bool, **choices: Any) -> None:
     """Draw images from RUN (by default the newest image run in or below this folder), pixel by pixel.
 
-    Writes three pictures into the run. samples.png: latents from the prior. components.png: test images above, and below
+    Writes four pictures into the run. samples.png: latents from the prior. components.png: test images above, and below
     them, row by row, one draw from the decoder with the latent from one component at that image. reconstructions.png: the
-    same with a component drawn at random for each image.
+    same with a component drawn at random for each image. latents.png: test images in the plane of the principal axes of the
+    latents, by label (where labels are at hand) and by component.
     """
     import torch
 
@@ -52,5 +53,8 @@ def command(run: Path | None, threads: int | None, data: Path | None, quiet: boo
     torch.set_num_threads(threads or available_cores())
     with CountProgress("pixels", quiet) as progress:
         panels = loaded.sample(folder=data, progress=progress, **choices)
-    names = loaded.write_pictures(panels)
+    plane = loaded.latent_plane(components=choices["components"], seed=choices["seed"], folder=data)
+    names = loaded.write_pictures(panels, plane)
+    if plane.labels is None and not quiet:
+        click.echo("no labels beside the images: latents.png shows components only", err=True)
     click.echo(f"wrote {', '.join(names)} in {shown_path(loaded.directory.path.absolute())}")

@@ -149,8 +149,8 @@ def test_samples_that_do_not_fill_a_row_are_all_shown(run, copied):
 def test_sample_writes_pictures(run, copied):
     outcome = run("image", "sample", copied, "--count", 9, "--originals", 4, "--components", 2, "--threads", 1)
     assert outcome.status == 0, outcome.err
-    assert outcome.out == f"wrote samples.png, components.png, reconstructions.png in {copied.name}\n"
-    for name in ("samples.png", "components.png", "reconstructions.png"):
+    assert outcome.out == f"wrote samples.png, components.png, reconstructions.png, latents.png in {copied.name}\n"
+    for name in ("samples.png", "components.png", "reconstructions.png", "latents.png"):
         content = (copied / name).read_bytes()
         assert content.startswith(b"\x89PNG")
         assert png.imread(io.BytesIO(content), format="png").std() > 0.1
@@ -440,7 +440,7 @@ def test_a_configuration_that_is_not_whole_is_one_line(run, copied, part, value,
     assert "checkpoint.pt" in files(copied)
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "cifar10", "eval", "sample", "classify", "compare"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist", "cifar10", "eval", "sample", "classify", "fid", "compare"])
 def test_every_command_shows_an_example(run, name):
     outcome = run("image", name, "--help")
     assert outcome.status == 0

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vbpi_mix.image.latent_plane import LatentPlane
 from vbpi_mix.image.sampling import Panels
 from vbpi_mix.plotting import COLOURS, new_figure, render
 
@@ -29,6 +30,8 @@ DOTS_PER_IMAGE = 56
 GAP = 2
 BACKGROUND = 0.75
 LABEL_DOTS = 110
+# Points of a group are spread over so many layers.
+LAYERS = 8
 TITLE_DOTS = 34
 EDGE_DOTS = 10
 
@@ -82,6 +85,42 @@ def picture_files(panels: Panels, title: str, remark: str = "") -> dict[str, byt
         "components.png": draw_grid(by_component, f"{title}: by component{remark}", labels),
         "reconstructions.png": draw_grid(pairs, f"{title}: reconstructions{remark}", ["test images", "reconstructed"]),
     }
+
+
+def draw_latent_plane(plane: LatentPlane, title: str) -> bytes:
+    """The same points twice, by label (a numeral each) if there are labels, and by component (a mark each): PNG."""
+    by_component = [plane.shown.index(a) for a in plane.components]
+    names = [f"component {a + 1}" for a in plane.shown]
+    panels = [("component", by_component, names, [MARKERS[i % len(MARKERS)] for i in range(len(names))])]
+    if plane.labels is not None:
+        found = sorted(set(plane.labels.tolist()))
+        own = [found.index(label) for label in plane.labels]
+        panels.insert(0, ("label", own, [str(label) for label in found], [f"${label}$" for label in found]))
+    figure = new_figure(5.6 * len(panels), 5.0)
+    for number, (what, groups, names, marks) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), number + 1)
+        _scatter(axes, plane.points, np.array(groups), names, marks)
+        axes.set_title(f"by {what}", fontsize=10)
+        across, up = (f"principal axis ({100 * share:.0f} % of the variance)" for share in plane.shares)
+        axes.set_xlabel(f"first {across}")
+        axes.set_ylabel(f"second {up}")
+    figure.suptitle(title, fontsize=11)
+    return _png(figure)
+
+
+def _scatter(
+    axes: Any, points: NDArray[np.float64], groups: NDArray[np.int64], names: Sequence[str], marks: Sequence[str]
+) -> None:
+    """Points with the colour and the mark of their group, drawn in their order, so that no group hides another."""
+    for group, (name, mark) in enumerate(zip(names, marks, strict=True)):
+        style = {"marker": mark, "color": COLOURS[group % len(COLOURS)], "linewidths": 0.3}
+        axes.scatter([], [], s=30, label=name, **style)
+        for part in range(LAYERS):
+            own = np.flatnonzero(groups == group)[part::LAYERS]
+            axes.scatter(points[own, 0], points[own, 1], s=16, alpha=0.8, zorder=2 + part / LAYERS, **style)
+    axes.legend(fontsize=8, loc="best", ncols=1 + len(names) // 11)
+    axes.set_axisbelow(True)
+    axes.grid(color="0.9", linewidth=0.6)
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from vbpi_mix.image.config import KIND, RunConfig
 from vbpi_mix.image.datasets import ImageData, load_images, load_labels
 from vbpi_mix.image.evaluation import EvaluationPlan, ImageResults, affordable_images, evaluate_images
 from vbpi_mix.image.feature_networks import FeatureNetwork, classifier_of
-from vbpi_mix.image.figures import picture_files
+from vbpi_mix.image.figures import draw_latent_plane, picture_files
 from vbpi_mix.image.formats import DatasetError
 from vbpi_mix.image.frechet import FrechetResult, measure
+from vbpi_mix.image.latent_plane import LatentPlane, latent_plane
 from vbpi_mix.image.latents import SVM_C, Classification, classify
 from vbpi_mix.image.model import ImageModel, build_model
 from vbpi_mix.image.sampling import Panels, draw_panels
@@ -160,9 +161,28 @@ class ImageRun:
         model, images = self.model.to(check_device(device)), self.images(folder)
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.randperm(len(images.test), generator=generator)[:originals]
-        A = model.spec.components
-        shown = tuple(torch.linspace(0, A - 1, min(A, components)).round().long().tolist())
+        shown = self._shown(components)
         return draw_panels(model, images.held_out_input(images.test[chosen]), count, shown, generator, progress)
+
+    def _shown(self, components: int) -> tuple[int, ...]:
+        """At most so many components, spread evenly."""
+        A = self.model.spec.components
+        return tuple(torch.linspace(0, A - 1, min(A, components)).round().long().tolist())
+
+    def latent_plane(
+        self, images: int = 1000, components: int = 10, *, seed: int = 1, folder: Path | None = None
+    ) -> LatentPlane:
+        """Test images, at most `images` of them, in the plane of the principal axes of the latents, each at the mean of one of
+        at most `components` components. Without labels where they are not at hand. See `image.latent_plane`.
+        """
+        data = self.images(folder)
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(data.test), generator=generator)[:images]
+        try:
+            labels = load_labels(data, folder or recorded_folder(self.config)).test[chosen.numpy()]
+        except DatasetError:
+            labels = None
+        return latent_plane(self.model, data.held_out_input(data.test[chosen]), self._shown(components), labels, generator)
 
     def classify(self, *, repeats: int = 5, seed: int = 1, folder: Path | None = None) -> Classification:
         """How well a linear classifier tells labels from the latents; also written to summary.json. See `image.latents`."""
@@ -211,11 +231,14 @@ class ImageRun:
             self.directory.update_summary({"frechet_distance": found.facts()})
         return found
 
-    def write_pictures(self, panels: Panels) -> list[str]:
-        """Write samples.png, components.png and reconstructions.png into the run; returns the names."""
+    def write_pictures(self, panels: Panels, plane: LatentPlane | None = None) -> list[str]:
+        """Write samples.png, components.png, reconstructions.png and, of a plane, latents.png into the run; returns the names."""
         note = self.model.spec.likelihood_note
         remark = f" (trained with batch statistics: {note})" if note else ""
-        drawn = picture_files(panels, f"{self.config.data['name']}, A = {self.model.spec.components}", remark)
+        title = f"{self.config.data['name']}, A = {self.model.spec.components}"
+        drawn = picture_files(panels, title, remark)
+        if plane is not None:
+            drawn["latents.png"] = draw_latent_plane(plane, f"{title}: latents of test images")
         with self.directory:
             for name, content in drawn.items():
                 self.directory.write_bytes(name, content)
