@@ -1,5 +1,7 @@
 """`vbpi-mix image fid`: Gaussians in closed form, images of the model's own distribution, and the classifier."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -12,6 +14,7 @@ from vbpi_mix.image import feature_networks, frechet
 from vbpi_mix.image.datasets import ImageData, load_images, load_labels
 from vbpi_mix.image.feature_networks import Classifier, FeatureNetwork, classifier_of
 from vbpi_mix.image.frechet import draw_images, frechet_distance, measure
+from vbpi_mix_cli import image_fid
 
 
 def features_with(mean, covariance, count=50, seed=0):
@@ -158,4 +161,14 @@ def test_command_says_and_records_all_that_the_distance_depends_on(run, copied, 
     assert entry["features"] in outcome.out
     assert (entry["samples"], entry["test_images"], entry["likelihood"]) == (40, 360, "valid")
     assert 0.2 < entry["classifier_accuracy"] < 1.0
+    assert run("image", "fid", copied, "--features", "none.pth").error_line().startswith("error: none.pth: no such file")
     assert run("image", "fid", copied, "--samples", 1).error_line().startswith("error: --samples must be")
+
+
+def test_colour_images_without_labels_need_another_network():
+    class OfCifar:
+        class config:
+            data: ClassVar = {"name": "cifar10"}
+
+    with pytest.raises(ConfigError, match="image fid of cifar10 needs --features"):
+        image_fid._network(OfCifar, None, None, None)

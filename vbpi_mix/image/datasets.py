@@ -113,7 +113,7 @@ def load_labels(data: ImageData, folder: Path | None = None) -> Labels:
         labels = load_digits().target.astype(np.int64)[_permutation(len(load_digits().target), SPLIT_SEED)]
         return Labels(labels[: DIGITS_SPLIT[0]], labels[sum(DIGITS_SPLIT[:2]) :])
     if data.name == "cifar10":
-        raise DatasetError("the labels of cifar10 are not read: classify a run of digits, mnist or fashion_mnist")
+        raise DatasetError("the labels of cifar10 are not read: take a run of digits, mnist or fashion_mnist")
     found = obtain(data.name, folder)
     counts = (len(data.train) + len(data.validation), len(data.test))
     train, test = (

@@ -112,7 +112,7 @@ def classifier_of(
             _train(module, data, known, progress)
             accuracy = _accuracy(module, data, known)
         _write(place, module, checksum, accuracy)
-    name = f"classifier trained on {data.name} ({FEATURES} features, test accuracy {100 * accuracy:.2f} %)"
+    name = f"a classifier trained on {data.name} ({FEATURES} features, test accuracy {100 * accuracy:.2f} %)"
     return FeatureNetwork(name, module, FEATURES, accuracy, digest_of(module))
 
 
