@@ -118,7 +118,8 @@ def _scatter(
         for part in range(LAYERS):
             own = np.flatnonzero(groups == group)[part::LAYERS]
             axes.scatter(points[own, 0], points[own, 1], s=16, alpha=0.8, zorder=2 + part / LAYERS, **style)
-    axes.legend(fontsize=8, loc="best", ncols=1 + len(names) // 11)
+    if not marks[0].startswith("$"):  # numerals say what they are
+        axes.legend(fontsize=8, loc="best")
     axes.set_axisbelow(True)
     axes.grid(color="0.9", linewidth=0.6)
 
