@@ -60,6 +60,8 @@ _OPTIONS = [
     option("batch_size"),
     option("learning_rate"),
     option("schedule", "Learning rate: constant as published, or to a hundredth along a cosine."),
+    option("hold", "Epochs before the warm-up without the KL term.  [default: 0; where the prior is learned or there are two "
+           "levels 700 iterations, at most a fifth of the epochs, or a tenth of the time]"),
     option("warmup", "Epochs over which the KL term comes in.  [default: a tenth of the epochs or of the time, at most 100]"),
     option("epochs", "Stop after this many in all."),
     option("seconds", "Time budget of the training in all."),

@@ -21,6 +21,8 @@ NUMBERS: dict[str, Option] = {
         _COUNT,
     ),
     "seed": _SEED,
+    "draws": Option(int, least=1),
+    "hold": Option(int, least=0),
     "warmup": Option(int, least=0),
     "taxa": Option(int, least=4),
     "states": Option(int, least=2, most=64),

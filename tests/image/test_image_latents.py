@@ -86,7 +86,7 @@ def test_features_of_two_levels_are_those_of_both():
 @pytest.mark.parametrize("parts", [{}, {"levels": 2, "lower_layers": ((3, 3, 1),), "hidden": 4, "flow": "iaf", "flow_hidden": 5}])
 def test_the_diversity_is_that_of_an_evaluation(parts):
     model, x = tiny_model(3, 2, **parts), all_images()
-    found, error = _diversity(model, x, torch.Generator().manual_seed(1))
+    found, error = _diversity([model], x, torch.Generator().manual_seed(1))
     wanted = evaluate_block(model, x, list(range(16)), 400, 1)[3]
     assert 0.02 < found < math.log(3)
     assert found == pytest.approx(float(wanted.mean()), abs=0.02)

@@ -30,7 +30,7 @@ from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.epochs import iterations_of
 from vbpi_mix.training.extension import extend, standing_of
-from vbpi_mix.training.provenance import environment, versions
+from vbpi_mix.training.provenance import environment, use_threads, versions
 from vbpi_mix.training.reports import TrainingResult
 from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.train import NoticeCallback, ProgressCallback, train_in
@@ -61,7 +61,7 @@ def fit(
     """
     place = run_name(config.data) if out is None else Path(out)
     RunDirectory.check_free(place, force)
-    torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     data = load_cells(config.data, config.genes, config.layer, config.labels)
     model = make_model(config.model(len(data.genes)), config.seed)
     problem = make_problem(model, data, config.estimation(), config.seed)
@@ -99,7 +99,7 @@ def resume(
     cells = run_cells(config, data)
     standing = standing_of(run, KIND)
     training = dataclasses.replace(training, threads=training.threads if threads is None else threads).resolve()
-    torch.set_num_threads(training.threads or 1)
+    use_threads(training.threads or 1)
     model = make_model(config.model, training.seed)
     problem = make_problem(model, cells, config.estimation, training.seed)
     iterations = iterations_of(epochs, problem.iterations_per_epoch, standing)

@@ -7,6 +7,7 @@ config.yaml and of `image.fit.fit` is here, in ModelSpec and in TrainingConfig.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,8 +43,10 @@ EPOCHS = {"digits": 500, "mnist": 100, "fashion_mnist": 100, "cifar10": 100}
 # So small that more threads make a step slower; and with one the same seed gives the same run on every machine.
 SMALL = ("digits",)
 PUBLISHED_WARM_UP = 100
+# Iterations without the KL term, where the prior has no scale of its own. Published: 500 of MNIST, its first epoch.
+HELD_ITERATIONS = 700
 COSINE_END = 0.01
-AT_LEAST = {"epochs": 1, "warmup": 0, "threads": 1, "L": 1, "batch_size": 1, "A": 1}
+AT_LEAST = {"epochs": 1, "hold": 0, "warmup": 0, "threads": 1, "L": 1, "batch_size": 1, "A": 1}
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,10 @@ class FitConfig:
     phi_per        None: point; batch with paper_compat
     encoder, residual, norm, latent, pixel_layers, features, decoder, paper_compat
                    see ModelSpec; None: of the data set (`spec.preset`)
-    warmup         epochs over which the KL term comes in. None: a tenth of the epochs or of the time, at most 100
+    hold           epochs before that without the KL term. None: 0; of a model whose prior has no scale of its own
+                   (`ModelSpec.prior_follows`) those of HELD_ITERATIONS, at most a fifth, or a tenth of the time
+    warmup         epochs over which the KL term comes in. None: a tenth of the epochs or of the time, at most 100, but after
+                   a hold of its own no less than one and a half times as many
     epochs, seconds, patience    where to stop, whichever is first. Neither epochs nor seconds: EPOCHS
     schedule       of the learning rate: constant as published, or to a hundredth along a cosine
     threads        on the CPU. None: 1 for digits, else all cores
@@ -120,6 +126,7 @@ class FitConfig:
     batch_size: int = 100
     learning_rate: float = 5e-4
     schedule: ScheduleName = "constant"
+    hold: int | None = None
     warmup: int | None = None
     epochs: int | None = None
     seconds: float | None = None
@@ -181,29 +188,41 @@ class FitConfig:
 
     def training(self, iterations_per_epoch: int) -> TrainingConfig:
         """Epochs as iterations; the learning rate and KL warm-up as published, a validation after each epoch."""
-        epochs, warmup, warmup_seconds = self.epochs, self.warmup, None
+        epochs = self.epochs
         if epochs is None and self.seconds is None:
             epochs = EPOCHS[self.data]
-        if warmup is None and epochs is None:
-            assert self.seconds is not None
-            warmup, warmup_seconds = PUBLISHED_WARM_UP, self.seconds / 10.0
-        elif warmup is None:
-            assert epochs is not None
-            warmup = min(PUBLISHED_WARM_UP, epochs // 10)
+        hold, warmup, warmup_seconds = self._phases(epochs, iterations_per_epoch)
+        below = hold / max(1, warmup)  # so that beta is 0 at the end of the hold
         return TrainingConfig(
             iterations=None if epochs is None else epochs * iterations_per_epoch,
             seconds=self.seconds,
             learning_rate=self.learning_rate,
             final_learning_rate_factor=1.0 if self.schedule == "constant" else COSINE_END,
-            tempering_iterations=warmup * iterations_per_epoch,
-            tempering_seconds=warmup_seconds,
-            initial_beta=0.0,
+            tempering_iterations=(hold + warmup) * iterations_per_epoch,
+            tempering_seconds=None if warmup_seconds is None else (1.0 + below) * warmup_seconds,
+            initial_beta=-below if hold else 0.0,
             validate_every=iterations_per_epoch,
             patience=self.patience,
             keep_best=True,
             seed=self.seed,
             threads=self.threads_used(),
         ).resolve()
+
+    def _phases(self, epochs: int | None, iterations_per_epoch: int) -> tuple[int, int, float | None]:
+        """Epochs without the KL term, epochs over which it then comes in, and seconds over which it does at the latest."""
+        follows, by_clock = self.spec().prior_follows, self.warmup is None and epochs is None
+        warmup = PUBLISHED_WARM_UP if epochs is None else min(PUBLISHED_WARM_UP, epochs // 10)
+        hold = self.hold
+        if hold is None:
+            hold = math.ceil(HELD_ITERATIONS / iterations_per_epoch)
+            hold = warmup if by_clock else hold if epochs is None else min(hold, epochs // 5)
+            hold = hold if follows else 0
+        if follows:
+            warmup = max(warmup, 3 * hold // 2)
+        seconds = None
+        if by_clock and self.seconds is not None:
+            seconds = self.seconds / 10.0 * (warmup / PUBLISHED_WARM_UP)
+        return hold, warmup if self.warmup is None else self.warmup, seconds
 
     def threads_used(self) -> int:
         """Threads on the CPU."""

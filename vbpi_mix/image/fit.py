@@ -31,7 +31,7 @@ from vbpi_mix.training.batch_problem import BatchProblem
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.epochs import iterations_of
 from vbpi_mix.training.extension import extend, standing_of
-from vbpi_mix.training.provenance import environment, versions
+from vbpi_mix.training.provenance import environment, use_threads, versions
 from vbpi_mix.training.reports import TrainingResult
 from vbpi_mix.training.run_directory import RunDirectory
 from vbpi_mix.training.train import NoticeCallback, ProgressCallback, train_in
@@ -61,9 +61,9 @@ def fit(
     check_device(config.device)
     if first:
         RunDirectory.check_free(place, force)
-    torch.set_num_threads(config.threads_used())
+    use_threads(config.threads_used())
     data = load_images(config.data, folder)
-    model = make_model(config.spec(), config.seed, config.execution())
+    model = make_model(config.spec(), config.seed, config.execution(), data)
     problem = make_problem(model, data, config.estimation(), config.seed)
     training = config.training(problem.iterations_per_epoch)
     facts = {**data.facts(), "folder": None if folder is None else str(folder.absolute())}
@@ -101,7 +101,7 @@ def resume(
     check_device(config.execution.device)
     standing = standing_of(run, KIND)
     training = dataclasses.replace(training, threads=training.threads if threads is None else threads).resolve()
-    torch.set_num_threads(training.threads or 1)
+    use_threads(training.threads or 1)
     model = make_model(config.model, training.seed, config.execution)
     problem = make_problem(model, data, config.estimation, training.seed)
     iterations = iterations_of(epochs, problem.iterations_per_epoch, standing)
@@ -114,9 +114,13 @@ def resume(
         return _train(run, config, problem, model, training, **how)
 
 
-def make_model(spec: ModelSpec, seed: int, execution: Execution) -> ImageModel:
-    """A fresh model on its device."""
-    model = build_model(spec, torch.Generator().manual_seed(hash_seed(seed, START_STREAM))).to(execution.device)
+def make_model(spec: ModelSpec, seed: int, execution: Execution, data: ImageData | None = None) -> ImageModel:
+    """A fresh model on its device; of a VampPrior the pseudo-inputs begin at training images of `data`, if it is given."""
+    generator = torch.Generator().manual_seed(hash_seed(seed, START_STREAM))
+    model = build_model(spec, generator).to(execution.device)
+    if data is not None and model.pseudo_inputs is not None:
+        chosen = torch.randint(len(data.train), (spec.pseudo_inputs,), generator=generator)
+        model.pseudo_inputs.start_at(data.train[chosen] / data.levels)
     model.accelerate(compiled=execution.compile, bfloat16=execution.precision == "bf16")
     return model
 

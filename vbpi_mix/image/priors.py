@@ -21,6 +21,9 @@ from vbpi_mix.image.levels import LowerPrior
 from vbpi_mix.image.networks import Gaussians
 from vbpi_mix.image.spec import ImageShape
 
+# How far from black and white pseudo-inputs begin.
+INSIDE = 0.02
+
 
 class Prior(Protocol):
     """A density that can be drawn from."""
@@ -103,6 +106,8 @@ class LearnedGaussian(nn.Module):
 class PseudoInputs(nn.Module):
     """u = Hardtanh_[0, 1](W I + b), I the identity [U, U]: U images whose latents make up the prior (Tomczak and Welling 2018).
 
+    PyTorch's start has nearly the same dark image in all of them, half of whose pixels take no gradient: see `start_at`.
+
     p(z) = (1/(A U)) sum_a sum_k q_a(z|u_k): one generator, with gradients into the encoder (Cookbook, Eq. 8). q_a are the
     encoder's Gaussians, before a flow.
     """
@@ -111,6 +116,12 @@ class PseudoInputs(nn.Module):
         super().__init__()
         self.images = nn.Linear(count, shape.pixels)
         self._sizes = shape.sizes
+
+    def start_at(self, images: Tensor) -> None:
+        """Begin at images [U, C, H, W] in [0, 1], moved a little inwards: beyond the ends Hardtanh passes no gradient."""
+        with torch.no_grad():
+            self.images.weight.copy_((INSIDE + (1.0 - 2.0 * INSIDE) * images.flatten(1)).T)
+            self.images.bias.zero_()
 
     def forward(self) -> Tensor:
         """[U, C, H, W] in [0, 1]."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,12 +184,14 @@ class ImageRun:
             labels = None
         return latent_plane(self.model, data.held_out_input(data.test[chosen]), self._shown(components), labels, generator)
 
-    def classify(self, *, repeats: int = 5, seed: int = 1, folder: Path | None = None) -> Classification:
+    def classify(
+        self, *, repeats: int = 5, seed: int = 1, draws: int | None = None, folder: Path | None = None
+    ) -> Classification:
         """How well a linear classifier tells labels from the latents; also written to summary.json. See `image.latents`."""
-        data = self.images(folder)
-        found = classify(self.model, data, load_labels(data, folder or recorded_folder(self.config)), repeats, seed)
+        found = classify_runs([self], repeats=repeats, seed=seed, draws=draws, folder=folder)
+        of = "means and standard deviations of all components" if draws is None else f"{draws} latents drawn from q(z|x)"
         entry = {
-            "features": "means and standard deviations of all components",
+            "features": of,
             "numbers": found.features,
             "classifier": f"linear support vector machine, C = {SVM_C}",
             "accuracy": found.accuracy,
@@ -291,6 +293,21 @@ def load(path: str | Path) -> ImageRun:
     model = build_model(config.model)
     state = read_into(model, directory, KIND, also="component_counts")
     return ImageRun(directory, config, model.eval(), state["component_counts"])
+
+
+def classify_runs(
+    runs: Sequence[ImageRun], *, repeats: int = 5, seed: int = 1, draws: int | None = None, folder: Path | None = None
+) -> Classification:
+    """`ImageRun.classify` of one run, or of several that were trained apart as an ensemble. Nothing is written.
+
+    ConfigError if the runs are of different images.
+    """
+    for run in runs[1:]:
+        if run.config.data["sha256"] != runs[0].config.data["sha256"]:
+            raise ConfigError(f"{run.directory.path} is of other images than {runs[0].directory.path}: an ensemble needs the same")
+    data = runs[0].images(folder)
+    labels = load_labels(data, folder or recorded_folder(runs[0].config))
+    return classify([run.model for run in runs], data, labels, repeats, seed, draws)
 
 
 def run_images(config: RunConfig, folder: Path | None = None) -> ImageData:

@@ -187,6 +187,11 @@ class ModelSpec:
         return self.latent if self.levels == 1 else max(2 * self.latent, 4 * self.hidden)
 
     @property
+    def prior_follows(self) -> bool:
+        """Whether no level has a prior of fixed scale: encoder and prior can shrink together until latents tell nothing."""
+        return self.prior != "normal" or self.levels == 2
+
+    @property
     def parts_label(self) -> str:
         """What the model has beyond the plain one, for people: nothing, or as in "two levels, IAF, VampPrior"."""
         found = {"two levels": self.levels == 2, "IAF": self.flow == "iaf", "VampPrior": self.prior == "vamp"}

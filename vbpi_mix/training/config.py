@@ -44,8 +44,9 @@ class TrainingConfig:
         `decay_every` iterations; default: at each plateau). final_learning_rate_factor: what is left of the
         learning rate when a budget (`iterations` or `seconds`) of the default schedule is used up.
     learning_rate_multipliers: by name of a parameter group, on top of the problem's own.
-    tempering_iterations: the inverse temperature beta is min(1, initial_beta + t / tempering_iterations).
-    tempering_seconds: or, if that is more, the seconds of training so far over these. If neither is chosen, a run of the
+    tempering_iterations: the inverse temperature beta is min(1, initial_beta + t / tempering_iterations); of an initial_beta below
+        0 max(0, initial_beta + (1 - initial_beta) t / tempering_iterations), which stays at 0 for a while and ends at 1.
+    tempering_seconds: or, if that is more, the same of the seconds of training so far over these, from 0 or the initial_beta below it. If neither is chosen, a run of the
         default schedule with a budget of time takes a tenth of it, whatever budget it is given later.
     plateau_*: see schedules.PlateauRule. iteration_limit: the default schedule ends here at the latest.
     validate_every, patience, validation_metric, validation_maximise, keep_best: for problems that validate;
@@ -65,7 +66,7 @@ class TrainingConfig:
     learning_rate_multipliers: Mapping[str, float] = field(default_factory=dict)
     tempering_iterations: int | None = option(None, int, least=0)
     tempering_seconds: float | None = option(None, float, above=0)
-    initial_beta: float = option(0.001, least=0, most=1)
+    initial_beta: float = option(0.001, least=-1_000_000, most=1)
     plateau_window: int = option(2_000, least=2)
     plateau_windows: int = option(1, least=1)
     plateau_standard_errors: float = option(1.0, least=0)

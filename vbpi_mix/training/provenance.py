@@ -54,11 +54,13 @@ def use_threads(threads: int, torch_threads: int | None = None) -> int:
     """Let kernels use `threads` threads, torch `torch_threads` (None: as many); returns the kernels' number.
 
     Sums that torch splits over threads may round differently with another number of them: a problem that
-    promises the same trace for every number of threads passes torch_threads=1.
+    promises the same trace for every number of threads passes torch_threads=1. Kernels come first: where numba and torch share
+    an OpenMP library, numba's first call sets torch's number too.
     """
     import torch
 
     from vbpi_mix.accelerate import set_threads
 
+    in_force = set_threads(threads)
     torch.set_num_threads(threads if torch_threads is None else torch_threads)
-    return set_threads(threads)
+    return in_force

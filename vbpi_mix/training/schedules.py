@@ -60,10 +60,17 @@ def make_schedule(config: TrainingConfig) -> Schedule:
 
 
 def tempered_beta(iteration: int, initial_beta: float, tempering_iterations: int) -> float:
-    """min(1, initial_beta + t / tempering_iterations); 1 without tempering."""
+    """min(1, initial_beta + t / tempering_iterations); 1 without tempering. See `held_beta` for an initial_beta below 0."""
     if iteration >= tempering_iterations:
         return 1.0
+    if initial_beta < 0.0:
+        return held_beta(iteration / tempering_iterations, initial_beta)
     return min(1.0, initial_beta + iteration / tempering_iterations)
+
+
+def held_beta(share: float, initial_beta: float) -> float:
+    """On a line from initial_beta to 1, of which what is below 0 counts as 0. share: how much of the tempering is over."""
+    return min(1.0, max(0.0, initial_beta + (1.0 - initial_beta) * share))
 
 
 class Tempering:
@@ -77,7 +84,7 @@ class Tempering:
     def at(self, iteration: int, seconds: float) -> float:
         """beta of iteration t >= 1, begun after `seconds` of training."""
         beta = tempered_beta(iteration, self._initial_beta, self._iterations)
-        return beta if self._seconds is None else max(beta, min(1.0, seconds / self._seconds))
+        return beta if self._seconds is None else max(beta, held_beta(seconds / self._seconds, min(0.0, self._initial_beta)))
 
 
 def step_learning_rate(iteration: int, learning_rate: float, decay: float, every: int) -> float:
