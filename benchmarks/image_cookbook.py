@@ -10,9 +10,9 @@
     iwae       a mixture against one larger encoder with as many samples and about as many parameters         (Table 7)
     gradients  variance of stl and dreg, as a share of that of the pathwise gradient
 
-Every model is trained once, in a folder of its own under --runs, and evaluated with the same number of decoder samples of an image,
-A L. Rows that the table has are skipped; it is written after every row, whole or not at all. An ensemble of A, number r, is the models of
-one component with seeds r to r + A - 1.
+Every model is trained once, in a folder of its own under --runs, and evaluated with the same number of decoder samples of an
+image, A L. Rows that the table has are skipped; it is written after every row, whole or not at all. An ensemble of A, number r,
+is the models of one component with seeds r to r + A - 1.
 """
 
 from __future__ import annotations
@@ -28,19 +28,29 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from vbpi_mix.errors import RunDirectoryError
+from vbpi_mix.estimators import (
+    Estimator,
+    doubly_reparameterised_objective,
+    draw_components,
+    log_importance_weights,
+    pathwise_objective,
+)
 from vbpi_mix.files import write_bytes, write_text
 from vbpi_mix.image.config import FitConfig
 from vbpi_mix.image.fit import fit
 from vbpi_mix.image.latents import Classification
+from vbpi_mix.image.mixture import ImageMixture
 from vbpi_mix.image.model import build_model
 from vbpi_mix.image.run import ImageRun, classify_runs, load
 from vbpi_mix.image.spec import ModelSpec
+from vbpi_mix.image.target import ImageTarget
 
 FAMILIES = ("vanilla", "iaf", "vamp", "hierarchical", "composite")
 SEEDS = (1, 2, 3)
@@ -156,17 +166,26 @@ def families(runs: Runs, seed: int) -> Iterator[Cell]:
                 run = runs.plain(A, seed) if model == "vanilla" else runs.get(
                     f"digits-{model}-{A}", seed, A=A, estimator="a2a", model=model
                 )  # fmt: skip
-                return likelihood(run) | {name: value for name, value in told(run.classify(repeats=1)).items() if name != "diversity"}
+                found = run.classify(repeats=1)
+                return likelihood(run) | {"accuracy": f"{found.accuracy:.4f}", "accuracy_se": f"{found.accuracy_error:.4f}"}
 
             yield model, A, row
 
 
 def latents(runs: Runs, seed: int, data: str = "digits") -> Iterator[Cell]:
     for A in range(1, 6):
-        yield "mixture", A, lambda A=A: told(runs.plain(A, seed, data).classify(repeats=2))
-        yield "one model, latents drawn", A, lambda A=A: told(runs.plain(1, seed, data).classify(repeats=2, draws=2 * A))
+        yield "mixture", A, partial(drawn_or_not, runs, A, seed, data)
+        yield "one model, latents drawn", A, partial(drawn_or_not, runs, 1, seed, data, 2 * A)
         if A > 1:
-            yield "ensemble", A, lambda A=A: told(classify_runs([runs.plain(1, seed + k, data) for k in range(A)], repeats=2))
+            yield "ensemble", A, partial(ensemble, runs, A, seed, data)
+
+
+def drawn_or_not(runs: Runs, A: int, seed: int, data: str, draws: int | None = None) -> Row:
+    return told(runs.plain(A, seed, data).classify(repeats=2, draws=draws))
+
+
+def ensemble(runs: Runs, A: int, seed: int, data: str) -> Row:
+    return told(classify_runs([runs.plain(1, seed + k, data) for k in range(A)], repeats=2))
 
 
 def mnist(runs: Runs, seed: int) -> Iterator[Cell]:
@@ -175,26 +194,27 @@ def mnist(runs: Runs, seed: int) -> Iterator[Cell]:
 
 def iwae(runs: Runs, seed: int) -> Iterator[Cell]:
     for A in (2, 3):
-        options: dict[str, Any] = {"encoder": "separate"}
-        yield "mixture", A, lambda A=A: likelihood(runs.get(f"separate-{A}", seed, A=A, estimator="a2a", **options))
-        yield "big IWAE", A, lambda A=A: likelihood(runs.get(f"wide-{A}", seed, wide(A), A=1, L=A, model="iwae", **options))
+        yield "mixture", A, partial(against_iwae, runs, seed, f"separate-{A}", FitConfig, A=A, estimator="a2a")
+        yield "big IWAE", A, partial(against_iwae, runs, seed, f"wide-{A}", wide(A), A=1, L=A, model="iwae")
+
+
+def against_iwae(runs: Runs, seed: int, name: str, kind: type[FitConfig], **choices: Any) -> Row:
+    return likelihood(runs.get(name, seed, kind, encoder="separate", **choices))
 
 
 def gradients(runs: Runs, seed: int) -> Iterator[Cell]:
     for A in (1, 4):
         for kind, L in (("stl", 1), ("dreg", 8)):
-            yield kind, A, lambda A=A, kind=kind, L=L: {
-                "L": str(L), "share": f"{variance(runs.plain(A, seed), kind, L) / variance(runs.plain(A, seed), 'pathwise', L):.4f}",
-            }  # fmt: skip
+            yield kind, A, partial(share_of_variance, runs, A, seed, kind, L)
+
+
+def share_of_variance(runs: Runs, A: int, seed: int, kind: str, L: int) -> Row:
+    run = runs.plain(A, seed)
+    return {"L": str(L), "share": f"{variance(run, kind, L) / variance(run, 'pathwise', L):.4f}"}
 
 
 def variance(run: ImageRun, gradient: str, L: int, repeats: int = 60) -> float:
     """Sum over the encoder's parameters of the variance of their gradient on 20 test images, all components drawn."""
-    from vbpi_mix.estimators import doubly_reparameterised_objective, draw_components, log_importance_weights, pathwise_objective
-    from vbpi_mix.estimators.components import Estimator
-    from vbpi_mix.image.mixture import ImageMixture
-    from vbpi_mix.image.target import ImageTarget
-
     data, model = run.images(), run.model
     images = data.held_out_input(data.test[:20])
     mixture, target = ImageMixture(model, images), ImageTarget(model, images)
@@ -247,13 +267,14 @@ def render(rows: list[Row]) -> str:
         own = [row for row in rows if row["part"] == part]
         cells = list(dict.fromkeys((row["model"], row["A"]) for row in own))
         if cells:
-            lines += ["", f"{part}", "", "| model | A | seeds | L | NLL, pooled | KL | diversity | accuracy, % | parameters | variance |"]
-            lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+            heads = ("model", "A", "seeds", "L", "NLL, pooled", "KL", "diversity", "accuracy, %", "parameters", "variance")
+            lines += ["", part, "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         for model, A in cells:
             of = [row for row in own if (row["model"], row["A"]) == (model, A)]
             columns = [spread(of, "nll"), spread(of, "kl", 2), spread(of, "diversity"), spread(of, "accuracy", 1, 100.0)]
             count = f"{int(of[0]['parameters']):,}" if of[0]["parameters"] else ""
-            lines.append(f"| {model} | {A} | {len(of)} | {of[0]['L']} | {' | '.join(columns)} | {count} | {spread(of, 'share')} |")
+            columns = [model, A, str(len(of)), of[0]["L"], *columns, count, spread(of, "share")]
+            lines.append(f"| {' | '.join(columns)} |")
     return "\n".join(lines)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numba
 import numpy as np
 import pytest
@@ -10,6 +14,31 @@ from vbpi_mix import threads
 from vbpi_mix.threads import ThreadChoice, chosen_threads, timed_pieces
 
 STEP = 0.0004
+
+
+def test_torch_keeps_its_number_when_numba_starts():
+    """Where both use one OpenMP library numba's first call sets that of torch, and sums of gradients would be rounded otherwise."""
+    lines = (
+        "import numba, torch", "from vbpi_mix.training.provenance import use_threads", "use_threads(2, torch_threads=1)",
+        "numba.get_num_threads()", "assert torch.get_num_threads() == 1",
+    )  # fmt: skip
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    environment.pop("OMP_NUM_THREADS", None)
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], env=environment, check=True)
+
+
+def test_images_train_with_the_threads_asked_for(tmp_path):
+    """As above: with the two threads of a machine of two, training took ten times as long beside other programs."""
+    lines = (
+        "import numba, torch", "from vbpi_mix.image.config import FitConfig", "from vbpi_mix.image.fit import fit",
+        "from vbpi_mix.training.trainer import Trainer",
+        "Trainer.run = lambda self: (numba.get_num_threads(), print(torch.get_num_threads()), 1 / 0)",
+        "fit(FitConfig('digits', A=1, epochs=1, threads=1), 'run.vbpi')",
+    )  # fmt: skip
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
+    environment.pop("OMP_NUM_THREADS", None)
+    how = {"env": environment, "cwd": tmp_path, "capture_output": True, "text": True, "check": False}
+    assert subprocess.run([sys.executable, "-c", "\n".join(lines)], **how).stdout.split() == ["1"]
 
 
 def work(machine, most, seconds, first_wait=0.3):

@@ -16,8 +16,8 @@ from tiny_models import all_images, tiny_model
 from vbpi_mix.image.datasets import load_images, load_labels
 from vbpi_mix.image.evaluation import evaluate_block
 from vbpi_mix.image.formats import DatasetError
-from vbpi_mix.image.latents import _diversity, latent_features
-from vbpi_mix.image.run import load
+from vbpi_mix.image.latents import _diversity, drawn_features, latent_features
+from vbpi_mix.image.run import classify_runs, load
 
 
 def test_labels_of_digits_are_those_of_their_images():
@@ -91,6 +91,72 @@ def test_the_diversity_is_that_of_an_evaluation(parts):
     assert 0.02 < found < math.log(3)
     assert found == pytest.approx(float(wanted.mean()), abs=0.02)
     assert error < 0.02
+
+
+def test_a_component_twice_is_no_more_diverse_and_one_far_away_is_a_bit_more():
+    """An ensemble's diversity is over the components of all its models: of the same twice that of one, of two apart log 2 more."""
+    model, other, x = tiny_model(3, 2), tiny_model(3, 2), all_images()
+    once, twice = (_diversity(models, x, torch.Generator().manual_seed(1))[0] for models in ([model], [model, other]))
+    assert twice == pytest.approx(once, abs=0.02)
+    with torch.no_grad():
+        other.encoder.mean.layers[-1].bias.add_(100.0)
+    apart = _diversity([model, other], x, torch.Generator().manual_seed(1))[0]
+    assert apart == pytest.approx(once + math.log(2), abs=0.02)
+
+
+@pytest.mark.parametrize("parts", [{}, {"levels": 2, "lower_layers": ((3, 3, 1),), "hidden": 4}])
+def test_latents_drawn_have_the_moments_of_the_mixture(parts):
+    model, x, draws = tiny_model(3, 2, **parts), all_images()[:4], 6_000
+    D = model.spec.dimensions
+    found = drawn_features(model, x, draws, torch.Generator().manual_seed(1)).reshape(4, draws, D)
+    q = model.encode(x)  # of two levels the upper, which comes last
+    mean = q.mean.mean(0).detach().numpy()
+    variance = (q.log_variance.exp() + q.mean.square()).mean(0).detach().numpy() - mean**2
+    error = np.sqrt(variance / draws)
+    assert np.abs((found[..., D - 2 :].mean(1) - mean) / error).max() < 4.5
+    assert found[..., D - 2 :].var(1) == pytest.approx(variance, rel=0.15)
+
+
+def test_features_of_an_ensemble_stand_side_by_side(run, copied, empty_world):
+    assert run("image", "digits", "--A", 1, "--epochs", 1, "--batch-size", 400, "--quiet", "--out", "one.vbpi").status == 0
+    files = {path: path.read_bytes() for path in (*copied.iterdir(), *(empty_world / "one.vbpi").iterdir())}
+    outcome = run("image", "classify", copied, "one.vbpi", "--repeats", 1, "--threads", 1)
+    assert outcome.status == 0, outcome.err
+    assert "from 64 numbers of 2 models" in outcome.out
+    assert "at most log 4 = 1.386" in outcome.out
+    assert {path: path.read_bytes() for path in files} == files
+    models, data = [load(place).model for place in (copied, "one.vbpi")], load_images("digits")
+    grey, generator = data.train.float() / 16, torch.Generator().manual_seed(1)
+    pixels = (torch.rand(grey.shape, generator=generator) < grey).float()
+    train, test = (np.hstack([latent_features(model, x) for model in models]) for x in (pixels, data.test.float()))
+    labels = load_labels(data)
+    machine = LinearSVC(C=0.025, dual=True, max_iter=20_000, random_state=1).fit(train, labels.train)
+    assert classify_runs([load(copied), load("one.vbpi")], repeats=1).accuracy == machine.score(test, labels.test)
+
+
+def test_latents_drawn_are_features_on_request(run, copied):
+    outcome = run("image", "classify", copied, "--repeats", 1, "--threads", 1, "--draws", 3)
+    assert outcome.status == 0, outcome.err
+    assert "from 24 numbers" in outcome.out
+    assert summary(copied)["classification"]["features"] == "3 latents drawn from q(z|x)"
+    assert "draws" in run("image", "classify", copied, "--draws", 0).error_line()
+
+
+def test_ensembles_that_do_not_fit_are_refused(run, copied, empty_world):
+    options = ("--A", 1, "--epochs", 1, "--batch-size", 400, "--quiet")
+    assert run("image", "digits", *options, "--latent", 3, "--out", "small.vbpi").status == 0
+    assert "same number of dimensions" in run("image", "classify", copied, "small.vbpi").error_line()
+    write_idx_set(empty_world / "mine", random_images(24), random_images(12, seed=1))
+    few = ("--data", "mine", "--epochs", 1, "--batch-size", 10, "--threads", 1, "--A", 1, "--pixel-layers", 1, "--quiet")
+    assert run("image", "mnist", *few).status == 0
+    assert "of other images" in run("image", "classify", copied, "mnist.vbpi").error_line()
+
+
+def test_a_classifier_that_stops_early_is_told_of(monkeypatch, run, copied):
+    monkeypatch.setattr("vbpi_mix.image.latents.MOST_ITERATIONS", 1)
+    outcome = run("image", "classify", copied, "--repeats", 1, "--threads", 1)
+    assert outcome.status == 0
+    assert "had not converged" in outcome.err
 
 
 def test_the_command_prints_and_writes_the_classifier_fitted_by_hand(run, copied):

@@ -13,6 +13,7 @@ from vbpi_mix.errors import ConfigError, RunDirectoryError
 from vbpi_mix.image.config import AT_LEAST, FitConfig
 from vbpi_mix.image.fit import fit, resume
 from vbpi_mix.image.run import load
+from vbpi_mix.training.schedules import make_schedule
 
 QUICK = FitConfig("digits", A=3, epochs=2, batch_size=400, threads=1)
 
@@ -167,6 +168,43 @@ def test_what_the_models_of_parts_ask_for():
     composite = FitConfig("digits", model="composite", encoder="separate").spec()
     assert (composite.components, composite.levels, composite.flow, composite.prior) == (4, 2, "iaf", "vamp")
     assert FitConfig("digits", model="composite", prior="learned").spec().prior == "learned"
+
+
+@pytest.mark.parametrize(
+    ("choices", "hold", "warmup"),
+    [
+        ({}, 0, 50),
+        ({"model": "vamp"}, 59, 88),
+        ({"model": "hierarchical"}, 59, 88),
+        ({"prior": "learned"}, 59, 88),
+        ({"model": "iaf"}, 0, 50),
+        ({"model": "vamp", "epochs": 60}, 12, 18),
+        ({"model": "vamp", "hold": 0}, 0, 50),
+        ({"hold": 7, "warmup": 3}, 7, 3),
+        ({"model": "vamp", "warmup": 5}, 59, 5),
+        ({"model": "vamp", "data": "mnist"}, 2, 10),
+    ],
+)
+def test_where_the_prior_has_no_scale_of_its_own_the_kl_term_comes_later(choices, hold, warmup):
+    """700 iterations without it, at most a fifth of the epochs, then a warm-up of at least one and a half times as long."""
+    config = FitConfig(**{"data": "digits", **choices})
+    n = 500 if config.data == "mnist" else 12
+    schedule = make_schedule(config.training(n))
+    beta = [schedule.at(t, 0.0)[1] for t in (max(1, hold * n), (hold + warmup) * n, hold * n + warmup * n // 2)]
+    assert beta == [0.0 if hold else pytest.approx(1 / (warmup * n)), 1.0, pytest.approx(0.5)]
+
+
+def test_of_a_run_by_the_clock_a_tenth_is_without_the_kl_term():
+    schedule = make_schedule(FitConfig("mnist", model="vamp", seconds=100.0).training(500))
+    beta = [schedule.at(1, seconds)[1] for seconds in (9.9, 10.0, 17.5, 25.0)]
+    assert beta == pytest.approx([0.0, 0.0, 0.5, 1.0], abs=1e-12)
+
+
+@pytest.mark.slow
+def test_a_trained_vamp_prior_leaves_latents_that_tell_digits_apart(empty_world):
+    """Under the plain warm-up it was right for one in ten: guesses."""
+    config = FitConfig("digits", model="vamp", A=2, epochs=60, learning_rate=0.002, schedule="cosine")
+    assert fit(config).classify(repeats=1).accuracy > 0.45
 
 
 def test_a_run_from_before_there_were_parts_loads(copied):

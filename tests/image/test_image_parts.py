@@ -12,6 +12,9 @@ from torch.distributions import Independent, Normal
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators import Estimator, draw_components, log_importance_weights, miselbo
+from vbpi_mix.image.config import Execution
+from vbpi_mix.image.datasets import load_images
+from vbpi_mix.image.fit import make_model
 from vbpi_mix.image.flow import AutoregressiveFlow
 from vbpi_mix.image.mixture import ImageMixture
 from vbpi_mix.image.model import build_model
@@ -176,6 +179,24 @@ def test_the_vamp_prior_is_the_mean_of_the_encoder_at_its_pseudo_inputs(encoder,
     torch.testing.assert_close(found, wanted)
     found.sum().backward()
     assert all(float(p.grad.abs().max()) > 0 for p in (*model.encoder.parameters(), *model.pseudo_inputs.parameters()))
+
+
+def test_pseudo_inputs_begin_at_training_images_and_all_their_pixels_learn():
+    """PyTorch's start has one dark image in all of them, half of it without a gradient."""
+    data = load_images("digits")
+    model = make_model(preset("digits", 2, prior="vamp"), 3, Execution(), data)
+    started, grey = model.pseudo_inputs().detach(), data.train / 16.0
+    nearest = torch.cdist(((started - 0.02) / 0.96).flatten(1), grey.flatten(1)).min(1)
+    assert float(nearest.values.max()) < 1e-3
+    assert len(nearest.indices.unique()) > 40
+    model.prior().log_density(torch.randn(5, 8, generator=torch.Generator().manual_seed(1))).sum().backward()
+    assert bool((model.pseudo_inputs.images.weight.grad != 0).all())
+    other = make_model(preset("digits", 2, prior="vamp"), 3, Execution())
+    assert torch.equal(model.decoder.projection.weight, other.decoder.projection.weight)
+    dark = other.pseudo_inputs().detach()
+    assert float((dark == 0).float().mean()) > 0.4
+    spread = [model.encode(u).mean.detach().std(1).mean() for u in (grey, started, dark)]
+    assert float(spread[1]) > 0.8 * float(spread[0]) > 3 * 0.8 * float(spread[2])
 
 
 @pytest.mark.parametrize("parts", [{}, {"prior": "learned"}, {"prior": "vamp"}, {"levels": 2}, {"levels": 2, "prior": "vamp"}])

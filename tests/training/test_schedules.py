@@ -70,6 +70,15 @@ def test_a_tenth_of_the_time_is_for_tempering_unless_its_length_is_chosen():
     assert both.at(100, 4.0)[1] == both.at(1_000, 0.0)[1] == 1.0
 
 
+def test_an_initial_beta_below_zero_is_a_while_without():
+    """Held for the share -b / (1 - b), then a line to 1; by the clock where that is further."""
+    config = TrainingConfig(iterations=1_000, tempering_iterations=100, tempering_seconds=10.0, initial_beta=-1.0)
+    schedule = make_schedule(config)
+    assert [schedule.at(t, 0.0)[1] for t in (1, 50, 75, 100, 101)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert [schedule.at(1, seconds)[1] for seconds in (5.0, 7.5, 10.0, 20.0)] == [0.0, 0.5, 1.0, 1.0]
+    assert schedule.at(75, 8.75)[1] == 0.75
+
+
 def test_another_budget_of_time_leaves_the_tempering_as_it_was():
     config = TrainingConfig(seconds=10.0).resolve()
     for seconds in (5.0, 10.0, 1_000.0):

@@ -72,8 +72,8 @@ def classify(
 ) -> Classification:
     """Fit and score `repeats` times. The models are put into evaluation mode.
 
-    draws: so many latents of each model as features, in place of means and standard deviations. ConfigError if repeats or draws are
-    below 1, or the models' latents have different dimensions.
+    draws: so many latents of each model as features, in place of means and standard deviations. ConfigError if repeats or
+    draws are below 1, or the models' latents have different dimensions.
     """
     for name, value in (("repeats", repeats), ("draws", draws)):
         if value is not None and value < 1:

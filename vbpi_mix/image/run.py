@@ -304,7 +304,8 @@ def classify_runs(
     """
     for run in runs[1:]:
         if run.config.data["sha256"] != runs[0].config.data["sha256"]:
-            raise ConfigError(f"{run.directory.path} is of other images than {runs[0].directory.path}: an ensemble needs the same")
+            other = runs[0].directory.path
+            raise ConfigError(f"{run.directory.path} is of other images than {other}: an ensemble needs the same")
     data = runs[0].images(folder)
     labels = load_labels(data, folder or recorded_folder(runs[0].config))
     return classify([run.model for run in runs], data, labels, repeats, seed, draws)

@@ -44,10 +44,11 @@ class TrainingConfig:
         `decay_every` iterations; default: at each plateau). final_learning_rate_factor: what is left of the
         learning rate when a budget (`iterations` or `seconds`) of the default schedule is used up.
     learning_rate_multipliers: by name of a parameter group, on top of the problem's own.
-    tempering_iterations: the inverse temperature beta is min(1, initial_beta + t / tempering_iterations); of an initial_beta below
-        0 max(0, initial_beta + (1 - initial_beta) t / tempering_iterations), which stays at 0 for a while and ends at 1.
-    tempering_seconds: or, if that is more, the same of the seconds of training so far over these, from 0 or the initial_beta below it. If neither is chosen, a run of the
-        default schedule with a budget of time takes a tenth of it, whatever budget it is given later.
+    tempering_iterations: the inverse temperature beta is min(1, initial_beta + t / tempering_iterations); if initial_beta is
+        below 0, max(0, initial_beta + (1 - initial_beta) t / tempering_iterations), which is 0 for a while and ends at 1.
+    tempering_seconds: or, if that is more, the same of the seconds of training so far over these, from 0 or what is below.
+        If neither is chosen, a run of the default schedule with a budget of time takes a tenth of it, whatever budget it is
+        given later.
     plateau_*: see schedules.PlateauRule. iteration_limit: the default schedule ends here at the latest.
     validate_every, patience, validation_metric, validation_maximise, keep_best: for problems that validate;
         training stops after `patience` validations without a better metric (the first one, if None).
