@@ -17,7 +17,7 @@ STEP = 0.0004
 
 
 def test_torch_keeps_its_number_when_numba_starts():
-    """Where both use one OpenMP library numba's first call sets that of torch, and sums of gradients would be rounded otherwise."""
+    """Where both use one OpenMP library numba's first call sets that of torch, and gradients would be rounded otherwise."""
     lines = (
         "import numba, torch", "from vbpi_mix.training.provenance import use_threads", "use_threads(2, torch_threads=1)",
         "numba.get_num_threads()", "assert torch.get_num_threads() == 1",

@@ -94,7 +94,7 @@ def test_the_diversity_is_that_of_an_evaluation(parts):
 
 
 def test_a_component_twice_is_no_more_diverse_and_one_far_away_is_a_bit_more():
-    """An ensemble's diversity is over the components of all its models: of the same twice that of one, of two apart log 2 more."""
+    """An ensemble's diversity is over the components of all models: of the same twice that of one, of two apart log 2 more."""
     model, other, x = tiny_model(3, 2), tiny_model(3, 2), all_images()
     once, twice = (_diversity(models, x, torch.Generator().manual_seed(1))[0] for models in ([model], [model, other]))
     assert twice == pytest.approx(once, abs=0.02)
