@@ -118,6 +118,10 @@ class _Memory:
         """Numbers of each array, for one row."""
         n, size, inner, nodes = self.n, self.size, self.n - 2, 2 * self.n - 2
         return {
+            "trees": inner * 3,
+            "lengths": nodes - 1,
+            "models": RATES + 2 * categories,
+            "corrections": 1,
             "transitions": categories * nodes * 16,
             "message": categories * inner * 4 * size,
             "scale": categories * slots_of(n) * size,
@@ -145,9 +149,15 @@ class _Memory:
                 f"half of the device's {free / 2**30:.1f} GiB of free memory may be used; leave --device cuda out"
             )
         held = int(min(rows, most))
-        self.arrays = {name: cuda.device_array(held * each) for name, each in sizes.items()}
+        self.arrays = {
+            name: cuda.device_array(held * each, np.int32 if name == "trees" else np.float64) for name, each in sizes.items()
+        }
         self._rows, self._categories, self._is_full = held, categories, held == int(most)
         return held
+
+    def send(self, name: str, values: np.ndarray) -> None:
+        """Values to the front of an array."""
+        self.arrays[name][: values.size].copy_to_device(np.ascontiguousarray(values).ravel())
 
 
 def _with_slots(children: np.ndarray) -> np.ndarray:
@@ -155,10 +165,10 @@ def _with_slots(children: np.ndarray) -> np.ndarray:
     n = children.shape[1] + 2
     trees = np.empty((children.shape[0], n - 2, 3), np.int32)
     trees[:, :, :2] = children
-    pending, rescaled = np.zeros(2 * n - 2, np.int64), np.zeros(2 * n - 2, np.bool_)
-    for tree, own in zip(trees, children, strict=True):
-        mark_rescaled(own, n, TAXA_BETWEEN_RESCALINGS, pending, rescaled)
-        tree[:, 2] = np.where(rescaled[n:], np.cumsum(rescaled[n:]) - 1, -1)
+    pending, rescaled = np.zeros(2 * n - 2, np.int64), np.zeros((children.shape[0], 2 * n - 2), np.bool_)
+    for own, marks in zip(children, rescaled, strict=True):
+        mark_rescaled(own, n, TAXA_BETWEEN_RESCALINGS, pending, marks)
+    trees[:, :, 2] = np.where(rescaled[:, n:], np.cumsum(rescaled[:, n:], axis=1) - 1, -1)
     return trees
 
 
@@ -178,30 +188,31 @@ def _evaluate(
     count, categories = rows.size, (models.shape[1] - RATES) // 2
     shape, by_patterns = (n, size, categories), -(-size // THREADS)
     own, threads = count * categories, THREADS
-    sent = [cuda.to_device(np.ascontiguousarray(each).ravel()) for each in (trees, lengths, models)]
-    on_device, device_lengths, device_models = sent
-    kernels.set_transitions[(-(-(2 * n - 3) // threads), own), threads](device_models, device_lengths, at["transitions"], shape)
+    for name, values in (("trees", trees), ("lengths", lengths), ("models", models)):
+        part.work.send(name, values)
+    kernels.set_transitions[(-(-(2 * n - 3) // threads), own), threads](at["models"], at["lengths"], at["transitions"], shape)
     kernels.sweep_up[(by_patterns, own), threads](
-        on_device, part.codes, at["transitions"], at["message"], at["scale"], at["exponent"], shape
+        at["trees"], part.codes, at["transitions"], at["message"], at["scale"], at["exponent"], shape
     )
     of_root = at["message"], at["exponent"], at["likelihood"], at["totals"]
-    kernels.root_values[(strips, count), threads](part.codes, part.sites, device_models, *of_root, at["sums"], shape)
+    kernels.root_values[(strips, count), threads](part.codes, part.sites, at["models"], *of_root, at["sums"], shape)
     corrections = np.zeros(count)
     if part.ascertained or not gradient:
         found = _root_sums(part, count, categories)
         results.values[rows], corrections = _values(part, found)
     if not gradient:
         return
+    part.work.send("corrections", corrections)
     kernels.root_slopes[(strips, count), threads](
-        part.codes, part.sites, device_models, *of_root, cuda.to_device(corrections), at["sums"], shape
+        part.codes, part.sites, at["models"], *of_root, at["corrections"], at["sums"], shape
     )
     kernels.sweep_down[(strips, own), threads](
-        on_device, part.codes, at["transitions"], at["message"], at["scale"], at["cross"], shape
+        at["trees"], part.codes, at["transitions"], at["message"], at["scale"], at["cross"], shape
     )
     numbers = (2 * n - 2) * 16
     if strips > 1:
         kernels.add_strips[(-(-numbers // threads), own), threads](at["cross"], numbers, strips)
-    kernels.pull_back[own, threads](device_models, device_lengths, at["cross"], at["edges"], strips, shape)
+    kernels.pull_back[own, threads](at["models"], at["lengths"], at["cross"], at["edges"], strips, shape)
     _store(part, lengths, models, rows, results)
 
 
