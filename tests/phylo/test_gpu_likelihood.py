@@ -6,6 +6,7 @@ Where numba finds no device, its simulator stands in for one: this file runs onc
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numba
@@ -33,8 +34,19 @@ from vbpi_mix.phylo.trees.topology import random_topologies
 SIMULATED = getattr(numba.config, "ENABLE_CUDASIM", False)
 
 if SIMULATED:
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
     # Of the simulator's threads, one waits for the others by asking without end: it is to give way at once.
     sys.setswitchinterval(1e-5)
+    LOCK = threading.Lock()
+
+    def shared_array(self, shape, dtype):
+        """The simulator's own lets two threads that come at once have two arrays."""
+        caller = sys._getframe(1)
+        with LOCK:
+            return self._allocations.setdefault((caller.f_code, caller.f_lineno), np.empty(shape, dtype))
+
+    FakeCUDAShared.array = shared_array
 
 
 def has_cuda():
