@@ -4,7 +4,7 @@
     python benchmarks/cells_against_scvi.py --seed 1 --out scvi.csv
 
 One layer of 128 units, 10 latent dimensions, dropout 0.1, ZINB with a dispersion for each gene, the observed library, learning
-rate 10^-3, no KL warm-up: the choices of `vbpi-mix cells`, and as many epochs and cells in a batch. The likelihood of a test cell is
+rate 10^-3, no KL warm-up: the choices of `vbpi-mix cells`, and as many epochs and cells in a batch. The likelihood of a test cell
 by importance sampling with as many samples; the scores are those of `cells evaluate`. What differs: scVI's decoder has a batch
 normalisation too, and its last state is kept, not the best one by validation cells.
 """
