@@ -6,7 +6,7 @@ from it although the sample has it not. Branch features are the regression of wh
 features of the edges, all topologies counting alike: what is learned from rare ones keeps the answer right where the fit is
 not yet. The networks are a mixture fitted by expectation maximisation to the shares, and not to how often a sample met a
 topology. Where the posterior is too diffuse for its topologies to be approximated one by one, the shares of the others come
-from importance-weighted draws of the mixture itself, which is adaptive importance sampling.
+from importance-weighted draws of the mixture itself, which is adaptive importance sampling; or, of many taxa, from the sample.
 """
 
 from __future__ import annotations
@@ -59,6 +59,9 @@ LEAST_ADAPTIVE = 0.2
 # posterior are fitted to a thousand draws or so, and forget what was not among them.
 SAMPLE_WORTH = 500.0
 NEARLY_ALL = 0.005
+# Above so many taxa the frequencies of a sample of a diffuse posterior are better than what is computed of its topologies: their
+# log marginal likelihoods have errors of nats there, which make a few topologies weigh as much as all others.
+TAXA_OF_NOISE = 64
 # Most topologies of a sample whose worth is predicted; the others are taken to be worth as little as the least of these.
 MOST_SCREENED, SCREENING_STEPS = 50_000, 1
 # And above 64 taxa, as many as have so many nodes together: time and memory would grow with the taxa otherwise.
@@ -112,15 +115,21 @@ def warm_start(
         )  # fmt: skip
         table = table.with_more(growth.children, growth.approximations)
         missing = growth.missing
-    table = _complete(table, support, posterior, rng, split_only, max_topologies)
-    found = refine(table.topologies[table.approximated], table.found, posterior, rng, int(REFINING_DRAWS * effort))
-    table = replace(table, found=found)
+    most_frequent = np.sort(sample.weights)[::-1][:max_topologies]
+    trusted = support.n_taxa > TAXA_OF_NOISE and (diffuse or most_frequent.sum() < CONCENTRATED * sample.weights.sum())
+    if not trusted:
+        table = _complete(table, support, posterior, rng, split_only, max_topologies)
+        found = refine(table.topologies[table.approximated], table.found, posterior, rng, int(REFINING_DRAWS * effort))
+        table = replace(table, found=found)
     encoded = support.encode(table.topologies)
     rows = _rows(encoded.take(table.approximated), split_only)
-    features = regress(rows, base.features_of(found), np.ones(rows.shape[0]), support)
+    features = regress(rows, base.features_of(table.found), np.ones(rows.shape[0]), support)
     topologies, weights = table.topologies, table.weights()
     rounds = max(2, int(ADAPTIVE_ROUNDS * effort))
-    if not diffuse and weights[table.approximated].sum() > 1.0 - NEARLY_ALL:
+    if trusted:
+        weights, rounds = np.zeros(weights.size), 0
+        weights[: sample.weights.size] = sample.weights / sample.weights.sum()
+    elif not diffuse and weights[table.approximated].sum() > 1.0 - NEARLY_ALL:
         rounds = 0
     # Networks that only serve to draw from once need not be a mixture.
     logits = (
@@ -148,7 +157,7 @@ def warm_start(
 
 def _limits_of_growth(n_taxa: int, effort: float, diffuse: bool, max_topologies: int) -> dict[str, int]:
     """Arguments of `grow`: a topology has 2n - 6 neighbours, and those of a diffuse posterior are not worth a search."""
-    if effort >= 1.0:
+    if effort >= 1.0 and n_taxa <= TAXA_OF_NOISE:
         return {"at_most": EXPANDED_AT_MOST}
     share = effort * min(1.0, TAXA_OF_FULL_GROWTH / n_taxa)
     at_most = max(FEWEST_EXPANDED, int(EXPANDED_AT_MOST * share))
