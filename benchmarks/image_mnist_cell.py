@@ -186,7 +186,7 @@ def smoke_cell(cell: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         rows.append({**row, "warm_up_seconds": f"{time.time() - start:.1f}"})
         with (options.out / "alone.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            seconds = steps[-1](options.steps)
+            seconds = min(steps[-1](options.steps) for _ in range(3))  # others may still be warming up
         rows[-1] |= {"ms_per_step": f"{1e3 * seconds:.3f}", "images_per_second": round(options.batch_size / seconds)}
         write_row(options.worker, rows, options)
     (options.out / f"{options.worker}.ready").touch()
