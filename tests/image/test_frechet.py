@@ -83,6 +83,8 @@ def test_measure_compares_samples_and_training_images_with_test_images():
     pixels = [images.flatten(1).double().numpy() for images in (drawn, binary)]
     assert found.distance == pytest.approx(frechet_distance(*pixels), abs=1e-9)
     assert (found.samples, found.training_images, found.test_images) == (50, 40, 30)
+    # Whatever model is measured.
+    assert measure(tiny_model(3, 2), data, network, samples=50, seed=4).of_training_images == found.of_training_images
     # Training pixels are drawn with the probabilities of their levels, all 40 images: a mean near that of the levels.
     bound = frechet_distance(np.tile(pixels[1], (2, 1)), pixels[1])
     assert bound < found.of_training_images < 1.0

@@ -163,15 +163,19 @@ def draw_comparison(points: Sequence[Point], quantities: Sequence[Quantity], tit
     Quantities that no run has are left out.
     """
     shown = [quantity for quantity in quantities if any(point.values.get(quantity.key) is not None for point in points)]
-    figure = new_figure(4.3 * max(1, len(shown)), 3.6)
+    names = list(dict.fromkeys(point.series for point in points))
+    width = 4.3 * max(1, len(shown))
+    columns = max(1, int(width / (0.075 * max(map(len, names), default=0) + 0.6)))
+    figure = new_figure(width, 3.4 + 0.2 * math.ceil(len(names) / columns))
     for number, quantity in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), number + 1)
-        for index, series in enumerate(dict.fromkeys(point.series for point in points)):
+        for index, series in enumerate(names):
             own = [point for point in points if point.series == series]
             _draw_series(axes, own, quantity, series, index)
         _finish_axes(axes, quantity, sorted({point.A for point in points}))
-        if number == 0:
-            axes.legend(fontsize=8)
+    drawn = {name: mark for axes in figure.axes for mark, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    # Below the panels, as names may be long.
+    figure.legend(list(drawn.values()), list(drawn), loc="outside lower left", ncols=columns, fontsize=8)
     if title:
         figure.suptitle(title, fontsize=11)
     return _png(figure)

@@ -117,9 +117,9 @@ def measure(
     """
     if samples < 2:
         raise ConfigError(f"{samples} samples asked for: give at least 2")
-    generator = torch.Generator().manual_seed(seed)
-    drawn = network(draw_images(model, samples, generator, progress))
+    drawn = network(draw_images(model, samples, torch.Generator().manual_seed(seed), progress))
     test = network(data.held_out_input(data.test))
+    generator = torch.Generator().manual_seed(seed)  # its own, so that every model of the data is beside the same number
     chosen = torch.randperm(len(data.train), generator=generator)[:samples]
     levels = data.train[chosen].float() / data.levels
     real = (torch.rand(levels.shape, generator=generator) < levels).float() if data.binary else levels
