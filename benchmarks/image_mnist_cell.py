@@ -178,7 +178,7 @@ def smoke_cell(cell: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     for precision in ("float32", "bf16"):
         config = config_of(cell, options, precision=precision)
         start = time.time()
-        model = make_model(config.spec(), config.seed, config.execution())
+        model = make_model(config.spec(), config.seed, config.execution(), data)
         problem = make_problem(model, data, config.estimation(), config.seed)
         steps.append(step_timer(problem, config, options))
         steps[-1](options.steps)

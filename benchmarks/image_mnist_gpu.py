@@ -205,11 +205,13 @@ def main() -> None:
     options.until = options.begun + options.limit - LAST_SECONDS
     rows = smoke_all(options) if options.smoke else run_all(options)
     if not options.smoke:
+        order = list(options.cells)
+        rows.sort(key=lambda row: order.index(row["cell"]))
+        write_table(options.out / "results.csv", COLUMNS, rows)
         pack(options)
     shown = SMOKE_COLUMNS if options.smoke else RUN_COLUMNS
-    print("\t".join(shown))
-    for row in rows:
-        print("\t".join(str(row.get(column, "")) for column in shown))
+    for line in (shown, ["---"] * len(shown), *([row.get(column, "") for column in shown] for row in rows)):
+        print(f"| {' | '.join(str(entry) for entry in line)} |")
 
 
 if __name__ == "__main__":
