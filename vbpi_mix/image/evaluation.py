@@ -124,6 +124,30 @@ class ImageResults:
         """Of the mean, over the images: what another sample of test images would change; Monte Carlo error included."""
         return float(np.std(self.values[column], ddof=1)) / math.sqrt(self.done)
 
+    def facts(self, bits: Callable[[float], float] | None) -> dict[str, Any]:
+        """For summary.json. bits: nats of an image as bits of a dimension, where these mean something."""
+        forms = []
+        for form in ("published", "pooled"):
+            entry: dict[str, Any] = {
+                "form": form,
+                "nll": -self.mean(form),
+                "standard_error": self.standard_error(form),
+                "importance_samples": self.plan.importance_samples,
+                "images": self.plan.images,
+                "seed": self.plan.seed,
+                "likelihood": self.likelihood,
+            }
+            if bits is not None:
+                entry["bits_per_dimension"] = bits(entry["nll"])
+            forms.append(entry)
+        return {
+            "negative_log_likelihood": forms,
+            "miselbo": self.mean("elbo"),
+            "miselbo_standard_error": self.standard_error("elbo"),
+            "jensen_shannon_diversity": self.mean("diversity"),
+            "jensen_shannon_diversity_standard_error": self.standard_error("diversity"),
+        }
+
     def save(self, path: Path) -> None:
         """Write them to `path`, whole or not at all."""
         facts = {"likelihood": self.likelihood, "plan": asdict(self.plan), "images": self.plan.indices[: self.done]}

@@ -14,6 +14,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,6 +66,21 @@ class Classification:
     def over_repeats(self) -> float:
         """Standard deviation of the repeats."""
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else math.nan
+
+    def facts(self, draws: int | None, seed: int) -> dict[str, Any]:
+        """For summary.json."""
+        of = "means and standard deviations of all components" if draws is None else f"{draws} latents drawn from q(z|x)"
+        return {
+            "features": of,
+            "numbers": self.features,
+            "classifier": f"linear support vector machine, C = {SVM_C}",
+            "accuracy": self.accuracy,
+            "standard_error": self.accuracy_error,
+            "repeats": list(self.accuracies),
+            "seed": seed,
+            "jensen_shannon_diversity": self.diversity,
+            "jensen_shannon_diversity_standard_error": self.diversity_error,
+        }
 
 
 def classify(

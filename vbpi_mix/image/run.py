@@ -27,7 +27,7 @@ from vbpi_mix.image.figures import draw_latent_plane, picture_files
 from vbpi_mix.image.formats import DatasetError
 from vbpi_mix.image.frechet import FrechetResult, measure
 from vbpi_mix.image.latent_plane import LatentPlane, latent_plane
-from vbpi_mix.image.latents import SVM_C, Classification, classify
+from vbpi_mix.image.latents import Classification, classify
 from vbpi_mix.image.model import ImageModel, build_model
 from vbpi_mix.image.sampling import Panels, draw_panels
 from vbpi_mix.image.sources import image_set
@@ -136,7 +136,8 @@ class ImageRun:
         with self.directory if first else nullcontext():
             results = evaluate_images(model, images.held_out_input(images.test), plan, self.kept(plan), progress)
             if first:
-                self.directory.update_summary(self._summary(results))
+                bits = None if self.is_binary else self.bits_per_dimension
+                self.directory.update_summary({**results.facts(bits), "component_counts": self.component_counts.tolist()})
         return results
 
     def sample(
@@ -189,20 +190,8 @@ class ImageRun:
     ) -> Classification:
         """How well a linear classifier tells labels from the latents; also written to summary.json. See `image.latents`."""
         found = classify_runs([self], repeats=repeats, seed=seed, draws=draws, folder=folder)
-        of = "means and standard deviations of all components" if draws is None else f"{draws} latents drawn from q(z|x)"
-        entry = {
-            "features": of,
-            "numbers": found.features,
-            "classifier": f"linear support vector machine, C = {SVM_C}",
-            "accuracy": found.accuracy,
-            "standard_error": found.accuracy_error,
-            "repeats": list(found.accuracies),
-            "seed": seed,
-            "jensen_shannon_diversity": found.diversity,
-            "jensen_shannon_diversity_standard_error": found.diversity_error,
-        }
         with self.directory:
-            self.directory.update_summary({"classification": entry})
+            self.directory.update_summary({"classification": found.facts(draws, seed)})
         return found
 
     def classifier(
@@ -256,31 +245,6 @@ class ImageRun:
             return PUBLISHED_BATCH
         of_an_image = self.model.spec.components * importance_samples
         return max(1, min(PUBLISHED_BATCH, SAMPLES_OF_A_BLOCK // of_an_image))
-
-    def _summary(self, results: ImageResults) -> dict[str, Any]:
-        """Entries of summary.json: EVALUATED, and the counts."""
-        forms = []
-        for form in ("published", "pooled"):
-            entry: dict[str, Any] = {
-                "form": form,
-                "nll": -results.mean(form),
-                "standard_error": results.standard_error(form),
-                "importance_samples": results.plan.importance_samples,
-                "images": results.plan.images,
-                "seed": results.plan.seed,
-                "likelihood": results.likelihood,
-            }
-            if not self.is_binary:
-                entry["bits_per_dimension"] = self.bits_per_dimension(entry["nll"])
-            forms.append(entry)
-        return {
-            "negative_log_likelihood": forms,
-            "miselbo": results.mean("elbo"),
-            "miselbo_standard_error": results.standard_error("elbo"),
-            "jensen_shannon_diversity": results.mean("diversity"),
-            "jensen_shannon_diversity_standard_error": results.standard_error("diversity"),
-            "component_counts": self.component_counts.tolist(),
-        }
 
 
 def load(path: str | Path) -> ImageRun:
