@@ -226,7 +226,8 @@ class ImageRun:
         """Write samples.png, components.png, reconstructions.png and, of a plane, latents.png into the run; returns the names."""
         note = self.model.spec.likelihood_note
         remark = f" (trained with batch statistics: {note})" if note else ""
-        title = f"{self.config.data['name']}, A = {self.model.spec.components}"
+        spec = self.model.spec
+        title = ", ".join(filter(None, [self.config.data["name"], f"A = {spec.components}", spec.parts_label]))
         drawn = picture_files(panels, title, remark)
         if plane is not None:
             drawn["latents.png"] = draw_latent_plane(plane, f"{title}: latents of test images")
