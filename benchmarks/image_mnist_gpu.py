@@ -34,6 +34,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Cells that are also tried otherwise, by --smoke: compiled, with and without bfloat16, and with CUDA graphs.
 COMPILED = ("a1", "composite")
+# Of glibc: what a batch took in main memory is kept for the next one. In a virtual machine fresh memory can cost more than a step.
+KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 # The process that trains the network of the Frechet distances, while the models are trained.
 CLASSIFIER = "classifier"
 COLUMNS = (
@@ -64,7 +66,7 @@ def start_worker(name: str, cell: str, options: argparse.Namespace, *extra: str,
     arguments = [part for key, value in given.items() for part in (f"--{key}", str(value))]
     flags = [f"--{flag}" for flag in ("smoke", "compile", "graphs") if getattr(options, flag)]
     command = [sys.executable, "-u", __file__, "--worker", name, "--cells", cell, *arguments, *flags, *extra]
-    limits = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "4", **environment}
+    limits = {"OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "4", **KEPT_MEMORY, **environment}
     if "--graphs" in command:
         limits["TORCHINDUCTOR_CUDAGRAPHS"] = "1"
     with (options.out / f"{name}.log").open("wb") as log:
