@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Cells that are also tried otherwise, by --smoke: compiled, with and without bfloat16, and with CUDA graphs.
 COMPILED = ("a1", "composite")
-# Of glibc: what a batch took in main memory is kept for the next one. In a virtual machine fresh memory can cost more than a step.
+# Of glibc: the main memory that a batch took is kept for the next. In a virtual machine fresh memory can cost more than a step.
 KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824"}
 # The process that trains the network of the Frechet distances, while the models are trained.
 CLASSIFIER = "classifier"
