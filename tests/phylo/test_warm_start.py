@@ -188,6 +188,20 @@ def test_topologies_of_weight_zero_are_no_obstacle(six):
     assert np.isfinite(found.logits).all()
 
 
+def test_of_many_taxa_and_a_diffuse_sample_the_frequencies_count(six, monkeypatch):
+    target, exact = six
+    weights = np.random.default_rng(3).dirichlet(np.full(105, 2.0))
+    monkeypatch.setattr(start, "FEWEST_TOPOLOGIES", 20)
+    computed = started(sample_of(SIX, weights), target, max_topologies=20)
+    assert np.abs(by_number(computed, SIX) - exact).max() < 0.02 < np.abs(weights - exact).max()
+    monkeypatch.setattr(start, "TAXA_OF_NOISE", 5)
+    counted = started(sample_of(SIX, weights), target, max_topologies=20)
+    np.testing.assert_allclose(by_number(counted, SIX), weights, atol=1e-12)
+    # Where all topologies that matter can be approximated they are.
+    every = started(sample_of(SIX, weights), target, max_topologies=105)
+    assert np.abs(by_number(every, SIX) - exact).max() < 0.02
+
+
 def approximations(shares):
     """Of some topologies of 6 taxa, whose marginal likelihoods are these."""
     count = len(shares)
