@@ -258,6 +258,12 @@ def test_early_stopping_keeps_the_best_state(run):
     assert float(rows["10"][0]) == 3.0
 
 
+def test_a_bound_that_falls_while_its_kl_term_is_held_back_takes_no_patience():
+    config = TrainingConfig(iterations=100, validate_every=5, patience=2, tempering_iterations=30, initial_beta=-1.0)
+    result = Trainer(ValidatedProblem([-float(k) for k in range(20)]), config).run()
+    assert (result.stop_reason, result.iterations) == ("patience", 35)
+
+
 def test_early_stopping_resumes_exactly(tmp_path):
     config = TrainingConfig(iterations=60, validate_every=5, patience=4, keep_best=True)
     values = [0.0, 1.0, 5.0, 4.0, 3.0, 2.0, 1.0, 9.0]

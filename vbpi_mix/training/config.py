@@ -51,7 +51,8 @@ class TrainingConfig:
         given later.
     plateau_*: see schedules.PlateauRule. iteration_limit: the default schedule ends here at the latest.
     validate_every, patience, validation_metric, validation_maximise, keep_best: for problems that validate;
-        training stops after `patience` validations without a better metric (the first one, if None).
+        training stops after `patience` validations without a better metric (the first one, if None), of which those at
+        beta below 1 do not count if initial_beta is below 0.
     bound_window: how many last bounds the reported bound is the mean of.
     """
 

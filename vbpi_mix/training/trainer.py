@@ -157,7 +157,8 @@ class Trainer:
             threads.observe(now - before)
             self._seconds = now - start
             if validate_every and self.iteration % validate_every == 0:
-                self._metrics = self._watch.measure(self.iteration)
+                held = self.config.initial_beta < 0.0 and self._beta < 1.0
+                self._metrics = self._watch.measure(self.iteration, patient=held)
                 self._write_row(self._metrics)
                 now = clock()
             elif self.iteration % trace_every == 0:

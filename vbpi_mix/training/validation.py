@@ -45,8 +45,11 @@ class Watch:
         """Iterations between validations; 0 for never."""
         return self._config.validate_every or 0
 
-    def measure(self, iteration: int) -> dict[str, float]:
-        """Validate after iteration t; notes the best, and sets `exhausted` when patience has run out."""
+    def measure(self, iteration: int, patient: bool = False) -> dict[str, float]:
+        """Validate after iteration t; notes the best, and sets `exhausted` when patience has run out.
+
+        patient: this one does not count against patience. Without the KL term a bound at beta = 1 must fall.
+        """
         if not isinstance(self._problem, Validates):
             return {}
         generator = torch.Generator().manual_seed(hash_seed(self._config.seed, iteration))
@@ -58,7 +61,7 @@ class Watch:
             self._since = 0
             if self._config.keep_best:
                 self.best_state = plain(self._problem.state_dict(), "problem")
-        else:
+        elif not patient:
             self._since += 1
             self.exhausted = self._config.patience is not None and self._since >= self._config.patience
         return values
