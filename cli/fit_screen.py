@@ -46,12 +46,16 @@ def screen(found: Run | Replicates) -> list[str]:
 
 
 def _of_run(run: Run) -> list[str]:
+    from vbpi_mix.phylo.pages import weights_in_words
+
     facts = run.summary
-    return _wrapped(
+    weights = weights_in_words(run.config, facts)
+    head = _wrapped(
         f"{shown_path(run.path.absolute()).name}: {ended(facts['stop_reason'])} after {facts['iterations']:,} iterations and "
         f"{facts['seconds']:.0f} s, bound {facts['training_bound']:.2f}, "
         f"{describe_elbo(facts['elbo'], facts['elbo_standard_error'])}"
     )
+    return [*head, *(_wrapped(f"weights of components {weights}") if weights else [])]
 
 
 def _of_fits(found: Replicates) -> list[str]:

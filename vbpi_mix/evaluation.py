@@ -13,8 +13,10 @@ from torch import Tensor
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators import (
     Estimator,
+    Weighted,
     draw_components,
     log_importance_weights,
+    miselbo,
     pooled_estimate,
     published_estimate,
 )
@@ -47,7 +49,8 @@ class MarginalLikelihood:
 class Evaluation:
     """Both forms; the single-sample bound (MISELBO, L = 1) with its standard error; the last repeat's weights.
 
-    effective_sample_size: of all A K weights of a repeat, the mean over repeats. log_weights: [A, K].
+    effective_sample_size: of all A K weights of a repeat, the mean over repeats. log_weights: [A, K], each with log A pi_a
+    added: equally many are drawn of every component, whatever its weight pi_a in the mixture.
     """
 
     estimates: tuple[MarginalLikelihood, MarginalLikelihood]
@@ -84,19 +87,23 @@ def evaluate(
     for name, value in (("importance samples", importance_samples), ("repeats", repeats)):
         if value < 1:
             raise ConfigError(f"{value} {name} asked for: give at least 1")
+    own = mixture.log_weights if isinstance(mixture, Weighted) else None
+    own = None if own is None else own.detach()
     published, pooled, bounds, sizes = [], [], [], []
     with timed_pieces() as pieces:
         for repeat in range(repeats):
-            log_w = draw_log_weights(mixture, target, importance_samples, generator)
-            published.append(float(published_estimate(log_w)))
-            pooled.append(float(pooled_estimate(log_w)))
-            bounds.append(float(log_w.mean()))
-            sizes.append(effective_sample_size(log_w.numpy().ravel()))
+            log_w = draw_log_weights(mixture, target, importance_samples, generator, own)
+            published.append(float(published_estimate(log_w, own)))
+            pooled.append(float(pooled_estimate(log_w, own)))
+            bounds.append(float(log_w.mean() if own is None else miselbo(log_w, 1, torch.softmax(own, 0))))
+            # Each counts for its component.
+            counted = log_w if own is None else log_w + (torch.log_softmax(own, 0) + math.log(len(own)))[:, None]
+            sizes.append(effective_sample_size(counted.numpy().ravel()))
             pieces.ended()
             if progress is not None:
                 progress(repeat + 1, repeats)
     elbo, sd = _moments(bounds)
-    error = sd / math.sqrt(repeats) if repeats > 1 else float(log_w.std() / math.sqrt(log_w.numel()))
+    error = sd / math.sqrt(repeats) if repeats > 1 else _error_of_bound(log_w, own)
     return Evaluation(
         estimates=(
             MarginalLikelihood("published", *_moments(published), importance_samples, repeats),
@@ -105,22 +112,36 @@ def evaluate(
         elbo=elbo,
         elbo_standard_error=error,
         effective_sample_size=sum(sizes) / repeats,
-        log_weights=log_w,
+        log_weights=counted,
     )
 
 
 def draw_log_weights(
-    mixture: VariationalMixture[Any], target: Target[Any], samples: int, generator: torch.Generator
+    mixture: VariationalMixture[Any],
+    target: Target[Any],
+    samples: int,
+    generator: torch.Generator,
+    log_weights: Tensor | None = None,
 ) -> Tensor:
-    """Log importance weights [A, K] of K = `samples` draws of each component, all A in the denominator."""
+    """Log importance weights [A, K] of K = `samples` draws of each component, all A in the denominator by their log weights
+    [A], None if uniform."""
     draw = draw_components(Estimator.A2A, mixture.n_components, None, generator)
     at_once = max(1, PARTICLES_AT_ONCE // mixture.n_components)
     parts = []
     with torch.no_grad():
         for first in range(0, samples, at_once):
             draws = mixture.sample(draw, min(at_once, samples - first), generator)
-            parts.append(log_importance_weights(target.log_likelihood(draws), target.log_prior(draws), draws.log_q))
+            densities = target.log_likelihood(draws), target.log_prior(draws), draws.log_q
+            parts.append(log_importance_weights(*densities, log_weights=log_weights))
     return torch.cat(parts, dim=1)
+
+
+def _error_of_bound(log_w: Tensor, log_weights: Tensor | None) -> float:
+    """The standard error of the mean of log w [A, K] over components of these log weights [A], None if uniform."""
+    if log_weights is None:
+        return float(log_w.std() / math.sqrt(log_w.numel()))
+    variances = log_w.var(1) / log_w.shape[1]
+    return float((torch.softmax(log_weights, 0) ** 2 * variances).sum().sqrt())
 
 
 def _moments(values: list[float]) -> tuple[float, float]:

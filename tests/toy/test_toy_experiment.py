@@ -10,11 +10,12 @@ import torch
 import yaml
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix.estimators import effective_components
 from vbpi_mix.toy import figures
 from vbpi_mix.toy.curves import Curve, curves_csv, read_curve
 from vbpi_mix.toy.experiment import FIG3, Experiment, Member, plan
 from vbpi_mix.toy.fit import make_problem
-from vbpi_mix.toy.members import effective_components, make_approximation, make_target
+from vbpi_mix.toy.members import make_approximation, make_target
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.trainer import Trainer
 

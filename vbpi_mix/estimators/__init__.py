@@ -12,6 +12,7 @@ from vbpi_mix.estimators.components import (
     ComponentDraw,
     Estimator,
     draw_components,
+    effective_components,
     inclusion_probabilities,
     outer_weights,
 )
@@ -34,8 +35,10 @@ from vbpi_mix.estimators.interfaces import (
     Target,
     TargetGradients,
     VariationalMixture,
+    Weighted,
 )
 from vbpi_mix.estimators.reparameterised import GradientName, RestatedDraws, doubly_reparameterised_objective
+from vbpi_mix.estimators.weights import StepWeights
 
 __all__ = [
     "ComponentDraw",
@@ -52,13 +55,16 @@ __all__ = [
     "Parameterised",
     "RestatedDraws",
     "ScoredDraws",
+    "StepWeights",
     "Target",
     "TargetGradients",
     "VariationalMixture",
     "WarmUp",
+    "Weighted",
     "direct_vimco_objective",
     "doubly_reparameterised_objective",
     "draw_components",
+    "effective_components",
     "inclusion_probabilities",
     "log_importance_weights",
     "log_mixture_density",

@@ -7,6 +7,7 @@ Shapes: A components, S sampled, R evaluated (A2A, S2A: R = A; S2S: R = S), *B a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -144,6 +145,13 @@ def outer_weights(
         A, S = len(weights), draw.sampled.shape[0]
         return weights[draw.sampled] * (A / S)
     return (weights / inclusion.detach().to(weights))[draw.sampled]
+
+
+def effective_components(log_weights: Tensor) -> float:
+    """exp of the entropy of the mixture weights, given their logarithms [A], not normalised: A where they are equal, 1
+    where one has all."""
+    log_pi = torch.log_softmax(log_weights.detach(), 0)
+    return math.exp(-float((log_pi.exp() * log_pi).sum()))
 
 
 def _checked_size(estimator: Estimator, A: int, S: int | None) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators.bounds import combine_components, miselbo
 from vbpi_mix.estimators.interfaces import DirectMixture, DirectTarget, Evaluated, Gradients, Parameterised
+from vbpi_mix.estimators.weights import StepWeights
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,11 @@ class DirectObjective(Objective):
         kept = sum(weights) ** 2 / sum(weight * weight for weight in weights)
         return sum(log_w) / len(log_w), math.log(kept / len(log_w))
 
+    @property
+    def bounds(self) -> Tensor:
+        """[S], of each sampled component."""
+        return self._parts.bounds
+
     def backward(self) -> Gradients:
         """Minus the gradient estimate of every parameter, and nothing in their `.grad`; the same however often called."""
         return self._parts.pull_back()
@@ -149,7 +155,8 @@ class DirectObjective(Objective):
 @dataclass(frozen=True, eq=False)
 class _DirectParts:
     """What a direct objective is made of: its draws, their densities, log w, minus the derivatives of the bound in log w, and
-    what the score of each particle is multiplied by, [S, K].
+    what the score of each particle is multiplied by, [S, K]; the bounds of the components [S], and the mixture weights, None
+    if they are uniform.
     """
 
     target: DirectTarget[Any]
@@ -160,15 +167,20 @@ class _DirectParts:
     log_w: Tensor
     slope: Tensor
     signal: Tensor
+    bounds: Tensor
+    weights: StepWeights | None
 
     def pull_back(self) -> Gradients:
         with torch.no_grad():
-            slope, log_q = self.slope, self.draws.log_q
+            slope, log_q = self.slope, _weighted(self.draws.log_q, self.weights)
             shares = -slope.unsqueeze(2)
             if log_q.shape[2] > 1:
                 shares = torch.softmax(log_q, 2).mul_(shares)
             of_target = self.evaluated.pull_back(slope if self.beta == 1.0 else slope * self.beta, slope)
             gradients = self.mixture.pull_back(self.draws, shares, self.signal, of_target.points)
+            if self.weights is not None:
+                of_weights = self.weights.pull_back(shares.sum((0, 1)), self.bounds)
+                gradients = {**gradients, self.weights.logits: of_weights}
             if not of_target.parameters or not isinstance(self.target, Parameterised):
                 return gradients
             owners = self.target.parameters()
@@ -176,10 +188,14 @@ class _DirectParts:
 
 
 def direct_vimco_objective(
-    target: DirectTarget[Any], mixture: DirectMixture[Any], draws: Any, beta: float = 1.0
+    target: DirectTarget[Any],
+    mixture: DirectMixture[Any],
+    draws: Any,
+    beta: float = 1.0,
+    weights: StepWeights | None = None,
 ) -> DirectObjective:
-    """`vimco_objective` of tempered-likelihood weights and uniform mixture weights, for problems that can carry
-    gradients back themselves.
+    """`vimco_objective` of tempered-likelihood weights, for problems that can carry gradients back themselves. weights: of
+    the mixture, None if they are uniform.
 
     The same coefficients, minus the derivatives of the bound in log w and the signals of the score; the derivative of
     log w in each log q_r is minus the share of component r in the mixture density. For particles that cost a
@@ -187,16 +203,24 @@ def direct_vimco_objective(
     """
     with torch.no_grad():
         evaluated = target.evaluate(draws)
-        log_q = draws.log_q
+        log_q = _weighted(draws.log_q, weights)
         if log_q.shape[2] == 1:
             log_mixture = log_q.select(2, 0)
+        elif weights is not None:
+            log_mixture = torch.logsumexp(log_q, 2)
         else:
             log_mixture = torch.logsumexp(log_q, 2).sub_(math.log(log_q.shape[2]))
         log_w = torch.add(evaluated.log_prior - log_mixture, evaluated.log_likelihood, alpha=beta)
         bounds, signal = _bounds_and_signal(log_w)
-        slope, signal = _coefficients(log_w, signal, None)
-    parts = _DirectParts(target, mixture, draws, evaluated, beta, log_w, slope, signal)
-    return DirectObjective(combine_components(bounds, None), parts)
+        outer = None if weights is None else weights.outer.detach()
+        slope, signal = _coefficients(log_w, signal, outer)
+    parts = _DirectParts(target, mixture, draws, evaluated, beta, log_w, slope, signal, bounds, weights)
+    return DirectObjective(combine_components(bounds, outer), parts)
+
+
+def _weighted(log_q: Tensor, weights: StepWeights | None) -> Tensor:
+    """log pi_r + log q_r, [S, K, R]; log q_r alone where weights are uniform."""
+    return log_q if weights is None else log_q + weights.log_evaluated.detach()
 
 
 def _coefficients(log_w: Tensor, signal: Tensor, component_weights: Tensor | None) -> tuple[Tensor, Tensor]:

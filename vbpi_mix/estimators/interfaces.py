@@ -77,6 +77,16 @@ class VariationalMixture(Protocol[Z_co]):
 
 
 @runtime_checkable
+class Weighted(Protocol):
+    """A mixture whose components need not count equally."""
+
+    @property
+    def log_weights(self) -> Tensor | None:
+        """[A] log mixture weights, not normalised; None if they are uniform."""
+        ...
+
+
+@runtime_checkable
 class Parameterised(Protocol):
     """A target with parameters of its own."""
 
@@ -148,7 +158,7 @@ class DirectMixture(Protocol[Z_contra]):
     """A mixture that carries gradients from its draws to its parameters itself."""
 
     def pull_back(self, draws: Z_contra, log_q: Tensor, log_q_score: Tensor, points: Any) -> Gradients:
-        """The gradient of every parameter, given those with respect to log_q [S, K, R], log_q_score [S, K] and the
+        """The gradient of every parameter but those of the mixture weights, given those with respect to log_q [S, K, R], log_q_score [S, K] and the
         continuous part of the draws. Older draws are pulled back as well as the newest, and twice as well as once.
         """
         ...

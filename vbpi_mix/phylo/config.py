@@ -20,6 +20,7 @@ from vbpi_mix.sizes import check_memory
 from vbpi_mix.training.config import TrainingConfig
 
 ESTIMATORS = ("a2a", "s2a", "s2s")
+WEIGHTS = ("uniform", "learned")
 BRANCH_MODELS = ("psp", "split")
 STARTS = ("warm", "em", "average", "flat")
 WIDENINGS = ("none", "nni")
@@ -65,6 +66,10 @@ class ModelConfig:
     )
     particles: int = option(10, letter="K", least=1, help="Particles of each sampled component.")
     estimator: str = option("s2a", choices=ESTIMATORS, help="How the bound of the mixture is estimated.")
+    weights: str = option(
+        "uniform", choices=WEIGHTS,
+        help="Weights of the components in the mixture. learned: with the rest; components are then sampled by their weights.",
+    )  # fmt: skip
     branch: str = option("psp", choices=BRANCH_MODELS, help="Features of the branch model.")
     lengths: str | None = option(
         None, str, choices=LENGTHS, unset="gamma; paper: lognormal", help="Base density of the branch lengths."
@@ -115,6 +120,10 @@ class ModelConfig:
         sampled = self.sampled
         if sampled is None:
             sampled = self.components if self.estimator == "a2a" else min(2, self.components)
+        if self.weights == "learned" and self.estimator == "s2s" and sampled == 1 < self.components:
+            raise ConfigError(
+                "weights learned: a bound of S=1 component (s2s) does not depend on them; give S of at least 2, or s2a"
+            )
         check_memory(self.least_memory(sampled), f"A={self.components:,}, S={sampled:,}, K={self.particles:,}")
         # What the estimators refuse is refused before anything is read or made.
         draw_components(Estimator.parse(self.estimator), self.components, sampled, torch.Generator())
@@ -140,10 +149,12 @@ class ModelConfig:
         """The model part of a configuration file, resolved. RunDirectoryError, naming the entry, if it is missing or no good.
 
         where: the run, for messages. version: of the file. In the first one, runs from before there were flows lack the
-        entries of flows and `pair_rate`, and those from before there were gamma lengths that of `lengths`.
+        entries of flows and `pair_rate`, and those from before there were gamma lengths that of `lengths`. Where weights of
+        components could not be learned yet, no entry says that they are uniform.
         """
         known = options_of(cls)
-        names = known if version > 1 else ("components", "sampled", "particles", "estimator", "branch")
+        early = ("components", "sampled", "particles", "estimator", "branch")
+        names = early if version == 1 else tuple(name for name in known if name != "weights")
         needed = [known[name].letter or name for name in names]
         missing = [name for name in needed if not isinstance(values, Mapping) or name not in values]
         if missing or not isinstance(values, Mapping):
@@ -277,7 +288,7 @@ class FitConfig:
         """How to train, every value explicit. parameters: whether the substitution model has any."""
         model = self.model.resolve(self.schedule)
         rates = learning_rates(
-            self.schedule, model.flow, model.init or "warm", model.lengths or "gamma", parameters
+            self.schedule, model.flow, model.init or "warm", model.lengths or "gamma", parameters, model.weights == "learned"
         )
         # A start that is nearly the posterior needs a tenth of the iterations that one of log-normals does.
         short = model.init == "warm" and model.lengths == "gamma"

@@ -111,7 +111,9 @@ def _draw(problem: PhyloProblem, count: int, seed: int) -> WeightedTrees:
     draw = draw_components(Estimator.A2A, mixture.n_components, None, generator)
     return draw_weighted_trees(
         mixture,
-        lambda d: log_importance_weights(target.log_likelihood(d), target.log_prior(d), d.log_q),
+        lambda d: log_importance_weights(
+            target.log_likelihood(d), target.log_prior(d), d.log_q, log_weights=mixture.log_weights
+        ),
         draw,
         count,
         generator,

@@ -18,6 +18,8 @@ COLD_RATES = {"sbn": 0.002, "branches": 0.008, "flow": 0.0002}
 PAIR_RATE = 0.2
 # Of the densities of model parameters, which start as standard normals.
 PARAMETER_RATE = 0.002
+# Of the logits of mixture weights, which start alike.
+WEIGHTS_RATE = 0.002
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,18 @@ class LearningRates:
 
 
 def learning_rates(
-    schedule: str, flow: str, init: str, lengths: str, parameters: bool = False
+    schedule: str, flow: str, init: str, lengths: str, parameters: bool = False, weights: bool = False
 ) -> LearningRates:
     """Those of a schedule, a start and a base density; the published schedule has one rate for all. parameters: whether the
-    substitution model has any."""
+    substitution model has any. weights: whether those of the mixture are learned."""
     if schedule == "paper":
         return LearningRates(None, {}, 1.0)
     rates = WARM_RATES[lengths] if init == "warm" else COLD_RATES
     multipliers = {"branches": rates["branches"] / rates["sbn"]}
     if parameters:
         multipliers["model"] = PARAMETER_RATE / rates["sbn"]
+    if weights:
+        multipliers["weights"] = WEIGHTS_RATE / rates["sbn"]
     if flow != "none":
         multipliers |= dict.fromkeys(("flow", "flow biases"), rates["flow"] / rates["sbn"])
     return LearningRates(rates["sbn"], multipliers, PAIR_RATE)

@@ -25,6 +25,7 @@ from vbpi_mix.phylo.branches.flows.contract import BranchFlow, take_over
 from vbpi_mix.phylo.draws import ComponentSelection, PhyloDraws, Step, StepGradient
 from vbpi_mix.phylo.parameters import ParameterDensity
 from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.averages import log_average
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 from vbpi_mix.phylo.tables import Family, Request, make_tables
 
@@ -35,7 +36,8 @@ SHARE_OF_NOISE = 0.1
 
 class PhyloMixture:
     """A components with parameters `logits` float64 [A, n_params] and `features` float64 [A, n_features, C], C columns as
-    the base density has them, the `flow` that they share, or None, and the densities of the model's `parameters`, or None.
+    the base density has them, the `flow` that they share, or None, the densities of the model's `parameters`, or None, and
+    `log_weights` [A], logits of the mixture weights, None if they are uniform.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class PhyloMixture:
         pair_rate: float = 1.0,
         parameters: ParameterDensity | None = None,
         side_by_side: torch.dtype | None = None,
+        learn_weights: bool = False,
     ) -> None:
         """Start from flat SBNs, or from given logits [A, n_params], or [n_params] for all components.
 
@@ -59,7 +62,8 @@ class PhyloMixture:
         for another. Features start at random, or at the given features [n_features, C] with a little noise for each
         component. base: the log-normal if not given. pair_rate: how fast the rows of primary subsplit pairs learn, of
         features and flow, compared with those of splits. side_by_side: the type of tables
-        that have the components side by side (tables.py); None for one after the other, in doubles.
+        that have the components side by side (tables.py); None for one after the other, in doubles. learn_weights: whether
+        the weights of the components are learned, from uniform ones on.
         """
         if branch_model not in BRANCH_MODELS:
             raise ConfigError(f"branch model {branch_model!r} is unknown: give {' or '.join(BRANCH_MODELS)}")
@@ -79,12 +83,24 @@ class PhyloMixture:
         self.logits, self.features = self._tables.logits, self._tables.features
         self.flow = flow
         self.parameters = parameters
+        self.log_weights = torch.zeros(n_components, dtype=torch.float64, requires_grad=True) if learn_weights else None
         self._pair_rate = pair_rate
 
     @property
     def n_components(self) -> int:
         """A."""
         return self._n_components
+
+    @property
+    def log_shares(self) -> np.ndarray | None:
+        """Logarithms of the mixture weights, float64 [A], which sum to 1; None if they are uniform."""
+        return None if self.log_weights is None else torch.log_softmax(self.log_weights.detach(), 0).numpy()
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The mixture weights, float64 [A]."""
+        log_shares = self.log_shares
+        return np.full(self._n_components, 1.0 / self._n_components) if log_shares is None else np.exp(log_shares)
 
     def sample(self, draw: ComponentSelection, particles: int, generator: torch.Generator) -> PhyloDraws:
         """K = `particles` trees with branch lengths of each sampled component.
@@ -149,6 +165,10 @@ class PhyloMixture:
         """log q_a(tau) float64 [T, A]; -inf outside the support."""
         return sbn.log_probability(self.logits.detach().numpy(), self.support, topologies)
 
+    def log_probability(self, topologies: EncodedTopologies) -> np.ndarray:
+        """log q(tau) of the whole mixture, float64 [T]; -inf outside the support."""
+        return log_average(self.log_topology_probability(topologies), self.log_shares)
+
     def _parameters(self) -> tuple[Tensor, ...]:
         """All, in the order of StepGradient."""
         of_flow = () if self.flow is None else (self.flow.weights, *self.flow.shared)
@@ -156,7 +176,8 @@ class PhyloMixture:
         return (*self._tables.learned, *of_flow, *of_parameters)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """One group for the SBNs, one for the branch features, two for the flow."""
+        """One group for the SBNs, one for the branch features, two for the flow; of model parameters and mixture weights
+        one each, if they are learned."""
         rates = np.full(self.support.n_features, self._pair_rate)
         rates[: self.support.n_splits] = 1.0
         groups = self._tables.groups(rates[: self.features.shape[1]])
@@ -172,6 +193,8 @@ class PhyloMixture:
             ]
         if self.parameters is not None:
             groups.append({"name": "model", "params": list(self.parameters.learned())})
+        if self.log_weights is not None:
+            groups.append({"name": "weights", "params": [self.log_weights]})
         return groups
 
     def state_dict(self) -> Mapping[str, Any]:
@@ -181,13 +204,19 @@ class PhyloMixture:
             state["flow"] = self.flow.state_dict()
         if self.parameters is not None:
             state["model_parameters"] = self.parameters.state_dict()
+        if self.log_weights is not None:
+            state["log_weights"] = self.log_weights.detach()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over parameters of a mixture of the same shape; CheckpointError if they are of another."""
         if ("flow" in state) != (self.flow is not None):
             raise CheckpointError("only one of the checkpoint and this model has a flow of branch lengths")
+        if ("log_weights" in state) != (self.log_weights is not None):
+            raise CheckpointError("only one of the checkpoint and this model has learned mixture weights")
         own = {"logits": self.logits, "features": self.features}
+        if self.log_weights is not None:
+            own["log_weights"] = self.log_weights
         take_over(own, state, "", "of another support or number of components")
         if self.flow is not None:
             self.flow.load_state_dict(state["flow"])

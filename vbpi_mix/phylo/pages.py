@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from vbpi_mix.errors import TreeError
+from vbpi_mix.estimators import effective_components
 from vbpi_mix.phylo.assess.verdict import Facts, Verdict
 from vbpi_mix.phylo.importance import ImportancePass
 from vbpi_mix.phylo.report.answer import Answer
@@ -36,6 +38,8 @@ FILES = (
     (CONFIG, "every choice"),
     ("checkpoint.pt", "the fitted mixture"),
 )
+# Learned weights of components that are listed.
+MOST_WEIGHTS = 6
 AS_FITTED = "Fits are of unrooted trees: the root is where the first taxon joins, and means nothing."
 
 
@@ -204,12 +208,24 @@ def _made_by(config: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tupl
         ("SHA-256 of the data", str(data.get("sha256", "not recorded"))),
         ("tree sample", source),
         ("mixture", f"A={summary.get('A')}, S={summary.get('S')}, K={summary.get('K')}, {summary.get('estimator')}"),
+        ("weights of its components", weights_in_words(config, summary)),
         ("seed", str(summary.get("seed"))),
         ("training", f"{summary.get('iterations', 0):,} iterations, {summary.get('seconds', 0.0):.0f} s"),
         ("ended by", str(summary.get("stop_reason"))),
         ("versions", ", ".join(f"{name} {version}" for name, version in summary.get("versions", {}).items())),
     ]
     return [row for row in rows if row[1]]
+
+
+def weights_in_words(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """The learned weights of a mixture, the largest, and to how many equal ones they come; nothing of uniform weights."""
+    if config.get("model", {}).get("weights") != "learned" or "weights" not in summary:
+        return ""
+    weights = sorted(summary["weights"], reverse=True)
+    listed = ", ".join(f"{each:.3f}" for each in weights[:MOST_WEIGHTS])
+    more = f" and {len(weights) - MOST_WEIGHTS} more" if len(weights) > MOST_WEIGHTS else ""
+    effective = effective_components(torch.tensor(weights, dtype=torch.float64).log())
+    return f"learned: {listed}{more}; as even as {effective:.1f} equal ones"
 
 
 def _commands(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

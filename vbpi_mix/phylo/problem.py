@@ -133,6 +133,7 @@ def build_problem(
         pair_rate=model.pair_rate,
         parameters=_densities(posterior, support, model, generator, mode),
         side_by_side=layout(model.components, model.estimator != Estimator.S2S),
+        learn_weights=model.weights == "learned",
     )
     return PhyloProblem(data.taxa, data.parts, posterior, mixture, model), start
 
@@ -210,6 +211,7 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
         pair_rate=model.pair_rate,
         parameters=_densities(posterior, support, model, torch.Generator()),
         side_by_side=layout(model.components, model.estimator != Estimator.S2S),
+        learn_weights=model.weights == "learned",
     )
     mixture.load_state_dict(state)
     return PhyloProblem(taxa, parts, posterior, mixture, model)

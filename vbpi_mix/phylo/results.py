@@ -113,6 +113,7 @@ def training_entries(result: TrainingResult, model: ModelConfig, seed: int, prob
     """How training went, as entries of summary.json."""
     return {
         **{name: model.to_dict()[name] for name in ("A", "S", "K", "estimator")},
+        "weights": problem.trees.shares.tolist(),
         "seed": seed,
         "iterations": result.iterations,
         "seconds": result.seconds,

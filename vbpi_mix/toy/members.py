@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from vbpi_mix.toy.experiment import Experiment, Member
@@ -36,12 +34,6 @@ def make_approximation(experiment: Experiment, member: Member) -> Approximation:
         return InverseAutoregressiveFlow(member.A, generator)
     A = 1 if member.approximation == "iwvi" else member.A
     return GaussianMixture(A, start, member.weights == "learned")
-
-
-def effective_components(log_weights: torch.Tensor) -> float:
-    """exp of the entropy of the mixture weights [A]: A where they are equal, 1 where one has all."""
-    log_pi = torch.log_softmax(log_weights.detach(), 0)
-    return math.exp(-float((log_pi.exp() * log_pi).sum()))
 
 
 def stream(experiment: Experiment, number: int) -> torch.Generator:

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from vbpi_mix.estimators import effective_components
 from vbpi_mix.toy.curves import Curve, read_curve
 from vbpi_mix.toy.experiment import Experiment, Member
 from vbpi_mix.toy.figures import Panel
 from vbpi_mix.toy.fit import equal_mixture_problem
 from vbpi_mix.toy.gaussians import resampled_positions
-from vbpi_mix.toy.members import effective_components, stream
+from vbpi_mix.toy.members import stream
 from vbpi_mix.training.mixture_problem import BoundEstimate, MixtureProblem
 from vbpi_mix.training.reports import TrainingResult
 from vbpi_mix.training.run_directory import RunDirectory

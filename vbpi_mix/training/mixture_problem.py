@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from vbpi_mix.estimators import (
     ComponentDraw,
     Estimator,
     Objective,
+    StepWeights,
+    Weighted,
     direct_vimco_objective,
     draw_components,
     inclusion_probabilities,
@@ -58,16 +60,6 @@ class TrainableMixture(VariationalMixture[Any], Protocol):
         ...
 
 
-@runtime_checkable
-class Weighted(Protocol):
-    """A mixture whose components need not count equally."""
-
-    @property
-    def log_weights(self) -> Tensor | None:
-        """[A] log mixture weights, not normalised; None if they are uniform."""
-        ...
-
-
 @dataclass(frozen=True)
 class BoundEstimate:
     """A bound, and the standard error of this Monte Carlo estimate of it."""
@@ -85,7 +77,7 @@ class MixtureProblem:
 
     gradient   "vimco" where the draws have a discrete part (then L = K), else "pathwise"
     direct     whether target and mixture carry the gradient back themselves, without a graph (DirectTarget and
-               DirectMixture); "vimco" with tempered likelihood and uniform weights only
+               DirectMixture); "vimco" with tempered likelihood only
     importance_samples   L of the pathwise bound
     warm_up    which factor beta tempers: see estimators.bounds.log_importance_weights
     validation_particles   of all components together, in each validation
@@ -127,10 +119,11 @@ class MixtureProblem:
         self._validation_particles = validation_particles
         self._weighted: Weighted | None = mixture if isinstance(mixture, Weighted) else None
         self._direct = direct
-        if direct and (gradient != "vimco" or warm_up != "likelihood" or self._log_mixture_weights is not None):
+        # What the bound of each component was about in the last steps [A]; None where no step needs to know.
+        self._expected: Tensor | None = None
+        if direct and (gradient != "vimco" or warm_up != "likelihood"):
             raise ConfigError(
-                "direct gradients are those of vimco with tempered likelihood and uniform weights: "
-                "give direct=False for others"
+                "direct gradients are those of vimco with tempered likelihood: give direct=False for others"
             )
         # Refuse an impossible S, A and estimator before anything is written.
         draw_components(estimator, mixture.n_components, sampled, torch.Generator())
@@ -148,10 +141,7 @@ class MixtureProblem:
             inclusion = inclusion_probabilities(torch.softmax(log_mixture_weights.detach(), 0), S)
         draw = draw_components(self._estimator, A, S, generator, (), inclusion)
         if self._direct:
-            with torch.no_grad():
-                draws = self.mixture.sample(draw, self._particles, generator)
-            target, mixture = cast(DirectTarget[Any], self.target), cast(DirectMixture[Any], self.mixture)
-            return direct_vimco_objective(target, mixture, draws, beta)
+            return self._direct_objective(draw, inclusion, beta, generator)
         draws = self.mixture.sample(draw, self._particles, generator)
         log_w = self._log_weights(draw, draws, beta)
         outer = outer_weights(self._estimator, draw, log_mixture_weights, inclusion)
@@ -162,6 +152,31 @@ class MixtureProblem:
         if objective.bound.ndim == 0:
             return objective
         return Objective(objective.bound.mean(), objective.surrogate)
+
+    def _direct_objective(
+        self, draw: ComponentDraw, inclusion: Tensor | None, beta: float, generator: torch.Generator
+    ) -> Objective:
+        """As `objective`, of components that are drawn."""
+        logits, weights = self._log_mixture_weights, None
+        if logits is not None:
+            if self._expected is None and inclusion is not None and self._estimator is Estimator.S2A:
+                self._expected = self._bound_of_each(beta, generator)
+            weights = StepWeights.of(self._estimator, draw, logits, inclusion, self._expected)
+        with torch.no_grad():
+            draws = self.mixture.sample(draw, self._particles, generator)
+        target, mixture = cast(DirectTarget[Any], self.target), cast(DirectMixture[Any], self.mixture)
+        objective = direct_vimco_objective(target, mixture, draws, beta, weights)
+        if weights is not None:
+            self._expected = weights.expected_next(objective.bounds)
+        return objective
+
+    def _bound_of_each(self, beta: float, generator: torch.Generator) -> Tensor:
+        """[A] the bound of every component, from K particles of each."""
+        draw = draw_components(Estimator.A2A, self.mixture.n_components, None, None)
+        with torch.no_grad():
+            draws = self.mixture.sample(draw, self._particles, generator)
+            log_w = self._log_weights(draw, draws, beta)
+            return torch.logsumexp(log_w, 1) - math.log(self._particles)
 
     def validate(self, iteration: int, generator: torch.Generator) -> dict[str, float]:
         """The bound of the whole mixture now."""
@@ -213,13 +228,15 @@ class MixtureProblem:
         )
 
     def state_dict(self) -> Mapping[str, Any]:
-        """That of the mixture, and as "target" that of a target with parameters."""
+        """That of the mixture; as "target" that of a target with parameters; and the bounds that learned weights expect."""
         own = self._target_with_parameters
         of_target = {} if own is None else own.state_dict()
-        return {**self.mixture.state_dict(), **({"target": of_target} if of_target else {})}
+        expected = {} if self._expected is None else {"expected_bounds": self._expected}
+        return {**self.mixture.state_dict(), **({"target": of_target} if of_target else {}), **expected}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Any:
         """Take over a state of the same mixture and target."""
         self.mixture.load_state_dict(state)
+        self._expected = state.get("expected_bounds")
         if self._target_with_parameters is not None:
             self._target_with_parameters.load_state_dict(state.get("target", {}))

@@ -16,6 +16,7 @@ from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.assess.divergence import Divergence, TopologyCount, divergence, topologies_for
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.averages import in_proportion
 from vbpi_mix.phylo.sbn.splits import (
     MINIMUM_FREQUENCY,
     SplitFrequencies,
@@ -26,7 +27,6 @@ from vbpi_mix.phylo.sbn.splits import (
     split_frequencies,
     unite,
 )
-from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 
@@ -88,36 +88,33 @@ def of_mixture(
 
     def log_probability(other: np.ndarray) -> np.ndarray:
         parts = [other[k : k + _CHUNK] for k in range(0, other.shape[0], _CHUNK)]
-        return np.concatenate([_log_mixture(mixture, part) for part in parts])
+        return np.concatenate([mixture.log_probability(support.encode(part)) for part in parts])
 
-    children, counts = _draw(support, logits, draws, np.random.default_rng(seed))
+    children, counts = _draw(mixture, draws, np.random.default_rng(seed))
     log_p = log_probability(children)
     order = np.argsort(-log_p, kind="stable")
     return TopologyDistribution(
         name=name,
-        what=f"fit, A={logits.shape[0]}",
+        what=f"fit, A={logits.shape[0]}{'' if mixture.log_shares is None else ', learned weights'}",
         taxa=taxa,
         children=children[order],
         weights=counts[order] / draws,
         log_p=log_p[order],
-        splits=sbn_split_frequencies(support, logits),
+        splits=sbn_split_frequencies(support, logits, mixture.log_shares),
         draws=draws,
         log_probability=log_probability,
     )
 
 
-def _log_mixture(mixture: PhyloMixture, children: np.ndarray) -> np.ndarray:
-    log_q = mixture.log_topology_probability(mixture.support.encode(children))
-    return np.asarray(np.logaddexp.reduce(log_q, axis=1) - math.log(log_q.shape[1]))
-
-
-def _draw(
-    support: SubsplitSupport, logits: np.ndarray, draws: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct topologies of `draws` draws, spread evenly over the components, and how often each came."""
+def _draw(mixture: PhyloMixture, draws: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct topologies of `draws` draws, spread over the components by their weights, and how often each came."""
+    support, logits, log_shares = mixture.support, mixture.logits.detach().numpy(), mixture.log_shares
     log_probabilities, _ = sbn.normalise(logits, support)
     probabilities = np.exp(log_probabilities)
-    component = np.arange(draws) % logits.shape[0]
+    if log_shares is None:
+        component = np.arange(draws) % logits.shape[0]
+    else:
+        component = in_proportion(log_shares, draws, float(rng.random()))
     found = []
     for first in range(0, draws, _CHUNK):
         part = component[first : first + _CHUNK]

@@ -148,7 +148,7 @@ def own_answer(mixture: PhyloMixture, trees: PosteriorTrees, characters: Charact
 
 def _own_splits(mixture: PhyloMixture, trees: PosteriorTrees) -> SplitEstimates:
     support = mixture.support
-    exact = sbn_split_frequencies(support, mixture.logits.detach().numpy())
+    exact = sbn_split_frequencies(support, mixture.logits.detach().numpy(), mixture.log_shares)
     known = {bits.tobytes(): p for bits, p in zip(exact.bits, exact.frequencies.tolist(), strict=True)}
     internal = (support.split_size > 1) & (support.split_size < support.n_taxa - 1)
     frequencies = np.array(

@@ -92,9 +92,9 @@ class Certainty:
 def certainty(mixture: PhyloMixture, trees: WeightedTrees, by: Weighting | None) -> Certainty:
     """Of the weighted answer, or of the fit's own if `by` is not given; trees: draws from the mixture."""
     logits = mixture.logits.detach().numpy()
-    best = most_probable_topology(mixture.support, logits)
+    best = most_probable_topology(mixture.support, logits, log_weights=mixture.log_shares)
     if by is None:
-        every = every_topology(mixture.support, logits, MOST_ROOTED_TREES)
+        every = every_topology(mixture.support, logits, MOST_ROOTED_TREES, mixture.log_shares)
         if every is not None:
             return exact_certainty(best, *every)
         trees = unweighted(trees)

@@ -64,7 +64,9 @@ def pooled_certainty(
 
 def _exact(mixtures: Sequence[PhyloMixture]) -> Certainty | None:
     """Of all topologies that the fits can draw; None if they are too many."""
-    found = [every_topology(each.support, each.logits.detach().numpy(), MOST_ROOTED_TREES) for each in mixtures]
+    found = [
+        every_topology(each.support, each.logits.detach().numpy(), MOST_ROOTED_TREES, each.log_shares) for each in mixtures
+    ]
     known = [each for each in found if each is not None]
     if len(known) < len(found):
         return None
@@ -89,8 +91,7 @@ def _fill_in(
         unmet = np.setdiff1d(np.arange(len(children)), place)
         if unmet.size == 0:
             continue
-        of_components = mixture.log_topology_probability(mixture.support.encode(children[unmet]))
-        log_q = np.logaddexp.reduce(of_components, axis=1) - np.log(mixture.n_components)
+        log_q = mixture.log_probability(mixture.support.encode(children[unmet]))
         if joint is None or log_evidence is None:
             log_p[r, unmet] = log_q
         else:

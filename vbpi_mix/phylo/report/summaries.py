@@ -9,14 +9,14 @@ import torch
 
 from vbpi_mix.phylo.draws import ComponentSelection
 from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.report.batches import batches_of
+from vbpi_mix.phylo.sbn.averages import average
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
-
-TREES_AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, eq=False)
 class PosteriorTrees:
-    """N trees drawn from a mixture, components equally often.
+    """N trees drawn from a mixture, of each component as many as its weight says.
 
     children int32 [N, n-2, 2] in the numbering of `splits` int32 [N, 2n-2], the split above each node; lengths
     float64 [N, E], expected substitutions per site. theta: float64 [N, D], the model's parameters on their unconstrained
@@ -35,16 +35,12 @@ def draw_trees(
     """At least `count` trees; `draw` must name every component (an A2A draw)."""
     children, splits, lengths = [], [], []
     theta: list[np.ndarray] = []
-    per_component = -(-count // mixture.n_components)
-    at_once = max(1, TREES_AT_ONCE // mixture.n_components)
-    with torch.no_grad():
-        for first in range(0, per_component, at_once):
-            draws = mixture.sample(draw, min(at_once, per_component - first), generator)
-            children.append(draws.topologies.children)
-            splits.append(draws.topologies.splits)
-            lengths.append(np.exp(draws.log_lengths.numpy().reshape(len(draws.topologies), -1)))
-            if draws.theta is not None:
-                theta.append(draws.theta.numpy().reshape(len(draws.topologies), -1))
+    for draws, _ in batches_of(mixture, draw, count, generator):
+        children.append(draws.topologies.children)
+        splits.append(draws.topologies.splits)
+        lengths.append(np.exp(draws.log_lengths.numpy().reshape(len(draws.topologies), -1)))
+        if draws.theta is not None:
+            theta.append(draws.theta.numpy().reshape(len(draws.topologies), -1))
     joined = np.concatenate(theta) if theta else None
     return PosteriorTrees(np.concatenate(children), np.concatenate(splits), np.concatenate(lengths), joined)
 
@@ -53,6 +49,6 @@ def topology_probabilities(mixture: PhyloMixture, children: np.ndarray) -> tuple
     """The distinct topologies of int32 [N, n-2, 2], canonical, and their exact probabilities, the largest first."""
     distinct, _ = unique_topologies(canonicalise(children)[0])
     log_q = mixture.log_topology_probability(mixture.support.encode(distinct))
-    probabilities = np.exp(log_q).mean(axis=1)
+    probabilities = average(np.exp(log_q), mixture.log_shares)
     order = np.argsort(-probabilities, kind="stable")
     return distinct[order], probabilities[order]

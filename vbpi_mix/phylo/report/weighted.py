@@ -1,13 +1,13 @@
 """The posterior as weighted draws of a fit: splits, topologies, branch lengths and evidence, a Monte Carlo error each.
 
-N trees are drawn from a mixture q of A components, of each equally many, and weighted by w = p(Y, tau, b) / q(tau, b)
-with the whole mixture in the denominator (deterministic mixture sampling; Owen and Zhou 2000). The largest weights are
-smoothed (pareto.py). Every answer is a ratio of weighted sums, sum w f / sum w g, and its variance is that of the
-residual w (f - answer g), draws being independent within strata of fixed size (the delta method; Owen, "Monte Carlo
+N trees are drawn from a mixture q of A components, of each as many as its weight says, and weighted by
+w = p(Y, tau, b) / q(tau, b) with the whole mixture in the denominator (deterministic mixture sampling; Owen and Zhou 2000). The
+largest weights are smoothed (pareto.py). Every answer is a ratio of weighted sums, sum w f / sum w g, and its variance is that
+of the residual w (f - answer g), draws being independent within strata of fixed size (the delta method; Owen, "Monte Carlo
 theory, methods and examples", chapters 8 and 9).
 
 Strata are, as `Strata` says,
-    components  what was drawn: N/A of each.
+    components  what was drawn: N/A of each, or N times its weight where weights are learned.
     topologies  afterwards, because q(tau) is known exactly: each topology that is expected 10 times or more among the
                 draws is a stratum of probability q(tau), the others are one together. Weights are scaled by q(stratum)
                 over the share of draws in it, so that how often a topology happened to be drawn does no longer count:
@@ -31,12 +31,12 @@ import torch
 from vbpi_mix.pareto import Smoothed, effective_sample_size, smooth
 from vbpi_mix.phylo.draws import ComponentSelection, PhyloDraws
 from vbpi_mix.phylo.mixture import PhyloMixture
+from vbpi_mix.phylo.report.batches import batches_of
 from vbpi_mix.phylo.report.consensus import majority_rule_newick
 from vbpi_mix.phylo.sbn.splits import SplitFrequencies
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 from vbpi_mix.threads import timed_pieces
 
-DRAWS_AT_ONCE = 2_000
 # Fewer expected draws than this do not make a stratum: its share of draws would be too noisy to divide by.
 DRAWS_OF_A_STRATUM = 10
 
@@ -177,18 +177,14 @@ def draw_weighted_trees(
     count: int,
     generator: torch.Generator,
 ) -> WeightedTrees:
-    """At least `count` draws, of each component equally many; `draw` must name every component (an A2A draw).
+    """At least `count` draws, of each component as many as its weight says; `draw` must name every component (an A2A draw).
 
     log_weights: log p(Y, tau, b) - log q(tau, b) of draws, [S, K].
     """
     children, lengths, weights, components = [], [], [], []
     theta: list[np.ndarray] = []
-    per_component = -(-count // mixture.n_components)
-    at_once = max(1, DRAWS_AT_ONCE // mixture.n_components)
     with torch.no_grad(), timed_pieces() as pieces:
-        for first in range(0, per_component, at_once):
-            particles = min(at_once, per_component - first)
-            draws = mixture.sample(draw, particles, generator)
+        for draws, component in batches_of(mixture, draw, count, generator):
             log_w = log_weights(draws)
             canonical, relabel = canonicalise(draws.topologies.children)
             in_order = np.empty((len(draws.topologies), 2 * canonical.shape[1] + 1))
@@ -197,16 +193,15 @@ def draw_weighted_trees(
             children.append(canonical)
             lengths.append(in_order)
             weights.append(log_w.numpy().ravel())
-            components.append(np.repeat(draw.sampled.numpy(), particles))
+            components.append(component.numpy())
             if draws.theta is not None:
                 theta.append(draws.theta.numpy().reshape(len(canonical), -1))
             pieces.ended()
     distinct, topology = unique_topologies(np.concatenate(children))
     encoded = mixture.support.encode(distinct)
-    log_q = mixture.log_topology_probability(encoded)
     return WeightedTrees(
         children=distinct,
-        log_q=np.logaddexp.reduce(log_q, axis=1) - np.log(mixture.n_components),
+        log_q=mixture.log_probability(encoded),
         splits=encoded.splits[:, 1:],
         topology=topology,
         component=np.concatenate(components),

@@ -6,10 +6,10 @@ probability t or more is listed without a dead end: a partial tree is kept if it
 unrooted topology is as probable as its 2n-3 rootings together, of which no recursion knows the largest sum. But one that was
 listed in no component has no rooting of probability t in any, so that it is no more probable than
 
-    max over topologies of  sum over its edges e of  1/A sum over a of  min(t, M[a, e]),
+    max over topologies of  sum over its edges e of  sum over a of  pi_a min(t, M[a, e]),
 
-M[a, e] the most probable tree of component a with its root on e; and this maximum is again a recursion over clades. t is
-lowered until the best topology listed is no less probable than that bound, or until too many trees are listed.
+pi_a the weight of component a and M[a, e] its most probable tree with its root on e; and this maximum is again a recursion
+over clades. t is lowered until the best topology listed is no less probable than that bound, or until too many trees are listed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vbpi_mix.phylo.sbn import networks as sbn
+from vbpi_mix.phylo.sbn.averages import average
 from vbpi_mix.phylo.sbn.support import SubsplitSupport
 from vbpi_mix.phylo.trees.topology import canonicalise
 
@@ -44,22 +45,26 @@ class MostProbable:
         return self.bound <= self.probability * (1 + _ROUNDING)
 
 
-def most_probable_topology(support: SubsplitSupport, logits: np.ndarray, most: int | None = None) -> MostProbable:
-    """Of the uniform mixture of networks with logits float64 [A, n_params]. most: rooted trees listed of a component."""
+def most_probable_topology(
+    support: SubsplitSupport, logits: np.ndarray, most: int | None = None, log_weights: np.ndarray | None = None
+) -> MostProbable:
+    """Of the mixture of networks with logits float64 [A, n_params]. most: rooted trees listed of a component. log_weights:
+    [A], None if uniform."""
     most = max(1_000, MOST_NODES // support.n_taxa) if most is None else most
     networks = [_Network(support, row) for row in sbn.normalise(logits, support)[0]]
     roots = np.exp([network.root for network in networks])
     # Never more than one; and before any is listed no more than the best rootings of each edge together.
-    unlisted = min(1.0, _heaviest(support, roots.mean(axis=0)))
+    unlisted = min(1.0, _heaviest(support, average(roots, log_weights, 0)))
     threshold = float(roots.max(axis=1).min())
     while True:
         listings = [network.trees(np.log(threshold), most) for network in networks]
         children = topologies_of(support, np.unique(np.concatenate([each.tripartitions for each in listings]), axis=0))
-        probabilities = np.exp(sbn.log_probability(logits, support, support.encode(children))).mean(axis=1)
+        probabilities = np.exp(sbn.log_probability(logits, support, support.encode(children)))
+        probabilities = average(probabilities, log_weights)
         at = int(np.argmax(probabilities))
         whole = all(each.whole for each in listings)
         if whole:
-            unlisted = min(unlisted, _heaviest(support, np.minimum(threshold, roots).mean(axis=0)))
+            unlisted = min(unlisted, _heaviest(support, average(np.minimum(threshold, roots), log_weights, 0)))
         found = float(probabilities[at])
         best = MostProbable(children[at], found, max(found, unlisted))
         if best.proven or not whole:
@@ -82,16 +87,19 @@ def rooted_trees(support: SubsplitSupport, logits: np.ndarray, least: float, mos
     return _Network(support, sbn.normalise(logits[None], support)[0][0]).trees(least, most)
 
 
-def every_topology(support: SubsplitSupport, logits: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray] | None:
+def every_topology(
+    support: SubsplitSupport, logits: np.ndarray, most: int, log_weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray] | None:
     """All topologies that a mixture with logits float64 [A, n_params] can draw, canonical int32 [U, n-2, 2], and their
-    probabilities float64 [U]; None if they have more than `most` rooted trees."""
+    probabilities float64 [U]; None if they have more than `most` rooted trees. log_weights: [A], None if uniform."""
     # Every network draws the same trees.
     network = _Network(support, sbn.normalise(logits[:1], support)[0][0])
     if network.count > most:
         return None
     listing = network.trees(-np.inf, most)
     children = topologies_of(support, np.unique(listing.tripartitions, axis=0))
-    return children, np.exp(sbn.log_probability(logits, support, support.encode(children))).mean(axis=1)
+    probabilities = np.exp(sbn.log_probability(logits, support, support.encode(children)))
+    return children, average(probabilities, log_weights)
 
 
 def topologies_of(support: SubsplitSupport, tripartitions: np.ndarray) -> np.ndarray:

@@ -66,8 +66,10 @@ def split_frequencies(children: np.ndarray, weights: np.ndarray) -> SplitFrequen
     return _sorted(n_taxa, distinct, frequencies)
 
 
-def sbn_split_frequencies(support: SubsplitSupport, logits: np.ndarray) -> SplitFrequencies:
-    """Exact split frequencies of a uniform mixture of A SBNs with logits float64 [A, n_params].
+def sbn_split_frequencies(
+    support: SubsplitSupport, logits: np.ndarray, log_weights: np.ndarray | None = None
+) -> SplitFrequencies:
+    """Exact split frequencies of a mixture of A SBNs with logits float64 [A, n_params]. log_weights: [A], None if uniform.
 
     An SBN draws rooted trees. The unrooted topology has a split exactly if one of its sides is a clade of the
     rooted tree; both are only if the root is on it. So P(split) = P(clade) + P(other side) - P(rootsplit).
@@ -76,10 +78,12 @@ def sbn_split_frequencies(support: SubsplitSupport, logits: np.ndarray) -> Split
     probabilities = np.exp(log_probabilities)
     order = _DescentOrder(support)
     total = np.zeros(support.n_splits)
-    for of_component in probabilities:
+    # Times A: of a uniform mixture 1, which changes no digit.
+    scale = np.ones(len(logits)) if log_weights is None else np.exp(log_weights) * len(logits)
+    for of_component, share in zip(probabilities, scale, strict=True):
         subsplits = order.subsplit_probabilities(of_component)
         clades = np.bincount(order.clade, subsplits, 2 * support.n_splits).reshape(-1, 2)
-        total += clades.sum(axis=1) - of_component[: support.n_splits]
+        total += share * (clades.sum(axis=1) - of_component[: support.n_splits])
     internal = (support.split_size > 1) & (support.split_size < support.n_taxa - 1)
     return _sorted(support.n_taxa, support.split_bits[internal], total[internal] / probabilities.shape[0])
 
