@@ -24,7 +24,8 @@ def test_what_is_missing_or_changed_in_config_yaml_is_named(run, six):
         place.write_text(yaml.safe_dump(config))
         line = run("export", "six.vbpi", "--threads", 1).error_line()
         assert name in line
-        assert "missing" in line or "lacks" in line
+        # Runs from before weights could be learned lack that entry, and their checkpoints do too.
+        assert "missing" in line or "lacks" in line or (name == "weights" and "of its config.yaml is null" in line)
     changes = [("model", "A", 3), ("model", "flow", "planar"), ("training", "seed", 7), ("priors", "lengths", "exp:1")]
     for part, name, value in changes:
         config = yaml.safe_load(text)

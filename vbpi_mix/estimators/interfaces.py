@@ -158,7 +158,7 @@ class DirectMixture(Protocol[Z_contra]):
     """A mixture that carries gradients from its draws to its parameters itself."""
 
     def pull_back(self, draws: Z_contra, log_q: Tensor, log_q_score: Tensor, points: Any) -> Gradients:
-        """The gradient of every parameter but those of the mixture weights, given those with respect to log_q [S, K, R], log_q_score [S, K] and the
-        continuous part of the draws. Older draws are pulled back as well as the newest, and twice as well as once.
+        """The gradient of every parameter but the mixture weights, given those with respect to log_q [S, K, R], log_q_score
+        [S, K] and the continuous part of the draws. Older draws are pulled back as well as the newest, and twice as well as once.
         """
         ...
