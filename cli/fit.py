@@ -16,6 +16,7 @@ MAY_CHANGE_ON_RESUME = ("resume", "quiet", *resumable_choices())
 EPILOG = """\b
 Examples:
   vbpi-mix fit DS1.nex --trees 'ufboot/*.gz' --A 4 --S 2 --estimator s2a
+  vbpi-mix fit DS1.nex --A 16 --weights learned
   vbpi-mix fit primates.fasta --trees primates.run1.t --burn-in 0.25 --seconds 60
   vbpi-mix fit apes.nex --outgroup Lemur_catta --constraint '(Homo_sapiens,Pan,Gorilla)' --prior-lengths gammadir:1,0.1,1,1
   vbpi-mix fit primates.nex --model GTR+G4
