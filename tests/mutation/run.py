@@ -30,6 +30,7 @@ TESTS = {
     "vbpi_mix.estimators.bounds": ["tests/test_estimates_by_hand.py", "tests/estimators/test_estimator_bounds.py"],
     "vbpi_mix.estimators.components": ["tests/estimators/test_estimator_components.py", "tests/estimators"],
     "vbpi_mix.estimators.gradients": ["tests/estimators/test_estimator_gradients.py", "tests/estimators"],
+    "vbpi_mix.estimators.weights": ["tests/estimators/test_learned_weights.py"],
     "vbpi_mix.training.mixture_problem": ["tests/training/test_mixture_problem.py"],
     "vbpi_mix.phylo.assess.divergence": ["tests/diagnostics/test_diagnostics.py"],
     "vbpi_mix.phylo.assess.coverage": ["tests/diagnostics/test_coverage.py"],
@@ -37,6 +38,7 @@ TESTS = {
     "vbpi_mix.phylo.trees.credible": ["tests/phylo/test_credible.py", "tests/phylo/test_tree_sample.py"],
     "vbpi_mix.phylo.trees.sample": ["tests/phylo/test_tree_sample.py"],
     "vbpi_mix.phylo.sbn.splits": ["tests/diagnostics/test_splits.py"],
+    "vbpi_mix.phylo.sbn.averages": ["tests/phylo/test_learned_weights.py"],
     "vbpi_mix.phylo.sbn.networks": ["tests/phylo/test_em_steps.py", "tests/phylo/test_subsplits.py"],
     "vbpi_mix.phylo.sbn.mixtures": ["tests/phylo/test_em_steps.py", "tests/phylo/test_network_mixtures.py"],
     "vbpi_mix.phylo.sampling.convergence": ["tests/mcmc/test_convergence.py"],
@@ -45,6 +47,7 @@ TESTS = {
     "vbpi_mix.phylo.report.consensus": ["tests/phylo/test_consensus.py"],
     "vbpi_mix.phylo.report.answer": ["tests/phylo/test_consensus.py", "tests/phylo/test_export_texts.py"],
     "vbpi_mix.phylo.report.weighted": ["tests/phylo/test_weighted_answer.py"],
+    "vbpi_mix.phylo.report.batches": ["tests/phylo/test_consensus.py", "tests/phylo/test_learned_weights.py"],
     "vbpi_mix.phylo.report.summaries": ["tests/phylo/test_consensus.py"],
     "vbpi_mix.phylo.report.export_draws": [
         "tests/phylo/test_consensus.py", "tests/phylo/test_export_texts.py", "tests/phylo/test_export_draws.py",

@@ -12,7 +12,7 @@ from written_answer import DRAWS, TAXA, read_canonical
 
 from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.phylo.mixture import PhyloMixture
-from vbpi_mix.phylo.report import summaries
+from vbpi_mix.phylo.report import batches
 from vbpi_mix.phylo.report.answer import own_answer
 from vbpi_mix.phylo.report.consensus import majority_rule
 from vbpi_mix.phylo.report.export_draws import ExportDraws
@@ -77,7 +77,7 @@ def test_as_many_trees_are_drawn_as_asked_for_from_each_component(answer, monkey
     """Two at a time of each of two components; lengths are those of the draws, and not their logarithms."""
     mixture, drawn = answer[3], []
     sample = mixture.sample
-    monkeypatch.setattr(summaries, "TREES_AT_ONCE", 4)
+    monkeypatch.setattr(batches, "AT_ONCE", 4)
 
     def noted(*given):
         made = sample(*given)

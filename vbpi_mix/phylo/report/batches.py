@@ -27,7 +27,8 @@ def batches_of(
     """
     for selection, particles in _selections(mixture, draw, count, generator):
         with torch.no_grad():
-            yield mixture.sample(selection, particles, generator), selection.sampled.repeat_interleave(particles)
+            draws = mixture.sample(selection, particles, generator)
+        yield draws, selection.sampled.repeat_interleave(particles)
 
 
 def _selections(
