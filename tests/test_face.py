@@ -162,7 +162,7 @@ def test_every_option_reaches_the_configuration(run_command):
         "flow_hidden": 7, "init": "em", "schedule": "paper", "iterations": 9, "seconds": 8.0, "learning_rate": 0.1,
         "answer_draws": 900, "seed": 4, "threads": 1, "prior_lengths": "exp:3", "constraint": "(a,b)", "fix_topology": "t.nwk",
         "substitution": "HKY+G4", "prior": "alpha=exp:2", "link": "alpha", "type": "dna", "partitions": "scheme.nex",
-        "partitions_partial": True, "outgroup": "a,b", "prune": True,
+        "partitions_partial": True, "outgroup": "a,b", "prune": True, "weights": "learned",
     }  # fmt: skip
     from vbpi_mix.options import options_of
 
