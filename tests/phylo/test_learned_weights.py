@@ -92,6 +92,10 @@ def test_a_step_is_that_of_the_graph(estimator, sampled, layout, count, beta):
     step = StepWeights.of(kind, draw, logits, inclusion, None)
     objective = direct_vimco_objective(posterior, mixture, draws, beta, step)
     assert objective.bound.item() == pytest.approx(expected.bound.item(), abs=1e-12)
+    counts = outer_weights(kind, draw, logits.detach(), inclusion).numpy()[:, None]
+    w = counts * np.exp(log_w.detach().numpy())
+    mean = (counts * log_w.detach().numpy()).sum() / (4 * counts.sum())
+    assert objective.signs == pytest.approx((mean, math.log(w.sum() ** 2 / (w**2).sum() / w.size)), rel=1e-9)
     found = objective.backward()
     assert logits in found
     again = objective.backward()

@@ -132,15 +132,22 @@ class DirectObjective(Objective):
 
     @property
     def signs(self) -> tuple[float, ...]:
-        """The single-sample bound, and the logarithm of the share of the particles that importance weighting keeps.
+        """The single-sample bound, and the logarithm of the share of the particles that importance weighting keeps; each
+        particle counts as its component does in the bound.
 
         The bound of K particles is flat where these still rise: it hardly sees what a weight in the tail is worth.
         """
         log_w = self._parts.log_w.flatten().tolist()
         largest = max(log_w)
         weights = [math.exp(each - largest) for each in log_w]
+        mean = sum(log_w) / len(log_w)
+        if self._parts.weights is not None:
+            counts = self._parts.weights.outer.tolist()
+            of_each = [count for count in counts for _ in range(len(log_w) // len(counts))]
+            weights = [count * weight for count, weight in zip(of_each, weights, strict=True)]
+            mean = sum(count * each for count, each in zip(of_each, log_w, strict=True)) / sum(of_each)
         kept = sum(weights) ** 2 / sum(weight * weight for weight in weights)
-        return sum(log_w) / len(log_w), math.log(kept / len(log_w))
+        return mean, math.log(kept / len(log_w))
 
     @property
     def bounds(self) -> Tensor:
