@@ -28,6 +28,7 @@ from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.data.site_patterns import SitePatterns, compress
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.pages import weights_in_words
 from vbpi_mix.phylo.report.answer import own_answer
 from vbpi_mix.phylo.report.pooled_certainty import pooled_certainty
 from vbpi_mix.phylo.results import posterior_trees
@@ -39,6 +40,7 @@ from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import canonicalise, enumerate_topologies, unique_topologies
 from vbpi_mix.training.adam import make_adam
 from vbpi_mix.training.mixture_problem import MixtureProblem
+from vbpi_mix_cli.fit_screen import screen
 
 TOPOLOGIES = enumerate_topologies(5)
 SUPPORT = build_support(TOPOLOGIES)
@@ -254,7 +256,16 @@ def test_config_page_and_a_loaded_run_say_the_weights(fitted):
     assert again.config["model"]["weights"] == "learned"
     np.testing.assert_array_equal(again.mixture.shares, fitted.mixture.shares)
     assert again.consensus() == fitted.consensus()
-    assert "as even as" in (fitted.path / "report.html").read_text(encoding="utf-8")
+    said = weights_in_words(again.config, again.summary)
+    largest = max(again.summary["weights"])
+    assert said.startswith(f"learned: {largest:.3f}, ")
+    entropy = -sum(w * math.log(w) for w in again.summary["weights"])
+    assert said.endswith(f"; as even as {math.exp(entropy):.1f} equal ones")
+    assert said in (fitted.path / "report.html").read_text(encoding="utf-8")
+    assert f"weights of components {said}" in screen(again)
+    assert weights_in_words({"model": {"weights": "uniform"}}, again.summary) == ""
+    many = weights_in_words(again.config, {"weights": [0.1] * 10})
+    assert many == f"learned: {', '.join(['0.100'] * 6)} and 4 more; as even as 10.0 equal ones"
     exported = again.export(fitted.path.parent / "exported", trees=50, weighted=False)
     assert exported.trees == 50
     changed = again.save(fitted.path.parent / "changed.vbpi", force=True).path
