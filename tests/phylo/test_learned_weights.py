@@ -299,6 +299,8 @@ def test_a_resumed_training_gives_the_same_digits(tmp_path, layout, count):
 
     state, moments, numbers = torch.load(tmp_path / "state", weights_only=True)
     resumed, other = parts()
+    with pytest.raises(ValueError, match=f"expected bounds of shape \\[1\\] for A={count}"):
+        resumed.load_state_dict({**state, "expected_bounds": torch.zeros(1)})
     resumed.load_state_dict(state)
     other.load_state_dict(moments)
     generator.set_state(numbers)

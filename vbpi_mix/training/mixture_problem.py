@@ -235,8 +235,11 @@ class MixtureProblem:
         return {**self.mixture.state_dict(), **({"target": of_target} if of_target else {}), **expected}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Any:
-        """Take over a state of the same mixture and target."""
+        """Take over a state of the same mixture and target. ValueError if it expects bounds of other components."""
         self.mixture.load_state_dict(state)
-        self._expected = state.get("expected_bounds")
+        expected = state.get("expected_bounds")
+        if expected is not None and expected.shape != (self.mixture.n_components,):
+            raise ValueError(f"expected bounds of shape {list(expected.shape)} for A={self.mixture.n_components}")
+        self._expected = expected
         if self._target_with_parameters is not None:
             self._target_with_parameters.load_state_dict(state.get("target", {}))
