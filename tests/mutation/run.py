@@ -30,7 +30,7 @@ TESTS = {
     "vbpi_mix.estimators.bounds": ["tests/test_estimates_by_hand.py", "tests/estimators/test_estimator_bounds.py"],
     "vbpi_mix.estimators.components": ["tests/estimators/test_estimator_components.py", "tests/estimators"],
     "vbpi_mix.estimators.gradients": ["tests/estimators/test_estimator_gradients.py", "tests/estimators"],
-    "vbpi_mix.estimators.weights": ["tests/estimators/test_learned_weights.py"],
+    "vbpi_mix.estimators.weights": ["tests/estimators/test_step_weights.py"],
     "vbpi_mix.training.mixture_problem": ["tests/training/test_mixture_problem.py"],
     "vbpi_mix.phylo.assess.divergence": ["tests/diagnostics/test_diagnostics.py"],
     "vbpi_mix.phylo.assess.coverage": ["tests/diagnostics/test_coverage.py"],
