@@ -163,6 +163,7 @@ def test_every_option_reaches_the_configuration(run_command):
         "answer_draws": 900, "seed": 4, "threads": 1, "prior_lengths": "exp:3", "constraint": "(a,b)", "fix_topology": "t.nwk",
         "substitution": "HKY+G4", "prior": "alpha=exp:2", "link": "alpha", "type": "dna", "partitions": "scheme.nex",
         "partitions_partial": True, "outgroup": "a,b", "prune": True, "weights": "learned",
+        "device": "cuda",
     }  # fmt: skip
     from vbpi_mix.options import options_of
 
