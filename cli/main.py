@@ -94,9 +94,22 @@ def main(arguments: list[str] | None = None) -> Any:
         TYPED.reset(typed)
 
 
+def _run_among_others(arguments: list[str]) -> Any:
+    """The command, with what other processes of torchrun do for it, if there are any."""
+
+    def run() -> Any:
+        return cli.main(args=arguments, prog_name="vbpi-mix", standalone_mode=False)
+
+    if "WORLD_SIZE" not in os.environ:
+        return run()
+    from vbpi_mix_cli.ranks import run_among_others
+
+    return run_among_others(arguments, run)
+
+
 def _run(arguments: list[str] | None) -> Any:
     try:
-        status = cli.main(args=arguments, prog_name="vbpi-mix", standalone_mode=False)
+        status = _run_among_others(sys.argv[1:] if arguments is None else arguments)
         # Without its standalone mode click returns what a command exited with.
         if isinstance(status, int) and status != 0:
             sys.exit(status)

@@ -21,11 +21,10 @@ def process_group(device: str) -> Iterator[bool]:
 
     ConfigError if the variables that torchrun sets are incomplete, or there are fewer GPUs than processes.
     """
-    n_ranks = _variable("WORLD_SIZE", 1, at_least=1)
+    rank, n_ranks = place_among_ranks()
     if n_ranks == 1:
         yield True
         return
-    rank = _variable("RANK", None, below=n_ranks)
     _variable("MASTER_PORT", None)
     if "MASTER_ADDR" not in os.environ:
         raise _no_torchrun("MASTER_ADDR is missing")
@@ -46,6 +45,12 @@ def process_group(device: str) -> Iterator[bool]:
         yield rank == 0
     finally:
         dist.destroy_process_group()
+
+
+def place_among_ranks() -> tuple[int, int]:
+    """This process's rank, and how many processes torchrun has started: (0, 1) without it. ConfigError as `process_group`."""
+    size = _variable("WORLD_SIZE", 1, at_least=1)
+    return (0 if size == 1 else _variable("RANK", None, below=size)), size
 
 
 def on_first_rank(check: Callable[[], None]) -> None:

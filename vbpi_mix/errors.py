@@ -46,6 +46,10 @@ class RunExistsError(RunDirectoryError):
     """A run exists already where a new one should go."""
 
 
+class ProcessesError(VbpiMixError):
+    """The processes of a job cannot work together, or one of them has ended."""
+
+
 def shorten(text: str, most: int = 120) -> str:
     """A text for a message, with its middle left out if it is long."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 3 :]}"

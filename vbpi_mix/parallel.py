@@ -1,4 +1,5 @@
-"""Data-parallel work under a process group that the caller has set up (torchrun); without one, these are no-ops.
+"""Data-parallel work under a process group that the caller has set up (torchrun); without one, these are no-ops. So they are for
+a process with followers (followers.py), which works as one alone.
 
 Every rank draws the random numbers of the whole batch and keeps those of its own share, so that all generators stay in step
 and the result is that of one process up to the order of sums.
@@ -13,10 +14,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vbpi_mix.followers import followers
+
 
 def ranks() -> tuple[int, int]:
     """This process's rank, and how many there are: (0, 1) without a process group."""
-    if dist.is_available() and dist.is_initialized():
+    if followers() is None and dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from vbpi_mix.errors import ConfigError
+from vbpi_mix.followers import check_same_files
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
 from vbpi_mix.phylo.data.benchmarks import find_benchmark
 from vbpi_mix.phylo.data.partitions import read_partitions
-from vbpi_mix.phylo.parts import DataPart, data_parts, posterior_of
+from vbpi_mix.phylo.parts import DataPart, data_parts
 from vbpi_mix.phylo.prior_choices import priors_of
 from vbpi_mix.phylo.problem import FittedData, rough_parameters
 from vbpi_mix.phylo.report.rooting import Rooting
 from vbpi_mix.phylo.sampling.program_parts import ProgramPart, ProgramParts
 from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample
+from vbpi_mix.phylo.shared_posterior import shared_posterior
 from vbpi_mix.phylo.trees.copies import join_copies_uniformly
 from vbpi_mix.phylo.trees.files import count_trees
 from vbpi_mix.phylo.trees.find import expand_paths, find_tree_families
@@ -64,7 +66,7 @@ def read_fitted(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignm
     priors = priors_of(alignment.taxa, config.prior_lengths, config.constraint, config.fix_topology)
     if priors.describe():
         tell(Note(f"priors: {priors.describe()}"))
-    posterior = posterior_of(parts, config.model, priors)
+    posterior = shared_posterior(parts, config.model, priors)
     if config.device is not None:
         posterior.to(config.device)
     return alignment, FittedData(alignment.taxa, parts, posterior)
@@ -75,6 +77,7 @@ def read_parts(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignme
     path = None if isinstance(given, Alignment) else find_alignment(given)
     if path is not None and path != Path(str(given)):
         tell(Note(f"no file {given} here: using the benchmark data set, {path}"))
+    check_same_files(file for file in (path, config.partitions) if file is not None)
     alignment = given if isinstance(given, Alignment) else read_alignment(path or Path(), config.type)
     return alignment, _parts(alignment, config, tell)
 
@@ -94,6 +97,7 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
     if is_found:
         files = find_files_beside(Path(str(path)), tell)
     if files:
+        check_same_files(files)
         return _read_sample(files, alignment, fitted, config, is_found, tell)
     where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
     if not fixed:

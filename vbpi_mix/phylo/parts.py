@@ -130,8 +130,10 @@ def is_default(parts: Sequence[DataPart]) -> bool:
     return not others and alphabet == DNA and parse_model(first.model, alphabet).text == "JC"
 
 
-def posterior_of(parts: Sequence[DataPart], model: ModelConfig, chosen: Priors) -> Posterior:
-    """The posterior that a fit approximates, when it begins and when it is loaded. chosen: priors of lengths and topologies."""
+def posterior_of(parts: Sequence[DataPart], model: ModelConfig, chosen: Priors, number: int | None = None) -> Posterior:
+    """The posterior that a fit approximates, when it begins and when it is loaded. chosen: priors of lengths and topologies.
+    number: by which other processes know it, if they do.
+    """
     priors: dict[str, Any] = {"branch_prior": chosen.lengths, "topology_prior": chosen.topologies}
     given, linked = model.priors(), model.shared()
     free = {name for part in parts for name in _free(part)}
@@ -143,7 +145,11 @@ def posterior_of(parts: Sequence[DataPart], model: ModelConfig, chosen: Priors) 
         if name not in shareable(parts):
             raise ConfigError(f"link {name}: no two parts have {name} to share; leave it out")
     if is_default(parts):
-        return Posterior(parts[0].patterns, **priors)
+        if number is None:
+            return Posterior(parts[0].patterns, **priors)
+        from vbpi_mix.phylo.models.shared import SharedJukesCantor
+
+        return Posterior(parts[0].patterns, SharedJukesCantor(number), **priors)
     from vbpi_mix.phylo.models.characters import CharacterModel, CharacterPart
     from vbpi_mix.phylo.models.joint import HeldModel, JointPosterior
     from vbpi_mix.phylo.models.part import make_part
@@ -154,7 +160,13 @@ def posterior_of(parts: Sequence[DataPart], model: ModelConfig, chosen: Priors) 
             own = make_part(part.model, part.patterns, {name: given[name] for name in given if name in _free(part)})
         made.append(CharacterPart(part.name, part.patterns, own))
     of_shares = given.get("multipliers", DEFAULT_PRIORS["multipliers"])
-    characters = CharacterModel(made, linked, None if "multipliers" in linked else of_shares)
+    arguments = made, linked, None if "multipliers" in linked else of_shares
+    if number is None:
+        characters = CharacterModel(*arguments)
+    else:
+        from vbpi_mix.phylo.models.shared import SharedCharacters
+
+        characters = SharedCharacters(number, *arguments)
     if characters.size == 0:
         held = HeldModel(characters, np.zeros(0))
         return Posterior(parts[0].patterns, held, **priors)

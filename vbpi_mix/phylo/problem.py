@@ -22,11 +22,12 @@ from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.parameters import ParameterDensity, ParameterStart
-from vbpi_mix.phylo.parts import DataPart, as_tensor, parts_state, posterior_of, restore_parts
+from vbpi_mix.phylo.parts import DataPart, as_tensor, parts_state, restore_parts
 from vbpi_mix.phylo.prior_choices import priors_state, restore_priors
 from vbpi_mix.phylo.sbn import networks as sbn
 from vbpi_mix.phylo.sbn.support import SubsplitSupport, build_support
 from vbpi_mix.phylo.sbn.support_check import check_support
+from vbpi_mix.phylo.shared_posterior import shared_posterior
 from vbpi_mix.phylo.start import WarmStart, warm_start
 from vbpi_mix.phylo.tables import layout
 from vbpi_mix.phylo.trees.neighbour_joining import neighbour_joining, pairwise_differences
@@ -199,7 +200,7 @@ def restore_problem(state: Mapping[str, Any], model: ModelConfig) -> PhyloProble
     taxa = tuple(state["taxa"])
     parts = restore_parts(state)
     support = restore_support(state["support"])
-    posterior = posterior_of(parts, model, restore_priors(state.get("priors"), len(taxa)))
+    posterior = shared_posterior(parts, model, restore_priors(state.get("priors"), len(taxa)))
     assert model.pair_rate is not None
     mixture = PhyloMixture(
         support,

@@ -13,6 +13,7 @@ import torch
 
 from vbpi_mix.errors import CheckpointError, RunDirectoryError, SupportError
 from vbpi_mix.evaluation import Evaluation, evaluate
+from vbpi_mix.followers import check_same_files
 from vbpi_mix.phylo.asked import UNFINISHED, check_entries_of_fit
 from vbpi_mix.phylo.config import ModelConfig
 from vbpi_mix.phylo.fitted import Fitted
@@ -165,6 +166,7 @@ def load_from(directory: RunDirectory) -> Run:
         raise RunDirectoryError(f"{path} holds several fits: name one of them, such as {path / 'replicate-1'}")
     if UNFINISHED in config:
         raise RunDirectoryError(f"{path} had not begun to train: run fit --resume on it first")
+    check_same_files([directory.checkpoint])
     checkpoint = load_checkpoint(directory.checkpoint, KIND)
     check_entries_of_fit(directory, config)
     model = ModelConfig.from_dict(config.get("model"), str(path), directory.version)

@@ -58,7 +58,10 @@ class CharacterModel:
     multipliers: whether rates of parts differ and are learned (with several parts), and the prior of the parts' shares of all
     change, as MrBayes has it: a Dirichlet density such as "dirichlet:1"; None: all parts have one rate. ConfigError for a text
     that is no such density.
+    shared_as: the number by which other processes know them, if they do (models/shared.py).
     """
+
+    shared_as: int | None = None
 
     def __init__(
         self,

@@ -67,6 +67,11 @@ class HeldModel(SubstitutionModel):
             for part, own in zip(self.characters.parts, rates, strict=True)
         )
 
+    @property
+    def shared_as(self) -> int | None:
+        """As the characters."""
+        return self.characters.shared_as
+
     def pack(self, patterns: SitePatterns) -> CharacterModel:
         """The characters are packed already."""
         return self.characters

@@ -79,6 +79,11 @@ class SubstitutionModel(ABC):
         """What the built-in sampler needs of a model that has no kernels of its own; nothing of one that has."""
         return ()
 
+    @property
+    def shared_as(self) -> int | None:
+        """The number by which other processes know the posterior, if they do (models/shared.py)."""
+        return None
+
     def parameters(self) -> Mapping[str, Tensor]:
         """What is learned, by name; nothing, unless a model says otherwise."""
         return {}

@@ -48,6 +48,8 @@ class Chains:
         self.regraft_share = 0.0 if self.topology_prior.fixed else regraft_share
         self.local_share, self.passing = 0.0, 1.0
         self.steps, self.generations = steps, 0
+        # Those that `advance` advances.
+        self.own_runs = range(runs)
         count = runs * temperatures
         self._allot(target, count)
         streams = np.random.SeedSequence(seed).spawn(count + runs + 1)
@@ -126,7 +128,7 @@ class Chains:
         every = kept.every if keep else rounds + 1
         plan = kernels.Plan(rounds, every, kept.count, self.steps, self.regraft_share, self.local_share, self.passing)
         shared = plan, self.patterns, self.prior.kernel, self.trees, self.work, self.state, kept.trees
-        list(pool.map(lambda run: self.kernels.advance(run, *shared), range(self.state.chain_at.shape[0])))
+        list(pool.map(lambda run: self.kernels.advance(run, *shared), self.own_runs))
         self.generations += rounds * self.steps
         if keep:
             kept.count += rounds // every

@@ -18,6 +18,7 @@ import numpy as np
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept, StartTrees
+from vbpi_mix.phylo.sampling.shared_chains import make_chains
 from vbpi_mix.phylo.trees.neighbour_joining import neighbour_joining, pairwise_differences
 from vbpi_mix.phylo.trees.topology import canonicalise
 
@@ -35,7 +36,7 @@ _FIRST_LENGTH, _ACROSS = 0.05, 4.0
 
 def climbed_trees(target: Posterior, runs: int, seed: int, pool: Executor, deadline: float) -> StartTrees:
     """A tree for each run. deadline: on the clock of time.perf_counter, when they must be good enough."""
-    chains = Chains(target, runs, 1, 0.0, 0.0, 4 * target.n_taxa - 6, seed, joined_trees(target, runs, seed))
+    chains = make_chains(target, runs, 1, 0.0, 0.0, 4 * target.n_taxa - 6, seed, joined_trees(target, runs, seed))
     climb = _Climb(chains, Kept(chains, 2), pool, deadline)
     chains.state.beta[:] = _POWER
     climb.walk()

@@ -25,6 +25,7 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept, StartTrees
 from vbpi_mix.phylo.sampling.climb import climbed_trees
 from vbpi_mix.phylo.sampling.convergence import BATCHES, Convergence, arrival, assess
+from vbpi_mix.phylo.sampling.shared_chains import make_chains
 from vbpi_mix.phylo.trees.sample import TreeSample, by_weight
 from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
 
@@ -255,7 +256,7 @@ def _chains(target: Posterior, options: McmcOptions, starts: StartTrees | None) 
     assert options.temperatures is not None
     assert options.heating is not None
     assert options.regraft_share is not None
-    chains = Chains(
+    chains = make_chains(
         target, options.runs, options.temperatures, options.heating, options.regraft_share, options.steps, options.seed, starts
     )
     chains.local_share, chains.passing = options.local_share or 0.0, _PASSING
