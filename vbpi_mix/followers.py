@@ -140,10 +140,8 @@ def check_same_files(paths: Iterable[str | os.PathLike[str]]) -> None:
     for rank, answer in enumerate(answers(), 1):
         for name, wanted, found in zip(names, own, answer.facts["digests"], strict=True):
             if found != wanted:
-                how = "no" if found is None else "another"
-                raise ProcessesError(
-                    f"process {rank + 1} of {team.size} sees {how} {name}: let all see the files that the first one sees"
-                )
+                sees = f"does not see {name}" if found is None else f"sees another {name} than the first"
+                raise ProcessesError(f"process {rank + 1} of {team.size} {sees}: let all see the same files")
 
 
 def _digests(message: Message) -> Message:

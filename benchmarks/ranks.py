@@ -1,0 +1,141 @@
+"""Steps a second of a fit of many taxa, of one process and of two that torchrun starts, on two cores.
+
+    VBPI_MIX_DATA=... python benchmarks/ranks.py [--seconds 10] [--turns 3] [--taxa 436] [--model JC69 GTR+G4]
+
+On rbcl (436 taxa, 1,371 sites) the support is that of two random trees and some of their neighbours: what a step costs hardly
+depends on which trees there are. One process and two take turns; each turn is a process of its own, or two, that has made some
+steps before it is timed. The bounds of all turns must be the same, digit for digit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from common import data_folder
+
+from vbpi_mix.estimators import Estimator
+from vbpi_mix.followers import Followers, follow, leading
+from vbpi_mix.messages import Channel, Message
+from vbpi_mix.phylo.config import FitConfig
+from vbpi_mix.phylo.follower import TreeFollower
+from vbpi_mix.phylo.inputs import read_fitted, say_nothing
+from vbpi_mix.phylo.problem import FittedData, PhyloProblem, build_problem
+from vbpi_mix.phylo.sampling.widen import nni_neighbours
+from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.phylo.trees.topology import canonicalise, random_topologies, unique_topologies
+from vbpi_mix.training.adam import make_adam
+from vbpi_mix.training.provenance import use_threads
+
+NEIGHBOURS, WARM_UP = 100, 5
+
+
+def make_problem(n_taxa: int, model: str) -> PhyloProblem:
+    """A = 4, S = 2, K = 10, S2A on the first taxa of rbcl."""
+    from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
+
+    read = read_alignment(data_folder() / "rbcl" / "rbcl.phy.gz")
+    alignment = Alignment(read.taxa[:n_taxa], np.ascontiguousarray(read.states[:n_taxa]))
+    config = FitConfig.of(substitution=model, init="flat", components=4, sampled=2, estimator=Estimator.S2A.value).resolve()
+    fitted = read_fitted(alignment, config, say_nothing)[1]
+    rng = np.random.default_rng(0)
+    trees = random_topologies(n_taxa, 2, rng)
+    near = [rng.permutation(of_tree)[:NEIGHBOURS] for of_tree in nni_neighbours(trees)]
+    children = unique_topologies(canonicalise(np.concatenate([trees, *near]))[0])[0]
+    weights = np.full(len(children), 1.0 / len(children))
+    sample = TreeSample(alignment.taxa, children, weights, np.arange(len(children)), weights, None, ())
+    return build_problem(FittedData(fitted.taxa, fitted.parts, fitted.posterior), sample, config.model, seed=1)[0]
+
+
+def time_steps(n_taxa: int, model: str, seconds: float) -> dict[str, float]:
+    """Steps a second, and the bound of the last of the first steps."""
+    problem = make_problem(n_taxa, model)
+    optimiser = make_adam(problem.parameter_groups())
+    optimiser.set_learning_rate(1e-4)
+    generator = torch.Generator().manual_seed(1)
+
+    def step() -> float:
+        objective = problem.objective(1, 1.0, generator)
+        bound = objective.bound.item()
+        optimiser.zero_grad()
+        optimiser.step(objective.backward())
+        return bound
+
+    for _ in range(WARM_UP):
+        bound = step()
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        step()
+        steps += 1
+    return {"rate": steps / (time.perf_counter() - start), "bound": bound}
+
+
+def work(options: argparse.Namespace, model: str) -> None:
+    """In a process that was started: print what was timed, or follow the first process."""
+    use_threads(1, torch_threads=1)
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        print(json.dumps(time_steps(options.taxa, model, options.seconds)))
+        return
+    dist.init_process_group("gloo")
+    channel = Channel()
+    if dist.get_rank():
+        follow(channel, Message("hello"), TreeFollower().answers)
+    else:
+        team = Followers(channel, dist.get_world_size())
+        for rank in range(1, team.size):
+            team.greeting(rank)
+        with leading(team):
+            print(json.dumps(time_steps(options.taxa, model, options.seconds)), flush=True)
+        team.end(0)
+    dist.destroy_process_group()
+
+
+def turn(processes: int, model: str) -> dict[str, float]:
+    """What one process finds, or several do."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "VBPI_MIX_TURN": model}
+    command = [sys.executable, *launcher, __file__, *sys.argv[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        sys.exit(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    """Print medians over turns, and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--taxa", type=int, default=436)
+    parser.add_argument("--model", nargs="+", default=["JC69", "GTR+G4"])
+    options = parser.parse_args()
+    if "VBPI_MIX_TURN" in os.environ:
+        work(options, os.environ["VBPI_MIX_TURN"])
+        return
+    print("model    steps/s: one process  two  ratio (of each turn)")
+    for model in options.model:
+        rates: dict[int, list[float]] = {1: [], 2: []}
+        bounds = set()
+        for _ in range(options.turns):
+            for processes, own in rates.items():
+                found = turn(processes, model)
+                own.append(found["rate"])
+                bounds.add(found["bound"])
+        if len(bounds) > 1:
+            sys.exit(f"{model}: the bounds differ: {sorted(bounds)}")
+        one, two = (statistics.median(own) for own in rates.values())
+        each = " ".join(f"{b / a:.2f}" for a, b in zip(*rates.values(), strict=True))
+        print(f"{model:8s} {one:20.2f} {two:5.2f} {two / one:6.2f} ({each})", flush=True)
+
+
+if __name__ == "__main__":
+    main()
