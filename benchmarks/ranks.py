@@ -1,10 +1,10 @@
-"""Steps a second of a fit of many taxa, of one process and of two that torchrun starts, on two cores.
+"""Steps a second of a fit of many taxa on two cores: of one thread, of two, and of two processes that torchrun starts.
 
     VBPI_MIX_DATA=... python benchmarks/ranks.py [--seconds 10] [--turns 3] [--taxa 436] [--model JC69 GTR+G4]
 
 On rbcl (436 taxa, 1,371 sites) the support is that of two random trees and some of their neighbours: what a step costs hardly
-depends on which trees there are. One process and two take turns; each turn is a process of its own, or two, that has made some
-steps before it is timed. The bounds of all turns must be the same, digit for digit.
+depends on which trees there are. The three take turns; each turn is a process of its own, or two, that has made some steps before
+it is timed. The bounds of all turns must be the same, digit for digit.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from vbpi_mix.training.adam import make_adam
 from vbpi_mix.training.provenance import use_threads
 
 NEIGHBOURS, WARM_UP = 100, 5
+# Processes and the threads of each.
+CASES = ((1, 1), (1, 2), (2, 1))
 
 
 def make_problem(n_taxa: int, model: str) -> PhyloProblem:
@@ -80,7 +82,7 @@ def time_steps(n_taxa: int, model: str, seconds: float) -> dict[str, float]:
 
 def work(options: argparse.Namespace, model: str) -> None:
     """In a process that was started: print what was timed, or follow the first process."""
-    use_threads(1, torch_threads=1)
+    use_threads(int(os.environ["VBPI_MIX_TURN_THREADS"]), torch_threads=1)
     if os.environ.get("WORLD_SIZE", "1") == "1":
         print(json.dumps(time_steps(options.taxa, model, options.seconds)))
         return
@@ -98,10 +100,11 @@ def work(options: argparse.Namespace, model: str) -> None:
     dist.destroy_process_group()
 
 
-def turn(processes: int, model: str) -> dict[str, float]:
+def turn(processes: int, threads: int, model: str) -> dict[str, float]:
     """What one process finds, or several do."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "VBPI_MIX_TURN": model}
+    own = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": str(threads), "VBPI_MIX_TURN_THREADS": str(threads)}
+    environment = {**os.environ, **own, "VBPI_MIX_TURN": model}
     command = [sys.executable, *launcher, __file__, *sys.argv[1:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
@@ -121,20 +124,22 @@ def main() -> None:
     if "VBPI_MIX_TURN" in os.environ:
         work(options, os.environ["VBPI_MIX_TURN"])
         return
-    print("model    steps/s: one process  two  ratio (of each turn)")
+    print("steps/s   one thread  two threads  ratio   two processes  ratio (of each turn)")
     for model in options.model:
-        rates: dict[int, list[float]] = {1: [], 2: []}
+        rates: dict[tuple[int, int], list[float]] = {case: [] for case in CASES}
         bounds = set()
         for _ in range(options.turns):
-            for processes, own in rates.items():
-                found = turn(processes, model)
+            for case, own in rates.items():
+                found = turn(*case, model)
                 own.append(found["rate"])
                 bounds.add(found["bound"])
         if len(bounds) > 1:
             sys.exit(f"{model}: the bounds differ: {sorted(bounds)}")
-        one, two = (statistics.median(own) for own in rates.values())
-        each = " ".join(f"{b / a:.2f}" for a, b in zip(*rates.values(), strict=True))
-        print(f"{model:8s} {one:20.2f} {two:5.2f} {two / one:6.2f} ({each})", flush=True)
+        one, threads, two = (statistics.median(own) for own in rates.values())
+        each = " ".join(f"{b / a:.2f}" for a, b in zip(rates[1, 1], rates[2, 1], strict=True))
+        print(
+            f"{model:8s} {one:11.2f} {threads:12.2f} {threads / one:6.2f} {two:15.2f} {two / one:6.2f} ({each})", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def command(
 
     Two forms of the same draws: `published`, the mean over components of the log of the mean importance weight, and
     `pooled`, the log of the mean over all. Pareto k is the shape of the tail of the last repeat's weights: up to 0.7 the
-    estimates can be relied on. Writes all to the run's summary.json.
+    estimates can be relied on. Writes all to the run's summary.json. Under torchrun its processes share the work.
     """
     from vbpi_mix.phylo.run import load
     from vbpi_mix.training.run_directory import find_newest

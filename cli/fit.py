@@ -53,7 +53,7 @@ def command(
     Without --trees, files beside the alignment that are plainly its tree sample are used; where there are none, a
     sample is made (--trees-from). Writes a run directory: config.yaml, checkpoint.pt, trace.csv, log.txt, summary.json,
     topologies.trprobs, splits.csv, consensus.nwk and report.html, and the tree sample if it was made here. With --replicates
-    each fit is a run in that folder, and the files beside them are of all together.
+    each fit is a run in that folder, and the files beside them are of all together. Under torchrun its processes share the work.
     """
     from vbpi_mix_cli.console import check_only_resume
     from vbpi_mix_cli.fit_progress import FitProgress

@@ -21,8 +21,8 @@ from vbpi_mix_cli.torchrun import default_threads, place_among_ranks, process_gr
 # by the first process alone.
 SHARED, ON_THEIR_OWN = ("fit", "eval", "support", "models"), ("image", "cells")
 _HELLO = "hello"
-# How long a follower waits for a question: as long as the first process has other things to do.
-_PATIENCE = timedelta(days=30)
+# How long the first process waits for an answer, and a follower for a question: the first one may have other things to do.
+_FOR_ANSWERS, _FOR_QUESTIONS = timedelta(minutes=30), timedelta(days=30)
 
 
 def run_among_others(arguments: list[str], run: Callable[[], Any]) -> Any:
@@ -49,7 +49,7 @@ def _lead(size: int, run: Callable[[], Any]) -> Any:
     from vbpi_mix.followers import Followers, leading
     from vbpi_mix.messages import Channel
 
-    team, status = Followers(Channel(_group()), size), 2
+    team, status = Followers(Channel(_group(_FOR_ANSWERS)), size), 2
     try:
         _check_alike([team.greeting(rank).facts for rank in range(1, size)])
         with leading(team):
@@ -76,7 +76,7 @@ def _follow(rank: int) -> None:
     # Who ends the job tells the first process, which still needs the others to end well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    channel = Channel(_group())
+    channel = Channel(_group(_FOR_QUESTIONS))
     try:
         status = follow(channel, Message(_HELLO, _facts()), TreeFollower().answers)
     except ProcessesError:
@@ -87,11 +87,11 @@ def _follow(rank: int) -> None:
     sys.exit(status)
 
 
-def _group() -> Any:
-    """The processes, for messages between which there may be hours."""
+def _group(patience: timedelta) -> Any:
+    """The processes, of which this one waits so long for a message."""
     import torch.distributed as dist
 
-    return dist.new_group(backend="gloo", timeout=_PATIENCE)
+    return dist.new_group(backend="gloo", timeout=patience)
 
 
 def _facts() -> dict[str, str]:

@@ -68,7 +68,8 @@ def command(
 ) -> None:
     """Make a tree sample from ALIGNMENT (a file, or a benchmark such as DS1) and write it as a .trprobs file.
 
-    A fit can only find what this sample holds: see `vbpi-mix fit --trees FILE`.
+    A fit can only find what this sample holds: see `vbpi-mix fit --trees FILE`. Under torchrun its processes share the work:
+    have as many chains as processes, or a multiple.
     """
     from vbpi_mix.files import check_free
     from vbpi_mix.phylo.data.benchmarks import find_benchmark

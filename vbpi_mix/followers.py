@@ -19,6 +19,7 @@ from vbpi_mix.messages import Channel, Message, Sending
 
 Answer = Callable[[Message], Message | None]
 _END, _FILES = "end", "files"
+_GONE = "has ended or cannot be reached: start all again; a fit goes on with --resume, on any number of processes"
 # In the facts of the last message: the exit status of all.
 STATUS = "status"
 
@@ -103,10 +104,7 @@ class Followers:
         except RuntimeError as error:
             self._lost.add(rank)
             self._due.discard(rank)
-            raise ProcessesError(
-                f"process {rank + 1} of {self.size} has ended before the work was done: start all again; a fit goes on with "
-                "--resume, on any number of processes"
-            ) from error
+            raise ProcessesError(f"process {rank + 1} of {self.size} {_GONE}") from error
 
 
 _FOLLOWERS: Followers | None = None
@@ -172,7 +170,4 @@ def _first_is_there() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ProcessesError(
-            "the first process has ended before the work was done: start all again; a fit goes on with --resume, on any number "
-            "of processes"
-        ) from error
+        raise ProcessesError(f"the first process {_GONE}") from error

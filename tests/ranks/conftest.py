@@ -14,6 +14,7 @@ import pytest
 import torch.distributed as dist
 from ranks_problem import write_problem
 
+
 @dataclass
 class Ended:
     """A process of a job that has ended."""

@@ -89,6 +89,6 @@ def serve():
 
 
 if __name__ == "__main__":
-    for module in ("vbpi_mix.phylo.replicate_fits", "vbpi_mix.phylo.follower", "vbpi_mix.phylo.models.shared", "torch.distributed"):
-        importlib.import_module(module)
+    for module in ("phylo.replicate_fits", "phylo.follower", "phylo.models.shared", "training.train"):
+        importlib.import_module(f"vbpi_mix.{module}")
     serve()

@@ -68,7 +68,7 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_with_others(job, five, al
     first, second, third = job(*FIT, "--init", "em", folders=[five] * 3, killed=1, at=5)
     assert second.status == -9
     assert one_line(first, third) == (
-        "error: process 2 of 3 has ended before the work was done: start all again; a fit goes on with --resume, on any number of "
+        "error: process 2 of 3 has ended or cannot be reached: start all again; a fit goes on with --resume, on any number of "
         "processes"
     )
     assert job(*RESUME, folders=[five] * 2)[0].status == 0
@@ -81,7 +81,7 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_with_others(job, five, al
 def test_without_the_first_process_the_others_end(job, five):
     first, *others = job(*FIT, "--init", "em", folders=[five] * 3, killed=0, at=5)
     assert first.status == -9
-    assert "error: the first process has ended before the work was done" in one_line(*others)
+    assert "error: the first process has ended or cannot be reached" in one_line(*others)
     (resumed,) = job(*RESUME, folders=[five])
     assert resumed.status == 0, resumed.err
 

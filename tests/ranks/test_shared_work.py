@@ -27,14 +27,15 @@ def alignment():
 
 
 @pytest.mark.parametrize(
-    "arrays", [(), (np.zeros((0, 3)),), (np.arange(6, dtype=np.int32).reshape(2, 3), np.array([np.nan, -np.inf]), np.ones(2, bool))]
+    "arrays",
+    [(), (np.zeros((0, 3)),), (np.arange(6, dtype=np.int32).reshape(2, 3), np.array([np.nan, -np.inf]), np.ones(2, bool))],
 )
 @pytest.mark.parametrize("facts", [{}, {"share": 0.1 + 0.2, "long": "x" * 5_000, "none": None}])
 def test_messages_arrive_as_they_were(facts, arrays):
     found = _decoded(_encoded(Message("word", facts, arrays)).numpy())
     assert (found.word, found.facts) == ("word", facts)
     for sent, received in zip(arrays, found.arrays, strict=True):
-        assert received.dtype == sent.dtype and received.shape == sent.shape
+        assert (received.dtype, received.shape) == (sent.dtype, sent.shape)
         assert received.tobytes() == sent.tobytes()
 
 

@@ -177,6 +177,18 @@ def test_a_second_interruption_does_not_wait(run):
         Trainer(GaussianProblem(before=before), TrainingConfig(iterations=99), run).run()
 
 
+def test_what_torchrun_passes_on_at_once_is_the_same_interruption(run, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
+
+    def before(iteration: int) -> None:
+        if iteration == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    result = Trainer(GaussianProblem(before=before), TrainingConfig(iterations=99), run).run()
+    assert (result.stop_reason, result.iterations) == ("interrupted", 5)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_bound_that_is_not_finite_ends_the_run(run, value):
     config = TrainingConfig(iterations=50, checkpoint_every_seconds=0.0, trace_every=1)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
+
+# torchrun passes on to its processes what the terminal, or the system, has sent them already: so soon after, it is the same one.
+ECHO_SECONDS = 1.0
 
 
 class StopRequest:
@@ -16,6 +21,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self._echo_until = 0.0
         self._earlier: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -34,6 +40,8 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and time.monotonic() >= self._echo_until:
             raise KeyboardInterrupt
+        if not self.asked and "TORCHELASTIC_RUN_ID" in os.environ:
+            self._echo_until = time.monotonic() + ECHO_SECONDS
         self.asked = True

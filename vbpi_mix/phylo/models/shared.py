@@ -20,8 +20,8 @@ from vbpi_mix.phylo.models.likelihood import PackedPatterns
 from vbpi_mix.phylo.models.substitution import Likelihoods
 
 LIKELIHOODS = "likelihoods"
-# Taxa times patterns times trees (Posterior.work): what takes about a millisecond. Less is not worth a message.
-LEAST_WORK = 400_000.0
+# Taxa times patterns times trees (Posterior.work): what takes about three milliseconds. Less is not worth a message.
+LEAST_WORK = 1_000_000.0
 THETA = "theta"
 
 Arrays = tuple[np.ndarray, ...]
