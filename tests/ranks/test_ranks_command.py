@@ -63,6 +63,14 @@ def test_several_processes_learn_and_say_what_one_does(job, five, alone, size):
         assert without_seconds(first.out) == said
 
 
+def test_two_processes_sample_the_trees_of_one(job, five):
+    sample = ("support", "five.fasta", "--generations", "400", "--seed", "2", "--threads", "1", "--quiet")
+    for size in (1, 2):
+        first, *_ = job(*sample, "--out", f"{size}.trprobs", folders=[five] * size)
+        assert first.status == 0, first.err
+    assert (five / "1.trprobs").read_text() == (five / "2.trprobs").read_text()
+
+
 def test_a_killed_process_ends_all_and_the_run_goes_on_with_others(job, five, alone):
     # The start asks some hundred times; the checkpoint before the first iteration is there.
     first, second, third = job(*FIT, "--init", "em", folders=[five] * 3, killed=1, at=5)

@@ -113,13 +113,13 @@ def learned(folder):
     return [(row[0], *row[2:]) for row in rows], texts
 
 
-@pytest.mark.parametrize("model", ["JC69", "HKY+G4"])
-def test_a_fit_and_its_evaluation_have_the_same_digits(tmp_path, alignment, monkeypatch, model):
+@pytest.mark.parametrize(("model", "start"), [("JC69", "warm"), ("HKY+G4", "em")])
+def test_a_fit_and_its_evaluation_have_the_same_digits(tmp_path, alignment, monkeypatch, model, start):
     monkeypatch.chdir(tmp_path)
     write_nexus(alignment, tmp_path / "six.nex")
     trees = [to_newick(tree, alignment.taxa) for tree in enumerate_topologies(6)[:20]]
     (tmp_path / "six.nwk").write_text(";\n".join(tree.rstrip(";") for tree in trees) + ";\n")
-    choices = {"components": 2, "iterations": 20, "answer_draws": 200, "support": "fixed", "seed": 2, "threads": 1}
+    choices = {"components": 2, "iterations": 20, "answer_draws": 200, "support": "fixed", "init": start, "seed": 2, "threads": 1}
     found = []
     for size in SIZES:
         with of_size(size, monkeypatch) as words:
