@@ -27,37 +27,46 @@ from common import data_folder
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.followers import Answer, Followers, follow, leading
 from vbpi_mix.messages import Channel, Message
+from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.follower import TreeFollower
 from vbpi_mix.phylo.inputs import read_fitted, say_nothing
+from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.shared import LIKELIHOODS
-from vbpi_mix.phylo.problem import FittedData, PhyloProblem, build_problem
+from vbpi_mix.phylo.parameters import ParameterDensity
 from vbpi_mix.phylo.sampling.widen import nni_neighbours
-from vbpi_mix.phylo.trees.sample import TreeSample
+from vbpi_mix.phylo.sbn.support import build_support
+from vbpi_mix.phylo.tables import layout
 from vbpi_mix.phylo.trees.topology import canonicalise, random_topologies, unique_topologies
 from vbpi_mix.training.adam import make_adam
+from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.provenance import use_threads
 
-NEIGHBOURS, WARM_UP = 100, 5
+NEIGHBOURS, WARM_UP, COMPONENTS, SAMPLED = 100, 5, 4, 2
 # Processes and the threads of each.
 CASES = ((1, 1), (1, 2), (2, 1))
 
 
-def make_problem(n_taxa: int, model: str) -> PhyloProblem:
+def make_problem(n_taxa: int, model: str) -> MixtureProblem:
     """A = 4, S = 2, K = 10, S2A on the first taxa of rbcl."""
     from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
 
     read = read_alignment(data_folder() / "rbcl" / "rbcl.phy.gz")
     alignment = Alignment(read.taxa[:n_taxa], np.ascontiguousarray(read.states[:n_taxa]))
-    config = FitConfig.of(substitution=model, init="flat", components=4, sampled=2, estimator=Estimator.S2A.value).resolve()
-    fitted = read_fitted(alignment, config, say_nothing)[1]
+    fitted = read_fitted(alignment, FitConfig.of(substitution=model), say_nothing)[1]
     rng = np.random.default_rng(0)
     trees = random_topologies(n_taxa, 2, rng)
     near = [rng.permutation(of_tree)[:NEIGHBOURS] for of_tree in nni_neighbours(trees)]
     children = unique_topologies(canonicalise(np.concatenate([trees, *near]))[0])[0]
-    weights = np.full(len(children), 1.0 / len(children))
-    sample = TreeSample(alignment.taxa, children, weights, np.arange(len(children)), weights, None, ())
-    return build_problem(FittedData(fitted.taxa, fitted.parts, fitted.posterior), sample, config.model, seed=1)[0]
+    support, generator = build_support(children), torch.Generator().manual_seed(1)
+    characters = fitted.posterior.characters
+    mixture = PhyloMixture(
+        support, COMPONENTS, generator=generator, base=make_base("gamma"), side_by_side=layout(COMPONENTS, True),
+        parameters=characters and ParameterDensity(characters.blocks, support.n_splits, COMPONENTS, generator, None),
+    )  # fmt: skip
+    return MixtureProblem(
+        "phylo", fitted.posterior, mixture, estimator=Estimator.S2A, sampled=SAMPLED, particles=10, direct=True
+    )
 
 
 def time_steps(n_taxa: int, model: str, seconds: float) -> dict[str, float]:

@@ -8,6 +8,7 @@ digit. They hold nothing that the first lacks: what was begun with some can be r
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -18,7 +19,9 @@ from vbpi_mix.files import sha256_of
 from vbpi_mix.messages import Channel, Message, Sending
 
 Answer = Callable[[Message], Message | None]
-_END, _FILES = "end", "files"
+_END, _FILES, _HERE = "end", "files", "here"
+# A process that nothing is asked of is asked whether it is still there, so often: all end with the first that has ended.
+CALL_SECONDS = 2.0
 _GONE = "has ended or cannot be reached: start all again; a fit goes on with --resume, on any number of processes"
 # In the facts of the last message: the exit status of all.
 STATUS = "status"
@@ -34,6 +37,7 @@ class Followers:
         self.size = size
         self._channel = channel
         self._numbers = 0
+        self._called = time.monotonic()
         self._due: set[int] = set()  # ranks that owe an answer
         self._lost: set[int] = set()
 
@@ -60,12 +64,19 @@ class Followers:
         first process can do its own share. ProcessesError if one has ended."""
         arrive = self._send(questions)
         self._due |= set(questions)
+        if len(questions) == self.size - 1:
+            self._called = time.monotonic()
 
         def answers() -> list[Message]:
             arrive()
             return [self._receive(rank) for rank in sorted(questions)]
 
         return answers
+
+    def keep_in_touch(self) -> None:
+        """See whether all are there, unless they were asked something of late. ProcessesError if one has ended."""
+        if time.monotonic() - self._called > CALL_SECONDS:
+            self.ask(dict.fromkeys(range(1, self.size), Message(_HERE)))()
 
     def end(self, status: int) -> None:
         """Let all of them exit with this status; in silence also those that still owe an answer."""
@@ -148,6 +159,10 @@ def _digests(message: Message) -> Message:
     return Message(_FILES, {"digests": found})
 
 
+# Of every follower, whatever it knows besides.
+COMMON_ANSWERS: Mapping[str, Answer] = {_FILES: _digests, _HERE: lambda message: message}
+
+
 def follow(channel: Channel, greeting: Message, answers: Mapping[str, Answer]) -> int:
     """Greet the first process, and answer it, by the words of its messages, until it has ended; returns the exit status of
     all. ProcessesError if it ends without a word."""
@@ -158,7 +173,7 @@ def follow(channel: Channel, greeting: Message, answers: Mapping[str, Answer]) -
             message = channel.receive(0)
         if message.word == _END:
             return int(message.facts[STATUS])
-        answer = _digests(message) if message.word == _FILES else answers[message.word](message)
+        answer = {**answers, **COMMON_ANSWERS}[message.word](message)
         if answer is not None:
             with _first_is_there():
                 channel.send(answer, 0)

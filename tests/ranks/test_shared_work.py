@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from loopback import of_size
 
+from vbpi_mix import followers
 from vbpi_mix.followers import Followers
 from vbpi_mix.messages import Message, _decoded, _encoded
 from vbpi_mix.phylo.config import FitConfig
@@ -85,6 +86,9 @@ def test_little_work_is_not_worth_a_message(alignment, monkeypatch):
         posterior = read_fitted(alignment, FitConfig(), print)[1].posterior
         values_of(posterior, 3)
         assert set(words) == {"posterior"}
+        monkeypatch.setattr(followers, "CALL_SECONDS", 0.0)
+        values_of(posterior, 3)
+        assert set(words) == {"posterior", "here"}
         values_of(posterior, 10_000)
     assert "likelihoods" in words
 

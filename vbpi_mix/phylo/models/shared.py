@@ -96,7 +96,10 @@ def _in_shares(
     where it is worth it. An array with one row, theta, is for all trees. cost: of a tree.
     """
     team, trees = followers(), rows[0].shape[0]
-    if team is None or trees < 2 or trees * cost < LEAST_WORK:
+    if team is None:
+        return own(*rows)
+    if trees < 2 or trees * cost < LEAST_WORK:
+        team.keep_in_touch()
         return own(*rows)
     shares = team.shares(trees)
     facts |= {"number": number, "slopes": slopes, "threads": numba.get_num_threads()}
