@@ -1,7 +1,7 @@
 """Likelihoods of many trees, of which other processes evaluate a share each (vbpi_mix/followers.py).
 
 They are told of a posterior once, under a number, and are then sent trees. A tree's likelihood is the same wherever it is
-evaluated, and with whatever others.
+evaluated, and with whatever others. On another device than the processor (device.py) the first process evaluates all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from vbpi_mix.followers import followers
 from vbpi_mix.messages import Message
 from vbpi_mix.phylo.models.characters import CharacterModel
 from vbpi_mix.phylo.models.jukes_cantor import JukesCantor
-from vbpi_mix.phylo.models.likelihood import PackedPatterns
 from vbpi_mix.phylo.models.substitution import Likelihoods
 
 LIKELIHOODS = "likelihoods"
@@ -31,6 +30,7 @@ class SharedJukesCantor(JukesCantor):
     """JC69 on patterns that other processes know by a number."""
 
     def __init__(self, number: int) -> None:
+        super().__init__()
         self._number = number
 
     @property
@@ -38,7 +38,7 @@ class SharedJukesCantor(JukesCantor):
         """The number."""
         return self._number
 
-    def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, packed: PackedPatterns) -> np.ndarray:
+    def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, packed: Any) -> np.ndarray:
         """Log-likelihoods [T]."""
 
         def own(children: np.ndarray, lengths: np.ndarray) -> Arrays:
@@ -46,7 +46,7 @@ class SharedJukesCantor(JukesCantor):
 
         return _in_shares(self._number, False, self._cost(packed), own, [children, lengths])[0]
 
-    def evaluate(self, children: np.ndarray, lengths: np.ndarray, packed: PackedPatterns) -> Likelihoods:
+    def evaluate(self, children: np.ndarray, lengths: np.ndarray, packed: Any) -> Likelihoods:
         """Log-likelihoods and derivatives."""
 
         def own(children: np.ndarray, lengths: np.ndarray) -> Arrays:
@@ -54,8 +54,9 @@ class SharedJukesCantor(JukesCantor):
 
         return likelihoods_of(_in_shares(self._number, True, self._cost(packed), own, [children, lengths]))
 
-    def _cost(self, packed: PackedPatterns) -> float:
-        return packed.n_taxa * self.work_of(packed)
+    def _cost(self, packed: Any) -> float:
+        """Of a tree; none, so that it is not shared, on another device."""
+        return float(packed.n_taxa * self.work_of(packed)) if self.device == "cpu" else 0.0
 
 
 class SharedCharacters(CharacterModel):
@@ -65,6 +66,11 @@ class SharedCharacters(CharacterModel):
         """arguments: of CharacterModel."""
         super().__init__(*arguments)
         self.shared_as = number
+
+    def to(self, device: str) -> None:
+        """As CharacterModel."""
+        super().to(device)
+        self._device = device
 
     def log_likelihoods(self, children: np.ndarray, lengths: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """[T]."""
@@ -86,19 +92,20 @@ class SharedCharacters(CharacterModel):
 
     def _shared(self, slopes: bool, own: Callable[..., Arrays], rows: list[np.ndarray], **facts: Any) -> Arrays:
         assert self.shared_as is not None
-        return _in_shares(self.shared_as, slopes, rows[0].shape[1] * self.work, own, rows, **facts)
+        cost = rows[0].shape[1] * self.work if self._device == "cpu" else 0.0
+        return _in_shares(self.shared_as, slopes, cost, own, rows, **facts)
 
 
 def _in_shares(
     number: int, slopes: bool, cost: float, own: Callable[..., Arrays], rows: Sequence[np.ndarray], **facts: Any
 ) -> Arrays:
     """Arrays of which each has a row for each tree: from `own` given the rows of all arrays, with the other processes' help
-    where it is worth it. An array with one row, theta, is for all trees. cost: of a tree.
+    where it is worth it. An array with one row, theta, is for all trees. cost: of a tree; 0 if it is not to be shared.
     """
     team, trees = followers(), rows[0].shape[0]
     if team is None:
         return own(*rows)
-    if trees < 2 or trees * cost < LEAST_WORK:
+    if trees < 2 or cost == 0.0 or trees * cost < LEAST_WORK:
         team.keep_in_touch()
         return own(*rows)
     shares = team.shares(trees)
