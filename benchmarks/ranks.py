@@ -26,7 +26,7 @@ from common import data_folder
 
 from vbpi_mix.estimators import Estimator
 from vbpi_mix.followers import Answer, Followers, follow, leading
-from vbpi_mix.messages import Channel, Message
+from vbpi_mix.messages import Message, meet
 from vbpi_mix.phylo.branches.base import make_base
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.follower import TreeFollower
@@ -110,7 +110,7 @@ def work(options: argparse.Namespace, model: str) -> None:
         print(json.dumps(time_steps(options.taxa, model, options.seconds)))
         return
     dist.init_process_group("gloo")
-    channel = Channel()
+    channel = meet()
     if dist.get_rank():
         times: list[float] = []
         follow(channel, Message("hello"), timed(TreeFollower().answers, times))

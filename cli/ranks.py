@@ -7,22 +7,22 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vbpi_mix.errors import ProcessesError
 from vbpi_mix_cli.torchrun import default_threads, place_among_ranks, process_group
 
+if TYPE_CHECKING:
+    from vbpi_mix.messages import Channel
+
 # Commands that share out their work here, and those that do it themselves or say that they cannot. Every other command is run
 # by the first process alone.
 SHARED, ON_THEIR_OWN = ("fit", "eval", "support", "models"), ("image", "cells")
 _HELLO = "hello"
-# How long the first process waits for an answer, and a follower for a question: the first one may have other things to do.
-_FOR_ANSWERS, _FOR_QUESTIONS = timedelta(minutes=30), timedelta(days=30)
 
 
 def run_among_others(arguments: list[str], run: Callable[[], Any]) -> Any:
@@ -47,9 +47,9 @@ def run_among_others(arguments: list[str], run: Callable[[], Any]) -> Any:
 
 def _lead(size: int, run: Callable[[], Any]) -> Any:
     from vbpi_mix.followers import Followers, leading
-    from vbpi_mix.messages import Channel
 
-    team, status = Followers(Channel(_group(_FOR_ANSWERS)), size), 2
+    channel = _meet()
+    team, status = Followers(channel, size), 2
     try:
         _check_alike([team.greeting(rank).facts for rank in range(1, size)])
         with leading(team):
@@ -66,17 +66,18 @@ def _lead(size: int, run: Callable[[], Any]) -> Any:
     finally:
         if status >= 0:
             team.end(status)
+        channel.close()
 
 
 def _follow(rank: int) -> None:
     from vbpi_mix.followers import follow
-    from vbpi_mix.messages import Channel, Message
+    from vbpi_mix.messages import Message
     from vbpi_mix.phylo.follower import TreeFollower
 
     # Who ends the job tells the first process, which still needs the others to end well.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    channel = Channel(_group(_FOR_QUESTIONS))
+    channel = _meet()
     try:
         status = follow(channel, Message(_HELLO, _facts()), TreeFollower().answers)
     except ProcessesError:
@@ -87,11 +88,15 @@ def _follow(rank: int) -> None:
     sys.exit(status)
 
 
-def _group(patience: timedelta) -> Any:
-    """The processes, of which this one waits so long for a message."""
-    import torch.distributed as dist
+def _meet() -> Channel:
+    """Connections between the first process and the others. ProcessesError if they cannot meet."""
+    from vbpi_mix.messages import meet
 
-    return dist.new_group(backend="gloo", timeout=patience)
+    try:
+        return meet()
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ProcessesError(f"the processes that torchrun started cannot meet: {reason}") from error
 
 
 def _facts() -> dict[str, str]:

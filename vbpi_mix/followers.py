@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vbpi_mix.errors import ProcessesError
 from vbpi_mix.files import sha256_of
-from vbpi_mix.messages import Channel, Message, Sending
+from vbpi_mix.messages import Channel, Message
 
 Answer = Callable[[Message], Message | None]
 _END, _FILES, _HERE = "end", "files", "here"
@@ -57,21 +57,18 @@ class Followers:
 
     def tell(self, message: Message) -> None:
         """Send all of them what wants no answer. ProcessesError if one has ended."""
-        self._send(dict.fromkeys(range(1, self.size), message))()
+        for rank in range(1, self.size):
+            self._send(message, rank)
 
     def ask(self, questions: Mapping[int, Message]) -> Callable[[], list[Message]]:
         """Send questions by rank; what is returned waits for the answers, and gives them in the order of ranks. Meanwhile the
         first process can do its own share. ProcessesError if one has ended."""
-        arrive = self._send(questions)
-        self._due |= set(questions)
+        for rank, question in questions.items():
+            self._send(question, rank)
+            self._due.add(rank)
         if len(questions) == self.size - 1:
             self._called = time.monotonic()
-
-        def answers() -> list[Message]:
-            arrive()
-            return [self._receive(rank) for rank in sorted(questions)]
-
-        return answers
+        return lambda: [self._receive(rank) for rank in sorted(questions)]
 
     def keep_in_touch(self) -> None:
         """See whether all are there, unless they were asked something of late. ProcessesError if one has ended."""
@@ -86,20 +83,11 @@ class Followers:
         for rank in range(1, self.size):
             if rank not in self._lost:
                 with suppress(ProcessesError):
-                    self._send({rank: Message(_END, {STATUS: status})})()
+                    self._send(Message(_END, {STATUS: status}), rank)
 
-    def _send(self, messages: Mapping[int, Message]) -> Callable[[], None]:
-        sending = {rank: Sending() for rank in messages}
-        for rank, message in messages.items():
-            with self._watching(rank):
-                self._channel.send(message, rank, sending[rank])
-
-        def arrive() -> None:
-            for rank, its in sending.items():
-                with self._watching(rank):
-                    its.wait()
-
-        return arrive
+    def _send(self, message: Message, rank: int) -> None:
+        with self._watching(rank):
+            self._channel.send(message, rank)
 
     def _receive(self, rank: int) -> Message:
         with self._watching(rank):
@@ -112,7 +100,7 @@ class Followers:
         """ProcessesError if the process has ended."""
         try:
             yield
-        except RuntimeError as error:
+        except OSError as error:
             self._lost.add(rank)
             self._due.discard(rank)
             raise ProcessesError(f"process {rank + 1} of {self.size} {_GONE}") from error
@@ -184,5 +172,5 @@ def _first_is_there() -> Iterator[None]:
     """ProcessesError if it is not."""
     try:
         yield
-    except RuntimeError as error:
+    except OSError as error:
         raise ProcessesError(f"the first process {_GONE}") from error

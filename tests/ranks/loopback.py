@@ -6,7 +6,7 @@ from collections import deque
 from contextlib import contextmanager
 
 from vbpi_mix.followers import COMMON_ANSWERS, Followers, leading
-from vbpi_mix.messages import _decoded, _encoded
+from vbpi_mix.messages import decode, encode
 from vbpi_mix.phylo.follower import TreeFollower
 from vbpi_mix.phylo.models import shared
 
@@ -19,13 +19,13 @@ class Loopback:
         self.replies = {rank: deque() for rank in self.others}
         self.words = []
 
-    def send(self, message, to, sending=None):
+    def send(self, message, to):
         """Have it answered."""
-        arrived = _decoded(_encoded(message).numpy())
+        arrived = decode(encode(message))
         self.words.append(arrived.word)
         answer = self.others[to].answers[arrived.word](arrived)
         if answer is not None:
-            self.replies[to].append(_decoded(_encoded(answer).numpy()))
+            self.replies[to].append(decode(encode(answer)))
 
     def receive(self, source):
         """The oldest answer."""

@@ -8,7 +8,7 @@ from loopback import of_size
 
 from vbpi_mix import followers
 from vbpi_mix.followers import Followers
-from vbpi_mix.messages import Message, _decoded, _encoded
+from vbpi_mix.messages import Message, decode, encode
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import write_nexus
 from vbpi_mix.phylo.fit import fit
@@ -33,7 +33,7 @@ def alignment():
 )
 @pytest.mark.parametrize("facts", [{}, {"share": 0.1 + 0.2, "long": "x" * 5_000, "none": None}])
 def test_messages_arrive_as_they_were(facts, arrays):
-    found = _decoded(_encoded(Message("word", facts, arrays)).numpy())
+    found = decode(encode(Message("word", facts, arrays)))
     assert (found.word, found.facts) == ("word", facts)
     for sent, received in zip(arrays, found.arrays, strict=True):
         assert (received.dtype, received.shape) == (sent.dtype, sent.shape)
