@@ -34,7 +34,7 @@ from typing import Any
 
 import torch
 
-from vbpi_mix.errors import RunDirectoryError
+from vbpi_mix.errors import CheckpointError, RunDirectoryError
 from vbpi_mix.estimators import (
     Estimator,
     doubly_reparameterised_objective,
@@ -101,12 +101,16 @@ class Runs:
         place = self._place / f"{name}-{seed}.vbpi"
         try:
             return load(place)
-        except RunDirectoryError:
+        except (RunDirectoryError, CheckpointError):
             epochs = self._epochs or EPOCHS[data]
             config = kind(
                 data, seed=seed, epochs=epochs, threads=1, learning_rate=LEARNING_RATE, schedule="cosine", **choices
             )
-            return fit(config, place, folder=self._subset(data), force=True)
+            run = fit(config, place, folder=self._subset(data), force=True)
+            if run.result is not None and run.result.stop_reason == "interrupted":
+                (place / "checkpoint.pt").unlink()  # so that it is trained anew
+                sys.exit(f"{place} was interrupted: run the same command again")
+            return run
 
     def plain(self, A: int, seed: int, data: str = "digits") -> ImageRun:
         """The mixture of A components, all of them drawn."""
