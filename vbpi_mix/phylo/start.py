@@ -107,16 +107,16 @@ def warm_start(
     support = build_support(sample.children)
     table, diffuse = _examine(sample, support, posterior, rng, split_only, max_topologies, effort)
     chosen, found = table.approximated, table.found
+    most_frequent = np.sort(sample.weights)[::-1][:max_topologies]
+    trusted = support.n_taxa > TAXA_OF_NOISE and (diffuse or most_frequent.sum() < CONCENTRATED * sample.weights.sum())
     missing = None
     if growing:
         support, growth = grow(
             support, sample.children[chosen], found, posterior, rng, sample.children,
-            **_limits_of_growth(support.n_taxa, effort, diffuse, max_topologies),
+            **_limits_of_growth(support.n_taxa, effort, diffuse or trusted, max_topologies),
         )  # fmt: skip
         table = table.with_more(growth.children, growth.approximations)
         missing = growth.missing
-    most_frequent = np.sort(sample.weights)[::-1][:max_topologies]
-    trusted = support.n_taxa > TAXA_OF_NOISE and (diffuse or most_frequent.sum() < CONCENTRATED * sample.weights.sum())
     if not trusted:
         table = _complete(table, support, posterior, rng, split_only, max_topologies)
         found = refine(table.topologies[table.approximated], table.found, posterior, rng, int(REFINING_DRAWS * effort))
@@ -161,6 +161,8 @@ def _limits_of_growth(n_taxa: int, effort: float, diffuse: bool, max_topologies:
         return {"at_most": EXPANDED_AT_MOST}
     share = effort * min(1.0, TAXA_OF_FULL_GROWTH / n_taxa)
     at_most = max(FEWEST_EXPANDED, int(EXPANDED_AT_MOST * share))
+    if n_taxa > TAXA_OF_NOISE:
+        at_most = max(1, min(at_most, MOST_NODES_SCREENED // (n_taxa * (2 * n_taxa - 6))))
     if diffuse:
         return {"at_most": at_most, "add_at_most": FEWEST_TOPOLOGIES // 2, "rounds": 1}
     return {"at_most": at_most, "add_at_most": max_topologies}
