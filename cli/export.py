@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from vbpi_mix_cli.numbers import Number
+
 _EPILOG = """\b
 Examples:
   vbpi-mix export DS1.vbpi
@@ -19,7 +21,7 @@ What each file and number means: docs/files.md."""
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--outgroup", metavar="A,B", help="Root trees on the edge of these taxa.")
 @click.option("--midpoint", is_flag=True, help="Root trees halfway between the taxa that are farthest apart.")
-@click.option("--trees", default=1000, show_default=True, type=int, help="Trees in the sample.")
+@click.option("--trees", default=1000, show_default=True, type=Number("trees"), help="Trees in the sample.")
 @click.option(
     "--format",
     "form",
@@ -29,7 +31,7 @@ What each file and number means: docs/files.md."""
     help="Whose files the sample, the trace and the trees are like.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder, made if there is none.  [default: beside RUN]")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of the kernels.  [default: all cores]")
+@click.option("--threads", type=Number("threads"), help="Threads of the kernels.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 def command(
     run: Path | None,

@@ -16,7 +16,7 @@ NUMBERS: dict[str, Option] = {
         (
             "A", "S", "K", "L", "batch_size", "epochs", "patience", "latent", "pixel_layers", "iterations", "threads",
             "importance_samples", "repeats", "images", "max_decoder_samples", "images_at_once", "count", "originals",
-            "components", "draws", "sites", "generations", "chains",
+            "components", "draws", "sites", "generations", "chains", "trees",
         ),
         _COUNT,
     ),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
+import yaml
 
-FIT = ("fit", "five.fasta", "--trees", "five.nwk", "--A", "2", "--S", "1", "--K", "2", "--iterations", "6", "--seed", "3")
+FIT = ("fit", "five.fasta", "--trees", "five.nwk", "--A", "2", "--S", "1", "--K", "2", "--iterations", "12", "--seed", "3")
 QUICK = ("--threads", "1", "--quiet")
 COMMAND = (*FIT, "--answer-draws", "50", *QUICK)
 RESUME = ("fit", "--resume", "five.vbpi", *QUICK)
@@ -21,10 +25,11 @@ class Victim:
     """The process of victim.py."""
 
     def __init__(self):
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+        # Threads of OpenMP do not survive a fork; those of the other layer do.
+        threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "NUMBA_THREADING_LAYER": "workqueue"}
         script = Path(__file__).with_name("victim.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads}
         )
 
     def __call__(self, folder, *arguments, at=0, fault="kill"):
@@ -34,6 +39,12 @@ class Victim:
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
+    def run(self, folder, *arguments):
+        """A command that comes to its end; how many steps it takes."""
+        done = self(folder, *arguments)
+        assert done["status"] == 0, done["err"]
+        return done["steps"]
+
 
 def write_problem(folder):
     """Five taxa and a few trees of them."""
@@ -42,18 +53,32 @@ def write_problem(folder):
     (folder / "five.nwk").write_text("((a,b),c,(d,e));\n((a,c),b,(d,e));\n((a,b),d,(c,e));\n")
 
 
-def learned(run):
-    """What a run has learned, and what it answers: all that does not tell of time."""
-    state = torch.load(run / "checkpoint.pt", weights_only=True)
-    tensors = {name: value for name, value in state["problem"].items() if isinstance(value, torch.Tensor)}
-    texts = {name: (run / name).read_text() for name in ("consensus.nwk", "splits.csv", "topologies.trprobs")}
-    return {name: value.tolist() for name, value in tensors.items()}, texts, bounds_of(run), state["training"]["iteration"]
+def contents(folder):
+    """All files below a folder by name, without what tells of time or cannot but differ: what faults must not change."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): _content(path) for path in files}
 
 
-def bounds_of(run):
-    """The rows of a trace without the seconds, the one column that no two runs share."""
-    rows = [line.split(",") for line in (run / "trace.csv").read_text().splitlines()]
-    return [(row[0], *row[2:]) for row in rows]
+def _content(path):
+    if path.name == "checkpoint.pt":
+        state = torch.load(path, weights_only=True)
+        return timeless({name: state[name] for name in ("kind", "config", "problem", "training")})
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8", newline="") as file:
+            return [timeless(row) for row in csv.DictReader(file)]
+    if path.suffix in (".json", ".yaml"):
+        return timeless(yaml.safe_load(path.read_text()))
+    # Logs, pages and pictures hold hours and seconds.
+    return None if path.suffix in (".txt", ".html", ".png", ".svg") else path.read_bytes()
+
+
+def timeless(value):
+    """Plain data without entries that tell of time, or of how often a run was cut off; tensors as their bytes."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+    if isinstance(value, dict):
+        return {name: timeless(each) for name, each in value.items() if not re.search("seconds|commands", str(name))}
+    return [timeless(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def hidden(folder):

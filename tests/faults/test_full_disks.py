@@ -1,45 +1,65 @@
-"""No room on the disk, from any step on, is one line and status 2; what was whole stays whole."""
+"""No room on the disk, from any step on, is one line and status 2; what was whole stays whole, and nothing is left.
+
+Nothing can be made any more ("full"), nothing can be written ("small"), or only a part of it ("large"). In every run of the tests
+a few steps of each command; `pytest -m slow tests/faults` has all of them.
+"""
 
 from __future__ import annotations
 
 import pytest
-from faulty import COMMAND, EVAL, RESUME, hidden, learned
+from cases import CASES
+from faulty import contents, hidden
 
-SHARE = 3
-COMMANDS = {
-    "eval": EVAL,
-    "export": ("export", "five.vbpi", "--trees", 5, "--threads", 1),
-    "report": ("report", "five.vbpi", "--out", "page.html", "--quiet"),
-    "simulate": ("simulate", "--taxa", 4, "--sites", 20, "--out", "sim.nex"),
-    "compare": ("compare", "five.vbpi", "five.nwk", "--json", "figures.json", "--draws", 10),
-    "resume": (*RESUME, "--iterations", 8),
-}
+WORDS = {"full": "No space left on device", "small": "File too large", "large": "File too large"}
 
 
-def check_one_line(done, words="No space left on device"):
-    assert done["status"] == 2, done
-    assert done["out"] == ""
+def check_full_disk(victim, whole, folder, at, fault):
+    """Whether the command could not come to its end."""
+    whole.put(folder)
+    done = victim(folder, *whole.case.command, at=at, fault=fault)
+    assert not [name for name in hidden(folder) if name.endswith((".part", ".starting"))]
+    whole.check_nothing_is_lost(folder)
+    if done["status"] == 0:
+        # All that was left to do takes no room.
+        whole.check_complete(folder)
+        return False
+    assert (done["status"], done["out"]) == (2, ""), done
     lines = [line for line in done["err"].splitlines() if line]
     assert len(lines) == 1, done["err"]
     assert lines[0].startswith("error: ")
-    assert words in lines[0]
+    assert WORDS[fault] in lines[0]
+    if not whole.case.resume:
+        assert contents(folder) == whole.before
+    whole.take_up(victim, folder)
+    return True
 
 
-@pytest.mark.parametrize("part", range(SHARE))
-def test_a_fit_on_a_full_disk_can_go_on_when_there_is_room(victim, five, finished, part):
-    # The last step renames: it takes no room.
-    at = 1 + (finished.steps - 3) * part // (SHARE - 1)
-    check_one_line(victim(five, *COMMAND, at=at, fault="full"))
-    assert not [name for name in hidden(five) if name.endswith(".part")]
-    again = victim(five, *(RESUME if (five / "five.vbpi").exists() else COMMAND))
-    assert again["status"] == 0, again["err"]
-    assert learned(five / "five.vbpi") == finished.learned()
+@pytest.mark.parametrize(("part", "fault"), [(0, "full"), (1, "small"), (2, "large"), (3, "full")])
+@pytest.mark.parametrize("name", ["fit", "replace", "resume", "toy"])
+def test_training_on_a_full_disk_goes_on_when_there_is_room(victim, cases, tmp_path, name, part, fault):
+    whole = cases[name]
+    check_full_disk(victim, whole, tmp_path / "here", 1 + (whole.steps - 1) * part // 3, fault)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_full_disk_leaves_everything_as_it_was(victim, five, finished, name):
-    finished.put(3, five)
-    names = {path.relative_to(five) for path in five.rglob("*")}
-    check_one_line(victim(five, *COMMANDS[name], at=1, fault="full"))
-    assert {path.relative_to(five) for path in five.rglob("*")} == names
-    assert learned(five / "five.vbpi") == finished.learned()
+@pytest.mark.parametrize(("name", "fault"), [("image", "large"), ("image", "full")])
+def test_training_on_images_does_too(victim, cases, tmp_path, name, fault):
+    whole = cases[name]
+    assert check_full_disk(victim, whole, tmp_path / "here", whole.steps // 2, fault)
+
+
+@pytest.mark.parametrize("fault", WORDS)
+@pytest.mark.parametrize("name", ["eval", "export", "report", "compare", "simulate"])
+def test_what_is_written_at_the_end_is_written_whole_or_not_at_all(victim, cases, tmp_path, name, fault):
+    whole = cases[name]
+    stopped = check_full_disk(victim, whole, tmp_path / "here", 1 + whole.steps // 2, fault)
+    assert stopped or fault == "large"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", WORDS)
+@pytest.mark.parametrize("name", CASES)
+def test_a_full_disk_from_every_step_on(victim, cases, tmp_path, name, fault):
+    whole = cases[name]
+    stopped = [check_full_disk(victim, whole, tmp_path / "here", at, fault) for at in range(1, whole.steps + 1)]
+    print(f"{name}, {fault}: {sum(stopped)} of {whole.steps} steps stop it")
+    assert any(stopped) or fault == "large"

@@ -19,9 +19,9 @@ with RunDirectory.open(sys.argv[1]):
 
 
 @pytest.fixture
-def held(five, finished):
+def held(cases, tmp_path):
     """A run that another process is at work on."""
-    finished.put(3, five)
+    five = cases["eval"].put(tmp_path / "here")
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(five / "five.vbpi")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

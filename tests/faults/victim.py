@@ -1,24 +1,31 @@
 """A process that runs commands in children of its own, each of which meets a fault before a step that changes a file.
 
-It has imported everything and run nothing, so that a child costs no start of the interpreter; kernels come from the cache.
+It has imported everything and, where it was asked to, run a command once itself, so that a child finds its kernels in memory.
 One line of JSON in, one out: {"arguments", "folder", "at", "fault"} -> {"status", "steps", "out", "err"}. Steps are counted from
-1 in what changes a file below `folder`: opening one to write, a new folder, a name that is changed or removed. Faults: "kill",
-SIGKILL before step `at`; "full", from that step on no file can be opened to write. Nothing happens where `at` is 0.
+1 in what changes a file below `folder`: opening one to write, a new folder, a name that is changed or removed. Nothing happens
+where `at` is 0. Faults: "kill", SIGKILL before step `at`; "full", from that step on nothing can be made and no file opened to
+write; "small", from that step on no file can grow, so that it is the write that fails; "large", it fails halfway, where a file
+would have more than LARGE bytes. "warm" is no fault: the command is run in this process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
-import tempfile
+import traceback
 from pathlib import Path
 
 EVENTS = {"os.rename": 2, "os.remove": 1, "os.rmdir": 1, "os.mkdir": 1, "os.link": 2, "os.truncate": 1, "os.symlink": 2}
+MAKING = ("open", "os.mkdir", "os.link", "os.symlink")
 WRITING = os.O_WRONLY | os.O_RDWR
+# More than what a command writes to find out whether it can.
+LARGE = 5000
 
 
 class Fault:
@@ -42,15 +49,24 @@ class Fault:
             return
         if self.fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if opens:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(paths[0]))
+        if self.fault in ("small", "large"):
+            limit_files(LARGE if self.fault == "large" else 0)
+        elif event in MAKING:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(paths[-1]))
 
 
-def run(request, report):
-    """In a child: the command, with its streams in files, and the number of steps at its end."""
+def limit_files(size):
+    """No file of this process grows beyond so many bytes; those that are larger stay. -1: as it was."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most if size < 0 else size, most))
+
+
+def run(request, streams):
+    """In a child: the command, with its streams in pipes, and the number of steps at its end."""
     os.chdir(request["folder"])
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(report / name, os.O_WRONLY | os.O_CREAT), number)
+    out, err, steps = streams
+    os.dup2(out, 1)
+    os.dup2(err, 2)
     hook = Fault(request["folder"], request["at"], request["fault"])
     sys.addaudithook(hook)
     status = 1
@@ -60,28 +76,44 @@ def run(request, report):
     except SystemExit as stop:
         status = stop.code or 0
     except BaseException:
-        import traceback
-
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        (report / "steps").write_text(str(hook.steps))
+        os.write(steps, str(hook.steps).encode())
         os._exit(status)
+
+
+def answer(request):
+    """What becomes of a command, from a child. It says little: a pipe holds it until the child has ended."""
+    pipes = [os.pipe() for _ in range(3)]
+    child = os.fork()
+    if not child:
+        run(request, [writing for _, writing in pipes])
+    _, ended = os.waitpid(child, 0)
+    texts = []
+    for reading, writing in pipes:
+        os.close(writing)
+        with os.fdopen(reading) as stream:
+            texts.append(stream.read())
+    return {"status": os.waitstatus_to_exitcode(ended), "out": texts[0], "err": texts[1], "steps": int(texts[2] or 0)}
+
+
+def warm(request):
+    """Run a command here."""
+    here = os.getcwd()
+    os.chdir(request["folder"])
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.suppress(SystemExit):
+        main(request["arguments"])
+    os.chdir(here)
+    return {}
 
 
 def serve():
     """Answer requests until there are no more."""
     for line in sys.stdin:
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder)
-            child = os.fork()
-            if not child:
-                run(json.loads(line), report)
-            _, ended = os.waitpid(child, 0)
-            texts = {name: (report / name).read_text() if (report / name).exists() else "" for name in ("out", "err", "steps")}
-        answer = {**texts, "status": os.waitstatus_to_exitcode(ended), "steps": int(texts["steps"] or 0)}
-        print(json.dumps(answer), flush=True)
+        request = json.loads(line)
+        print(json.dumps(warm(request) if request["fault"] == "warm" else answer(request)), flush=True)
 
 
 if __name__ == "__main__":
