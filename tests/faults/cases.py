@@ -54,7 +54,7 @@ CASES = {
 
 @dataclass
 class Undisturbed:
-    """A case if nothing happens: the folder that it begins with, what that holds before and after, and how many steps it takes."""
+    """A case if nothing happens: the folder that it begins with, what that holds before and after, and how many steps that is."""
 
     case: Case
     folder: Path
@@ -69,7 +69,7 @@ class Undisturbed:
         return place
 
     def check_nothing_is_lost(self, folder):
-        """What was there is as it was, or as the command leaves it. A run that is replaced is the old one or the whole new one."""
+        """What was there is as it was, or as the command leaves it; a run that is replaced is the old or the whole new one."""
         found = contents(folder)
         replaced = self.case.command[-1:] == FORCE
         if replaced and (folder / self.case.run).exists():

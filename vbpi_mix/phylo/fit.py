@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vbpi_mix.files import sha256_of
-from vbpi_mix.phylo.asked import Asked, asked_for
+from vbpi_mix.phylo.asked import UNFINISHED, Asked, asked_for
 from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
@@ -123,7 +123,7 @@ def begin(
     place = Path(out or "") if temporary is None else Path(temporary) / "run.vbpi"
     directory = RunDirectory.create(place, force)
     try:
-        directory.commit(Asked.entries(alignment, trees, config), tentative=True)
+        directory.commit({"command": "fit", UNFINISHED: Asked(alignment, trees, config).entries()}, tentative=True)
         run = _start(directory, alignment, trees, config, tell)
     except BaseException:
         directory.discard()

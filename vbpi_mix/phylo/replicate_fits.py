@@ -1,7 +1,7 @@
 """Fit an alignment several times, and resume that where it was cut off.
 
-config.yaml of the folder holds the plan: seeds, data and every choice, with whole paths, so that a fit that was not begun can be
-begun later and from anywhere.
+config.yaml of the folder holds the plan, seeds, data and every choice, so that a fit that was not begun can be begun later, from
+anywhere.
 """
 
 from __future__ import annotations
@@ -16,80 +16,54 @@ from typing import Any
 
 from vbpi_mix import leftovers
 from vbpi_mix.errors import ConfigError, RunDirectoryError
-from vbpi_mix.options import options_of
-from vbpi_mix.phylo.asked import UNFINISHED
-from vbpi_mix.phylo.config import FitConfig, ModelConfig
+from vbpi_mix.phylo.asked import UNFINISHED, Asked
+from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.fit import begin, digest_of, resume
 from vbpi_mix.phylo.inputs import Progress, Trees, find_alignment, say_nothing
 from vbpi_mix.phylo.replicates import Replicates, holds_replicates
 from vbpi_mix.phylo.run import REPLICATES, Run, load
-from vbpi_mix.phylo.sampling.sources import SOURCES
-from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.training.extension import has_checkpoint
 from vbpi_mix.training.provenance import typed_commands
 from vbpi_mix.training.reports import Note
 from vbpi_mix.training.run_directory import RunDirectory, is_run
 
-# Choices that may name files.
-_FILES = ("constraint", "fix_topology", "partitions")
+# The entry of config.yaml that has what was asked for, all but the seeds.
+_ASKED = "asked"
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is to be fitted: replicate k with seeds[k]. config: every choice but the seed."""
+    """What is to be fitted: replicate k with seeds[k], whatever the seed that was asked for."""
 
-    alignment: str | os.PathLike[str] | Alignment
-    trees: Trees
-    config: FitConfig
+    asked: Asked
     seeds: tuple[int, ...]
 
     def begin(self, folder: Path, k: int, tell: Progress) -> Run:
         """Replicate k at its place, ready to be trained; what stands there was never trained."""
         tell(Note(f"replicate {k + 1} of {len(self.seeds)}, seed {self.seeds[k]}"))
-        config, place = dataclasses.replace(self.config, seed=self.seeds[k]), folder / _name(k)
+        config, place = dataclasses.replace(self.asked.config, seed=self.seeds[k]), folder / _name(k)
         if place.is_dir() and is_run(place):
             leftovers.remove(place, place.name)
-        return begin(self.alignment, self.trees, place, False, config, tell)
+        return begin(self.asked.alignment, self.asked.trees, place, False, config, tell)
 
-    def as_dict(self) -> dict[str, Any]:
-        """For config.yaml. What was given in memory is null."""
-        named = not isinstance(self.alignment, Alignment) and not isinstance(self.trees, TreeSample)
-        return {"seeds": list(self.seeds), "data": self._files() if named else None, "choices": self._choices()}
-
-    def _files(self) -> dict[str, Any]:
-        assert not isinstance(self.alignment, Alignment)
-        assert not isinstance(self.trees, TreeSample)
-        listed = [self.trees] if isinstance(self.trees, str | os.PathLike) else list(self.trees or [])
-        return {"alignment": str(find_alignment(self.alignment).absolute()), "trees": [os.path.abspath(each) for each in listed]}
-
-    def _choices(self) -> dict[str, Any]:
-        of_model = {name: getattr(self.config.model, name) for name in options_of(ModelConfig)}
-        own = {name: getattr(self.config, name) for name in options_of(FitConfig)}
-        if self.config.trees_from not in SOURCES:
-            own["trees_from"] = os.path.abspath(self.config.trees_from)
-        for name in _FILES:
-            entries = str(own[name] or "").split(";")
-            if any(map(os.path.isfile, entries)):
-                own[name] = ";".join(os.path.abspath(each) if os.path.isfile(each) else each for each in entries)
-        return {**own, **of_model}
+    def entries(self) -> dict[str, Any]:
+        """For config.yaml."""
+        return {"seeds": list(self.seeds), _ASKED: self.asked.entries()}
 
     @classmethod
     def of(cls, directory: RunDirectory) -> Plan:
-        """What `as_dict` has left. RunDirectoryError if data were given in memory or have changed, or the plan is no good."""
+        """What `entries` has left. RunDirectoryError if data were given in memory or have changed, or the plan is no good."""
         config = directory.read_config()
-        if not isinstance(config.get("choices"), dict) or not isinstance(config.get("seeds"), list):
+        seeds, data = config.get("seeds"), config.get("alignment")
+        if _ASKED not in config or not isinstance(seeds, list) or not isinstance(data, dict):
             raise RunDirectoryError(f"{directory.path}: its config.yaml does not say what is to be fitted: fit anew")
-        data = config.get("data")
-        if not isinstance(data, dict):
-            raise RunDirectoryError(f"{directory.path}: its data were given in memory, so no other fit can be begun: fit anew")
-        try:
-            alignment, trees, digest = data["alignment"], data["trees"], config["alignment"]["sha256"]
-        except (KeyError, TypeError) as error:
-            raise RunDirectoryError(f"{directory.path}: its config.yaml lacks {error}: fit anew") from error
-        if not Path(alignment).is_file() or digest_of(alignment) != digest:
-            raise RunDirectoryError(f"{alignment} is not what the first fit of {directory.path} read: put it back")
-        return cls(alignment, trees, FitConfig.of(**config["choices"]), tuple(config["seeds"]))
+        asked = Asked.of(config[_ASKED], directory.path)
+        assert not isinstance(asked.alignment, Alignment)
+        place = find_alignment(asked.alignment)
+        if not place.is_file() or digest_of(place) != data.get("sha256"):
+            raise RunDirectoryError(f"{place} is not what the first fit of {directory.path} read: put it back")
+        return cls(asked, tuple(seeds))
 
 
 def fit_replicates(
@@ -119,11 +93,11 @@ def fit_replicates(
     if isinstance(replicates, bool) or not isinstance(replicates, int) or replicates < 2:
         raise ConfigError(f"replicates must be a whole number of at least 2, not {replicates!r}")
     asked = FitConfig.of(config, **choices)
-    plan = Plan(alignment, trees, asked, tuple(asked.seed + k for k in range(replicates)))
+    plan = Plan(Asked(alignment, trees, asked), tuple(asked.seed + k for k in range(replicates)))
     with RunDirectory.create(out, force) as directory:
         first = plan.begin(directory.path, 0, progress or say_nothing)
         directory.update_summary({"commands": typed_commands()})
-        directory.commit({"command": REPLICATES, **plan.as_dict(), "alignment": first.config["alignment"]})
+        directory.commit({"command": REPLICATES, **plan.entries(), "alignment": first.config["alignment"]})
         first.directory.relocate(directory.path / _name(0))
         first.train(progress)
         found = _the_rest(directory, plan, [first], progress)
@@ -174,7 +148,8 @@ def _resumed(directory: RunDirectory, given: Mapping[str, Any], progress: Progre
                 break
     if plan is None or len(kept) < len(runs):
         return _pooled(directory, kept)
-    return _the_rest(directory, dataclasses.replace(plan, config=dataclasses.replace(plan.config, **given)), kept, progress)
+    asked = dataclasses.replace(plan.asked, config=dataclasses.replace(plan.asked.config, **given))
+    return _the_rest(directory, dataclasses.replace(plan, asked=asked), kept, progress)
 
 
 def _the_rest(directory: RunDirectory, plan: Plan, runs: list[Run], progress: Progress | None) -> Replicates:
@@ -222,8 +197,9 @@ def _ended(run: Run) -> bool:
 def _keep_budgets(directory: RunDirectory, given: Mapping[str, Any]) -> None:
     """For fits that are begun later, should this be cut off, too."""
     config = directory.read_config()
-    if given and isinstance(config.get("choices"), dict):
-        directory.write_config({**config, "choices": {**config["choices"], **given}})
+    asked = config.get(_ASKED)
+    if given and isinstance(asked, dict) and isinstance(asked.get("choices"), dict):
+        directory.write_config({**config, _ASKED: {**asked, "choices": {**asked["choices"], **given}}})
 
 
 def _name(k: int) -> str:
