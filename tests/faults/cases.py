@@ -48,8 +48,9 @@ CASES = {
     "toy-replace": Case(TOY + FORCE, (TOY + OTHER,), TOY_AGAIN, run="toy.vbpi"),
     "image": Case(IMAGE, resume=IMAGE_AGAIN, run="image.vbpi"),
     "image-replace": Case(IMAGE + FORCE, (IMAGE + OTHER,), IMAGE_AGAIN, run="image.vbpi"),
-    "image-eval": Case(("image", "eval", "image.vbpi", "--importance-samples", "2", "--images", "10", "--quiet"), (IMAGE,)),
-}
+    "image-eval": Case(("image", "eval", "image.vbpi", "--importance-samples", "2", "--images", "10", "--quiet"), (IMAGE,),
+                       run="image.vbpi"),
+}  # fmt: skip
 
 
 @dataclass

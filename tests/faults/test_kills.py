@@ -70,29 +70,39 @@ def test_a_kill_at_every_step(victim, cases, tmp_path, name):
     assert 0 < begun < whole.steps or not whole.case.resume
 
 
+def kill_at_random(victim, folder, whole, chance):
+    """Kill a command, and sometimes what takes it up, again and again; the kills and how it was taken up at last."""
+    whole.put(folder)
+    kill(victim, folder, whole, chance.randint(1, whole.steps))
+    kills = 1
+    while chance.random() < 0.3:
+        command = whole.case.resume if whole.is_begun(folder) else whole.case.command + whole.case.again
+        kills += victim(folder, *command, at=chance.randint(1, whole.steps))["status"] == KILLED
+        whole.check_nothing_is_lost(folder)
+    return kills, "resumed" if whole.take_up(victim, folder) else "given again"
+
+
 @pytest.mark.slow
 def test_a_thousand_kills_at_random(victim, cases, tmp_path):
     """Of any command, some of them again and again while they are taken up."""
-    chance, folder = random.Random(1), tmp_path / "here"
-    started, kills, ended = time.perf_counter(), 0, collections.Counter()
+    chance, started, kills = random.Random(1), time.perf_counter(), 0
+    ended, lost = collections.Counter(), []
     names = [name for name in CASES for _ in range(6 if name in ("fit", "replace", "resume") else 1)]
     while kills < 1000:
         name = chance.choice(names)
-        whole = cases[name]
-        whole.put(folder)
-        kill(victim, folder, whole, chance.randint(1, whole.steps))
-        kills += 1
-        while chance.random() < 0.3:
-            begun = whole.is_begun(folder)
-            command = whole.case.resume if begun else whole.case.command + whole.case.again
-            kills += victim(folder, *command, at=chance.randint(1, whole.steps))["status"] == KILLED
-            whole.check_nothing_is_lost(folder)
-        begun = whole.take_up(victim, folder)
-        ended[name, "resumed" if begun else "given again"] += 1
-    assert kills >= 1000
+        try:
+            more, how = kill_at_random(victim, tmp_path / "here", cases[name], chance)
+        except AssertionError as error:
+            more, how = 1, "lost"
+            lost.append(f"{name}, after {kills} kills: {error}")
+        kills += more
+        ended[name, how] += 1
+        if sum(ended.values()) % 50 == 0:
+            print(f"{kills} kills, {time.perf_counter() - started:.0f} s: {dict(ended)}", *lost, sep="\n", flush=True)
     for (name, how), count in sorted(ended.items()):
         print(f"{name}: {count} {how}")
-    print(f"{kills} kills in {sum(ended.values())} folders, none lost, {time.perf_counter() - started:.0f} s")
+    print(f"{kills} kills of {sum(ended.values())} commands, {len(lost)} lost, {time.perf_counter() - started:.0f} s")
+    assert not lost, "\n".join(lost)
 
 
 def test_a_file_of_the_user_is_in_a_run_that_is_replaced(cases):

@@ -3,12 +3,8 @@
 `pytest -m slow tests/phylo/test_damaged_files.py` tries for FUZZ_MINUTES (10) with each reader.
 """
 
-import os
-import time
-
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from damage import check_message, damaged_texts, read_or_refuse, try_for_minutes, try_often
 
 from vbpi_mix.errors import VbpiMixError
 from vbpi_mix.phylo.data.alignment import read_alignment
@@ -18,8 +14,6 @@ from vbpi_mix.phylo.trees.files import read_tree_file, read_tree_taxa
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 
 TAXA = ("a", "b_c", "d", "e")
-SLOWEST_SECONDS = 5
-LONGEST_MESSAGE = 1_100
 
 NEXUS = (
     "#NEXUS\nbegin taxa; taxlabels a b_c d e; end;\nbegin data;\ndimensions ntax=4 nchar=6;\n"
@@ -82,68 +76,25 @@ def alignment_of_partitions(tmp_path_factory):
     ALIGNMENT.append(read_alignment(path))
 
 
-def check_message(error):
-    message = str(error)
-    assert "\n" not in message
-    assert 0 < len(message) < LONGEST_MESSAGE
-
-
 def try_on(reader, data, path):
     path.write_bytes(data)
-    started = time.process_time()
-    try:
-        READERS[reader](path)
-    except VbpiMixError as error:
-        check_message(error)
-    assert time.process_time() - started < SLOWEST_SECONDS
+    read_or_refuse(READERS[reader], path)
 
 
-@st.composite
-def damaged(draw, reader):
-    """A good file in which bytes are dropped, doubled, changed or moved, or text of the format's own marks, or anything."""
-    if draw(st.integers(0, 9)) == 0:
-        return draw(st.binary(max_size=300))
-    encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-16", "latin-1"]))
-    text = bytearray(draw(st.sampled_from(SEEDS[reader])).encode(encoding))
-    marks = [b"", *(bytes([each]) for each in b"();'\"[],:=\n\r\t -{}\\~\x00\xff\xe4"), b"9" * 30, b"1e999", b"nan",
-             b"\xf3\xb0\x80\x80", b"end;", b"matrix", b"tree x = (", b"#NEXUS"]  # fmt: skip
-    for _ in range(draw(st.integers(1, 6))):
-        start = draw(st.integers(0, len(text)))
-        stop = min(len(text), start + draw(st.sampled_from([0, 0, 1, 1, 2, 10, 1000])))
-        piece = draw(st.sampled_from([*marks, bytes(text[start:stop]) * 2]))
-        text[start:stop] = piece
-    return bytes(text)
-
-
-QUICK = settings(
-    max_examples=120, deadline=None, derandomize=True, database=None, phases=(Phase.generate,),
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
+def damaged(reader):
+    marks = [b"end;", b"matrix", b"tree x = (", b"#NEXUS"]
+    return damaged_texts(SEEDS[reader], marks, ["utf-8", "utf-8", "utf-16", "latin-1"])
 
 
 @pytest.mark.parametrize("reader", list(READERS))
 def test_damaged_files_are_read_or_refused_in_one_line(reader, tmp_path):
-    @QUICK
-    @given(damaged(reader))
-    def check(data):
-        try_on(reader, data, tmp_path / "x")
-
-    check()
+    try_often(damaged(reader), lambda data: try_on(reader, data, tmp_path / "x"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", list(READERS))
 def test_damaged_files_for_minutes(reader, tmp_path):
-    ends = time.monotonic() + 60 * float(os.environ.get("FUZZ_MINUTES", "10"))
-
-    @settings(QUICK, max_examples=2_000, derandomize=False, phases=(Phase.generate, Phase.shrink))
-    @given(damaged(reader))
-    def check(data):
-        if time.monotonic() < ends:
-            try_on(reader, data, tmp_path / "x")
-
-    while time.monotonic() < ends:
-        check()
+    try_for_minutes(damaged(reader), lambda data: try_on(reader, data, tmp_path / "x"))
 
 
 # What such tries have found, and what is made to be slow.

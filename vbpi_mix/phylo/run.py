@@ -20,7 +20,7 @@ from vbpi_mix.phylo.fitted import Fitted
 from vbpi_mix.phylo.problem import KIND, restore_problem
 from vbpi_mix.phylo.results import EVALUATED, combined_forms, evaluation_entries, training_entries
 from vbpi_mix.sizes import check_memory
-from vbpi_mix.training.checkpoint import load_checkpoint
+from vbpi_mix.training.checkpoint import MISFITS, load_checkpoint
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.extension import extend, standing_of
 from vbpi_mix.training.provenance import available_cores, typed_commands, use_threads
@@ -175,6 +175,6 @@ def load_from(directory: RunDirectory) -> Run:
         problem = restore_problem(checkpoint.problem, model)
     except SupportError as error:
         raise CheckpointError(f"{directory.checkpoint} is damaged: {error}; use another checkpoint") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except MISFITS as error:
         raise CheckpointError(f"{directory.checkpoint} lacks {error}: it is not a whole run of trees") from error
     return Run(directory, config, problem)

@@ -24,7 +24,7 @@ from vbpi_mix.toy.experiment import KIND, RECIPES, Experiment, Member
 from vbpi_mix.toy.fit import make_problem
 from vbpi_mix.toy.members import make_target
 from vbpi_mix.toy.outcomes import Outcome, assess
-from vbpi_mix.training.checkpoint import load_checkpoint
+from vbpi_mix.training.checkpoint import MISFITS, load_checkpoint
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.extension import extend, has_checkpoint, standing_of
 from vbpi_mix.training.mixture_problem import MixtureProblem
@@ -127,7 +127,7 @@ def load(path: str | Path) -> list[Trained]:
         check_recorded(run, {"experiment": run.read_config()["experiment"]}, {"experiment": stored.config.get("experiment")})
         try:
             problem.load_state_dict(stored.problem)
-        except (KeyError, TypeError, RuntimeError) as error:
+        except MISFITS as error:
             reason = str(error).strip().split("\n")[0]
             raise CheckpointError(f"{checkpoint} does not fit {member.label}: {reason}") from error
         found.append(Trained(member, problem))

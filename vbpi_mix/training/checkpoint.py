@@ -22,6 +22,8 @@ from vbpi_mix.files import atomic_write
 
 FORMAT = "vbpi-mix checkpoint"
 VERSION = 1
+# What comes of giving a model what another one, or nothing, has learned.
+MISFITS = (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ def load_checkpoint(path: str | os.PathLike[str], kind: str | None = None) -> Ch
     ]
     if missing:
         raise CheckpointError(f"{path} is a damaged checkpoint: it lacks {', '.join(missing)}")
+    unfit = [name for name in ("config", "provenance", "problem", "training") if not isinstance(payload[name], dict)]
+    if unfit:
+        raise CheckpointError(f"{path} is a damaged checkpoint: its {unfit[0]} has no entries")
     if kind is not None and payload["kind"] != kind:
         raise CheckpointError(
             f"{path} is a checkpoint of kind {payload['kind']}, but one of kind {kind} is needed"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vbpi_mix.errors import CheckpointError
-from vbpi_mix.training.checkpoint import load_checkpoint
+from vbpi_mix.training.checkpoint import MISFITS, load_checkpoint
 from vbpi_mix.training.run_config import check_recorded
 from vbpi_mix.training.run_directory import RunDirectory
 
@@ -26,7 +26,7 @@ def read_into(model: torch.nn.Module, directory: RunDirectory, kind: str, also: 
         model.load_state_dict(state["model"])
         if also is not None:
             state[also]
-    except (KeyError, TypeError, RuntimeError) as error:
+    except MISFITS as error:
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(f"{directory.checkpoint} does not fit the model of its config.yaml: {reason}") from error
     return state
