@@ -149,6 +149,17 @@ def test_files_are_left_out_in_turn(sample_of):
     assert "0.8333 file by file" in found.describe()
 
 
+def test_files_of_two_trees_are_told_apart(sample_of):
+    """One tree less, and they would count as one file."""
+    assert held_out_coverage(sample_of([10, 10], [10, 900])).between_files == pytest.approx(0.75)
+
+
+def test_more_files_than_folds_are_left_out_in_groups(sample_of):
+    """Every other file: alone each would find its topology in a file that stays."""
+    assert held_out_coverage(sample_of(*[[10] * 3, [900] * 3] * 2), folds=2).between_files == 0.0
+    assert held_out_coverage(sample_of(*[[10] * 3, [900] * 3] * 2), folds=3).between_files == 1.0
+
+
 def test_several_samples_are_as_one_of_several_files(sample_of):
     files = [[10] * 10, [10] * 5 + [900] * 5, [10] * 8 + [77] * 2]
     assert held_out_coverage([sample_of(places) for places in files]) == held_out_coverage(sample_of(*files))

@@ -20,6 +20,7 @@ from vbpi_mix.estimators import (
     pooled_estimate,
     published_estimate,
 )
+from vbpi_mix.estimators.bounds import combine_components
 from vbpi_mix.estimators.components import ComponentDraw
 
 INF = math.inf
@@ -267,3 +268,11 @@ def test_published_never_exceeds_pooled(weighted, generator):
 def test_bound_errors(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+def test_one_component_without_weights_is_its_value():
+    """Whatever the shape of a batch; no other test has a batch there."""
+    values = torch.tensor([[2.0, 3.0, 5.0]])
+    assert combine_components(values, None).tolist() == [2.0, 3.0, 5.0]
+    assert combine_components(values[:, 0], None).item() == 2.0
+    assert combine_components(torch.cat([values, values + 1]), None).tolist() == [2.5, 3.5, 5.5]

@@ -132,6 +132,70 @@ def test_weighted_components_are_drawn_by_their_weights(estimator):
     assert float(bounds.mean()) == pytest.approx(float(shares @ per_component), abs=error)
 
 
+class Counted(PointMasses):
+    """One component, which remembers how many particles were drawn."""
+
+    n_components = 1
+    drawn = 0
+
+    def sample(self, draw: ComponentDraw, particles: int, generator: torch.Generator) -> TableDraws:
+        self.drawn += particles
+        return super().sample(draw, particles, generator)
+
+
+def test_a_validation_takes_a_thousand_particles(generator):
+    """As many whole groups of seven as there are in them."""
+    made = MixtureProblem("toy", Table(), Counted(), estimator=Estimator.A2A, sampled=1, particles=7)
+    made.validate(1, generator)
+    assert made.mixture.drawn == 142 * 7
+
+
+class Shifted(Table):
+    """A target with a parameter, which is added to its log prior."""
+
+    def __init__(self, shift: float) -> None:
+        self.shift = torch.tensor(shift, dtype=torch.float64, requires_grad=True)
+
+    def log_prior(self, draws: TableDraws) -> Tensor:
+        return self.shift
+
+    def parameters(self):
+        return {"shift": self.shift}
+
+    def parameter_groups(self):
+        return [{"name": "shift", "params": [self.shift]}]
+
+    def state_dict(self):
+        return {"shift": self.shift.detach()}
+
+    def load_state_dict(self, state):
+        with torch.no_grad():
+            self.shift.copy_(state["shift"])
+
+
+def test_parameters_of_a_target_are_trained_and_kept(generator):
+    made, other = (
+        MixtureProblem("toy", Shifted(shift), PointMasses(), estimator=Estimator.A2A, sampled=3, particles=2)
+        for shift in (0.25, -1.0)
+    )
+    assert [group["name"] for group in made.parameter_groups()] == ["weights", "shift"]
+    assert [group["name"] for group in problem(PointMasses()).parameter_groups()] == ["weights"]
+    assert made.estimate(50, generator).mean == pytest.approx(problem(PointMasses()).estimate(50, generator).mean + 0.25)
+    other.load_state_dict(made.state_dict())
+    assert other.target.shift.item() == 0.25
+    assert set(problem(PointMasses()).state_dict()) == {"log_weights"}
+
+
+def test_direct_gradients_are_refused_where_there_are_none():
+    """Of a target that has them, they are those of uniform weights alone."""
+    given = {"estimator": Estimator.A2A, "sampled": 3, "particles": 2, "direct": True}
+    MixtureProblem("toy", Table(), PointMasses(), **given)
+    refused = [(PointMasses(torch.zeros(3)), {}), (PointMasses(), {"gradient": "pathwise"}), (PointMasses(), {"warm_up": "kl"})]
+    for mixture, changed in refused:
+        with pytest.raises(ConfigError, match="give direct=False"):
+            MixtureProblem("toy", Table(), mixture, **given, **changed)
+
+
 def test_a_batch_is_trained_on_its_mean(generator):
     made = problem(PointMasses(batch=(4,)))
     bound = made.objective(1, 1.0, generator).bound
