@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faulty import COMMAND, EVAL, RESUME, contents, hidden, write_problem
+from faulty import COMMAND, EVAL, QUICK, RESUME, contents, hidden, write_problem
 
 TOY = (
     "toy", "--target", "ring", "--approximation", "mixture", "--A", "2", "--K", "2", "--iterations", "4", "--quiet",
     "--out", "toy.vbpi",
 )  # fmt: skip
-IMAGE = ("image", "digits", "--A", "1", "--latent", "1", "--epochs", "1", "--quiet", "--out", "image.vbpi")
+# With QUICK's one thread: others do not survive a fork.
+IMAGE = ("image", "digits", "--A", "1", "--latent", "1", "--epochs", "1", "--out", "image.vbpi", *QUICK)
 TOY_AGAIN = ("toy", "--resume", "toy.vbpi", "--quiet")
-IMAGE_AGAIN = ("image", "digits", "--resume", "image.vbpi", "--quiet")
+IMAGE_AGAIN = ("image", "digits", "--resume", "image.vbpi", *QUICK)
 LONGER = (*RESUME, "--iterations", "14")
 FORCE, OTHER = ("--force",), ("--seed", "4")
 NOTE = "notes.md"
@@ -48,7 +49,7 @@ CASES = {
     "toy-replace": Case(TOY + FORCE, (TOY + OTHER,), TOY_AGAIN, run="toy.vbpi"),
     "image": Case(IMAGE, resume=IMAGE_AGAIN, run="image.vbpi"),
     "image-replace": Case(IMAGE + FORCE, (IMAGE + OTHER,), IMAGE_AGAIN, run="image.vbpi"),
-    "image-eval": Case(("image", "eval", "image.vbpi", "--importance-samples", "2", "--images", "10", "--quiet"), (IMAGE,),
+    "image-eval": Case(("image", "eval", "image.vbpi", "--importance-samples", "2", "--images", "10", *QUICK), (IMAGE,),
                        run="image.vbpi"),
 }  # fmt: skip
 

@@ -26,6 +26,7 @@ MAKING = ("open", "os.mkdir", "os.link", "os.symlink")
 WRITING = os.O_WRONLY | os.O_RDWR
 # More than what a command writes to find out whether it can.
 LARGE = 5000
+LONGEST_SECONDS = 120
 
 
 class Fault:
@@ -63,6 +64,8 @@ def limit_files(size):
 
 def run(request, streams):
     """In a child: the command, with its streams in pipes, and the number of steps at its end."""
+    # What hangs is killed.
+    signal.alarm(LONGEST_SECONDS)
     os.chdir(request["folder"])
     out, err, steps = streams
     os.dup2(out, 1)
