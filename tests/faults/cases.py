@@ -26,13 +26,14 @@ NOTE = "notes.md"
 @dataclass(frozen=True)
 class Case:
     """before: commands that come to their end before it. resume: what takes up a run that was cut off; None where the command is
-    given once more, with `again`. run: the folder that is trained."""
+    given once more, with `again`. run: the folder that is trained. keeps: whether it may leave results from which it goes on."""
 
     command: tuple[str, ...]
     before: tuple[tuple[str, ...], ...] = ()
     resume: tuple[str, ...] | None = None
     again: tuple[str, ...] = ()
     run: str = "five.vbpi"
+    keeps: bool = False
 
 
 CASES = {
@@ -50,7 +51,7 @@ CASES = {
     "image": Case(IMAGE, resume=IMAGE_AGAIN, run="image.vbpi"),
     "image-replace": Case(IMAGE + FORCE, (IMAGE + OTHER,), IMAGE_AGAIN, run="image.vbpi"),
     "image-eval": Case(("image", "eval", "image.vbpi", "--importance-samples", "2", "--images", "10", *QUICK), (IMAGE,),
-                       run="image.vbpi"),
+                       run="image.vbpi", keeps=True),
 }  # fmt: skip
 
 

@@ -56,10 +56,10 @@ def write_problem(folder):
 def contents(folder):
     """All files below a folder by name, without what tells of time or cannot but differ: what faults must not change."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): _content(path) for path in files}
+    return {str(path.relative_to(folder)): _content(path, str(folder)) for path in files}
 
 
-def _content(path):
+def _content(path, folder):
     if path.name == "checkpoint.pt":
         state = torch.load(path, weights_only=True)
         return timeless({name: state[name] for name in ("kind", "config", "problem", "training")})
@@ -67,7 +67,8 @@ def _content(path):
         with path.open(encoding="utf-8", newline="") as file:
             return [timeless(row) for row in csv.DictReader(file)]
     if path.suffix in (".json", ".yaml"):
-        return timeless(yaml.safe_load(path.read_text()))
+        # Replicates say where the files start from.
+        return timeless(yaml.safe_load(path.read_text().replace(folder, "here")))
     # Logs, pages and pictures hold hours and seconds.
     return None if path.suffix in (".txt", ".html", ".png", ".svg") else path.read_bytes()
 

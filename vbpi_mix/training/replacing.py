@@ -1,10 +1,14 @@
-"""A run that is to replace another: it is trained in a hidden folder beside it, and takes its place in one step.
+"""A run that is to replace another: it is trained in a hidden folder beside it, and then takes its place.
 
     .NAME.replacement   the new run, from its start until it has been trained
     .NAME.replaced      the old one, while it is being removed
 
 The old run is moved aside, the new one to its place, the old one removed; whatever step is the last one done, the next
 command that looks at NAME finds out from these names and does the rest (`recover`).
+
+Linux can exchange two names in one step (renameat2), but not on every file system, and Python has no call for it. `recover` would
+be needed elsewhere all the same, and after an exchange a hidden folder whose removal was cut off could not be told from a new run
+that is still to be trained: here its name says which it is.
 """
 
 from __future__ import annotations
