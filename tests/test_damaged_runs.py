@@ -94,3 +94,28 @@ def test_a_damaged_run_is_read_or_refused_in_one_line(made, tmp_path, name, how,
 @pytest.mark.parametrize(("name", "how", "file"), CASES)
 def test_damaged_runs_for_minutes(made, tmp_path, name, how, file):
     try_for_minutes(*try_case(made, tmp_path / "x.vbpi", name, how, file))
+
+
+def with_shape(state):
+    """The same, but for an array that has a dimension more."""
+    learned = state["problem"]
+    name = next(name for name, value in learned.items() if isinstance(value, torch.Tensor) and value.dim() == 2)
+    return {**state, "problem": {**learned, name: learned[name][None]}}
+
+
+# What such tries have found.
+FOUND = {
+    "configuration": lambda state: {**state, "config": ""},
+    "nothing learned": lambda state: {**state, "problem": None},
+    "shape": with_shape,
+}
+
+
+@pytest.mark.parametrize("name", ["fit", "toy"])
+@pytest.mark.parametrize("found", FOUND)
+def test_what_was_found(made, tmp_path, name, found):
+    place = tmp_path / "x.vbpi"
+    shutil.copytree(made(name), place)
+    (file,) = place.rglob("checkpoint.pt")
+    torch.save(FOUND[found](torch.load(file, weights_only=True)), file)
+    assert not read_or_refuse(READERS[name], place)
