@@ -51,6 +51,9 @@ _TEMPERATURES, _HEATING, _REGRAFT_SHARE = 5, 0.15, 0.03
 _LOCAL_SHARE, _PASSING = 0.2, 0.7
 # Bytes of kept trees, of all runs together, at most; more than `keep` trees there are never.
 _KEPT_BYTES = 600_000_000
+# And above 64 taxa no more of a run than have so many nodes: what follows would grow with taxa times trees, and neighbours in a
+# chain of hundreds of taxa are nearly the same tree.
+_KEPT_NODES = 64 * 30_000
 _WANTED_ACCEPTANCE = 0.4
 # In the first generations little new mass may only mean that no chain has left where it was: for coverage they end only if
 # no weight is off by more than this.
@@ -267,7 +270,7 @@ def _room(options: McmcOptions, n_taxa: int) -> int:
     """Kept trees of a chain."""
     assert options.temperatures is not None
     bytes_of_tree = 24 * n_taxa
-    keep = min(options.keep, _KEPT_BYTES // (options.runs * bytes_of_tree))
+    keep = min(options.keep, _KEPT_NODES // n_taxa, _KEPT_BYTES // (options.runs * bytes_of_tree))
     return max(16, keep // options.temperatures)
 
 
