@@ -107,8 +107,7 @@ def warm_start(
     support = build_support(sample.children)
     table, diffuse = _examine(sample, support, posterior, rng, split_only, max_topologies, effort)
     chosen, found = table.approximated, table.found
-    most_frequent = np.sort(sample.weights)[::-1][:max_topologies]
-    trusted = support.n_taxa > TAXA_OF_NOISE and (diffuse or most_frequent.sum() < CONCENTRATED * sample.weights.sum())
+    trusted = support.n_taxa > TAXA_OF_NOISE and (diffuse or _is_spread(sample, max_topologies))
     missing = None
     if growing:
         support, growth = grow(
@@ -127,6 +126,7 @@ def warm_start(
     topologies, weights = table.topologies, table.weights()
     rounds = max(2, int(ADAPTIVE_ROUNDS * effort))
     if trusted:
+        # The sample's topologies come first in the table; what growth added has been met by nobody.
         weights, rounds = np.zeros(weights.size), 0
         weights[: sample.weights.size] = sample.weights / sample.weights.sum()
     elif not diffuse and weights[table.approximated].sum() > 1.0 - NEARLY_ALL:
@@ -153,6 +153,11 @@ def warm_start(
     return WarmStart(
         support, features, topologies, weights, logits, table.predicted.size - sample.weights.size, missing
     )
+
+
+def _is_spread(sample: TreeSample, count: int) -> bool:
+    """Whether the `count` most frequent topologies are not nearly all of a sample."""
+    return bool(np.sort(sample.weights)[::-1][:count].sum() < CONCENTRATED * sample.weights.sum())
 
 
 def _limits_of_growth(n_taxa: int, effort: float, diffuse: bool, max_topologies: int) -> dict[str, int]:
