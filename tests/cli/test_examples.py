@@ -33,8 +33,8 @@ SHORT = {
     "simulate": ("--force",),
     "data list": (),
 }
-# They need another program, or a download.
-NOT_RUN = ("--trees-from mrbayes",)
+# They need another program, or a download, or a device.
+NOT_RUN = ("--trees-from mrbayes", "--device cuda")
 
 
 def commands():

@@ -56,7 +56,7 @@ def test_an_outgroup_that_is_apart_is_said(run, fitted):
         (["--outgroup", "t01,t02,t03,t04,t05,t06"], "all 6 taxa"),
         (["--outgroup", "t01", "--midpoint"], "either --outgroup or --midpoint"),
         (["--outgroup", ","], "no taxon is named"),
-        (["--trees", 0], "--trees 0"),
+        (["--trees", 0], "--trees must be a whole number of at least 1, not 0"),
         (["--out", "nowhere/deep"], "does not exist"),
         (["--out", "six.nex"], "is not a folder"),
     ],

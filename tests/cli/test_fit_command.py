@@ -40,7 +40,7 @@ def test_fit_writes_a_run_that_other_programs_read(run, six, evidence_of_six):
     assert config["parts"] == [{"name": "all", "characters": "dna", "sites": 120, "model": "JC69"}]
     assert config["model"] == {
         "model": None, "prior": "", "link": "", "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp", "lengths": "gamma",
-        "flow": "none", "flow_layers": None, "flow_hidden": None, "init": "warm",
+        "weights": "uniform", "flow": "none", "flow_layers": None, "flow_hidden": None, "init": "warm",
         "pair_rate": 0.2,
     }  # fmt: skip
     assert config["training"]["iterations"] == 60

@@ -32,8 +32,7 @@ class JukesCantor(StationaryModel):
     iqtree = "JC"
     mrbayes = ("lset nst=1 rates=equal;", "prset statefreqpr=fixed(equal);")
 
-    def __init__(self) -> None:
-        self.device = "cpu"
+    device = "cpu"
 
     def to(self, device: str) -> None:
         """Compute likelihoods there from the next `pack` on. ConfigError if there is no such device."""

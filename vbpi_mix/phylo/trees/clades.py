@@ -31,7 +31,7 @@ def number_clades(children: np.ndarray, nodes: slice) -> tuple[np.ndarray, np.nd
         # What is known comes first and keeps its numbers.
         rows = np.concatenate([found, bits])
         codes, first = number(rows)
-        numbers[some] = codes[found.shape[0] :].reshape(-1, width)
+        numbers[some] = codes[found.shape[0] :].reshape(numbers[some].shape)
         found = rows[first]
     return found, numbers
 
