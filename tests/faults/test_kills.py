@@ -77,9 +77,10 @@ def kill_at_random(victim, folder, whole, chance):
     kill(victim, folder, whole, chance.randint(1, whole.steps))
     kills = 1
     while chance.random() < 0.3:
-        command = whole.case.resume if whole.is_begun(folder) else whole.case.command + whole.case.again
+        begun = whole.is_begun(folder)
+        command = whole.case.resume if begun else whole.case.command + whole.case.again
         kills += victim(folder, *command, at=chance.randint(1, whole.steps))["status"] == KILLED
-        whole.check_nothing_is_lost(folder)
+        whole.check_nothing_is_lost(folder, taken_up=begun)
     return kills, "resumed" if whole.take_up(victim, folder) else "given again"
 
 

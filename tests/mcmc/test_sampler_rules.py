@@ -133,5 +133,6 @@ def test_there_is_room_for_the_trees_asked_for_within_the_memory_allowed():
     options = McmcOptions(runs=2, temperatures=4, keep=1_000)
     assert sampler._room(options, 50) == 250
     assert sampler._room(replace(options, keep=64), 50) == 16
-    # 600 MB over two runs of trees of 24 bytes a taxon.
-    assert sampler._room(replace(options, keep=10**9), 1_000) == 12_500 // 4
+    # 600 MB over two hundred runs of trees of 24 bytes a taxon, and 1.92 million nodes.
+    assert sampler._room(replace(options, keep=10**9, runs=200), 64) == 1_953 // 4
+    assert sampler._room(replace(options, keep=10**9), 1_000) == 1_920 // 4
