@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import zlib
 from contextlib import suppress
@@ -16,9 +15,8 @@ _CHUNK = 1 << 20
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-@functools.cache
 def memory_bytes() -> int:
-    """Main memory of this machine, or what its container may use of it; looked up once, as it is asked for in every step."""
+    """Main memory of this machine, or what its container may use of it."""
     found = [1 << 63]
     with suppress(ValueError, OSError, AttributeError):
         found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -52,6 +52,8 @@ def install(tmp_path, monkeypatch):
     """Install a shell script under a name; no other program is found."""
     folder = tmp_path / "bin"
     folder.mkdir()
+    # Asked for its version, a script does here what it does elsewhere.
+    monkeypatch.chdir(tmp_path)
 
     def find(names):
         return next((str(folder / name) for name in names if (folder / name).exists()), None)

@@ -22,11 +22,10 @@ from functools import cached_property
 import numpy as np
 
 from vbpi_mix.errors import TreeError
+from vbpi_mix.phylo.trees.clades import clades_by_trees
 from vbpi_mix.phylo.trees.newick import newick_word
 from vbpi_mix.phylo.trees.sample import TreeSample
-from vbpi_mix.phylo.trees.topology import canonicalise, clade_bitsets, random_topologies
-
-_TREES_AT_ONCE = 20_000
+from vbpi_mix.phylo.trees.topology import canonicalise, random_topologies
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,9 @@ class TopologyPrior:
         children: int32 [T, n-2, 2], canonical.
         """
         found = np.zeros((children.shape[0], 2 * self.n_taxa - 2), dtype=bool)
-        for first in range(0, children.shape[0] if self.splits else 0, _TREES_AT_ONCE):
-            clades = clade_bitsets(children[first : first + _TREES_AT_ONCE])
+        for some, clades in clades_by_trees(children, slice(None)) if self.splits else ():
             for bits in self._bits:
-                found[first : first + _TREES_AT_ONCE] |= (clades == bits).all(axis=2)
+                found[some] |= (clades == bits).all(axis=1).reshape(-1, found.shape[1])
         return found
 
     def allows(self, children: np.ndarray) -> np.ndarray:

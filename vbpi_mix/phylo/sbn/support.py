@@ -59,10 +59,8 @@ class EncodedTopologies:
 
     @staticmethod
     def empty(n_trees: int, n_taxa: int) -> EncodedTopologies:
-        """Arrays to be filled by a kernel. SupportError, with the estimate, if they are more than the memory."""
+        """Arrays to be filled by a kernel."""
         nodes = 2 * n_taxa - 2
-        numbers = n_trees * nodes * (COLUMNS + 7)
-        check_memory(numbers * np.dtype(np.int32).itemsize, f"{n_trees:,} topologies of {n_taxa:,} taxa", SupportError)
         return EncodedTopologies(
             children=np.empty((n_trees, n_taxa - 2, 2), np.int32),
             splits=np.empty((n_trees, nodes), np.int32),
@@ -171,11 +169,13 @@ class SubsplitSupport:
         """Topologies in the numbers of this support.
 
         children: int32 [T, n-2, 2], any valid numbering. What the support does not hold is -1, and gives
-        log q = -inf. Raises SupportError if the number of taxa differs.
+        log q = -inf. Raises SupportError if the number of taxa differs, or they take more than the memory.
         """
         n_trees, internal = children.shape[0], children.shape[1]
         if internal + 2 != self.n_taxa:
             raise SupportError(f"topologies of {internal + 2} taxa do not fit a support of {self.n_taxa} taxa")
+        numbers = n_trees * (2 * self.n_taxa - 2) * (COLUMNS + 7)
+        check_memory(numbers * np.dtype(np.int32).itemsize, f"{n_trees:,} topologies of {self.n_taxa:,} taxa", SupportError)
         encoded = EncodedTopologies.empty(n_trees, self.n_taxa)
         for array in (encoded.splits, encoded.tripartitions, encoded.entries):
             array[:] = -1
