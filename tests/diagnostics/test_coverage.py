@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vbpi_mix.errors import SupportError, TreeError
-from vbpi_mix.phylo.assess.coverage import HeldOutCoverage, held_out_coverage
+from vbpi_mix.phylo.assess.coverage import HeldOutCoverage, _whole_numbers, held_out_coverage
 from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
@@ -328,3 +328,19 @@ def test_weights_near_to_nothing_count_as_one_tree():
     count = np.bincount(found, minlength=3)
     assert count[0] == 1
     assert count[1] / count[2] == pytest.approx(3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "expected"),
+    [
+        ([1.5, 1], [3, 2]),
+        ([1, 4 / 3], [3, 4]),
+        ([1.1, 1], [10, 9]),  # the tenth part is the first that will do but for a hundredth
+        ([1.5] + [1] * 99, [2] + [1] * 99),  # of one among many half a tree is less than a hundredth of all
+        ([1.4] * 400_000, [1] * 400_000),  # more than a million trees are not made
+        ([1.4] * 800_000, [1] * 800_000),
+    ],
+    ids=["halves", "thirds", "ninths", "many", "a part each", "none"],
+)
+def test_weights_become_whole_numbers_of_trees(ratios, expected):
+    assert _whole_numbers(np.array(ratios, dtype=float)).tolist() == expected

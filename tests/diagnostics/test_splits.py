@@ -130,6 +130,16 @@ def test_members_are_the_smaller_side():
     assert sorted(members) == [("a", "b"), ("b", "c"), ("c", "d"), ("d", "e", "f"), ("e", "f")]
 
 
+def test_members_of_more_taxa_than_a_word_holds():
+    taxa = [f"t{k}" for k in range(70)]
+    nested = "t0"
+    for k in range(1, 69):
+        nested = f"({nested},t{k})"
+    found = unite(split_frequencies(trees(f"({nested},t69);", taxa=taxa), np.ones(1)))
+    expected = [{f"t{k}" for k in range(size)} if size < 35 else {f"t{k}" for k in range(size, 70)} for size in range(2, 69)]
+    assert sorted(map(sorted, found.members(taxa))) == sorted(map(sorted, expected))
+
+
 # SBNs
 
 
@@ -155,6 +165,14 @@ def test_split_frequencies_of_sbns_are_exact(n_taxa, topologies, components):
     expected = split_frequencies(listed, q)
     np.testing.assert_array_equal(found.bits, expected.bits)
     np.testing.assert_allclose(found.frequencies, expected.frequencies, atol=1e-14)
+
+
+def test_weighted_mixtures_of_sbns_weigh_their_components():
+    mixture, _ = random_mixture(6, 20, 2)
+    logits, weights = mixture.logits.detach().numpy(), np.array([0.3, 0.7])
+    one, other = (as_dict(sbn_split_frequencies(mixture.support, logits[[a]])) for a in range(2))
+    found = as_dict(sbn_split_frequencies(mixture.support, logits, np.log(weights)))
+    assert found == pytest.approx({split: 0.3 * one[split] + 0.7 * other[split] for split in one})
 
 
 # Benchmarks

@@ -10,7 +10,7 @@ import torch
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.estimators import Estimator, draw_components, inclusion_probabilities, outer_weights
-from vbpi_mix.estimators.components import systematic_positions
+from vbpi_mix.estimators.components import effective_components, systematic_positions
 
 BATCHES = [(), (7,), (2, 3)]
 # Statistical checks accept 5 standard deviations: a false alarm in fewer than 1 in a million frequencies.
@@ -89,6 +89,18 @@ def test_systematic_positions_on_a_grid_of_starts():
     picked = systematic_positions(inclusion.expand(400, 4).contiguous(), starts, 2)
     frequency = torch.nn.functional.one_hot(picked, 4).sum(1).double().mean(0)
     assert torch.allclose(frequency, inclusion, atol=1e-12)
+
+
+def test_the_last_start_of_all_picks_components_that_are_there():
+    """The last of its points rounds to S, the end of the last component."""
+    inclusion = torch.full((1, 4), 0.75, dtype=torch.float64)
+    last = torch.tensor([[math.nextafter(1.0, 0.0)]], dtype=torch.float64)
+    assert systematic_positions(inclusion, last, 3).tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(("weights", "expected"), [([3, 3, 3, 3], 4.0), ([1, 1e-300], 1.0), ([1, 2, 1], 2 * math.sqrt(2))])
+def test_effective_components_by_hand(weights, expected):
+    assert effective_components(torch.tensor(weights, dtype=torch.float64).log()) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 1, 1], [10, 1, 1, 1], [100, 50, 2, 1], [8, 4, 2, 1]])

@@ -219,6 +219,27 @@ def test_hpd_is_taken_per_file_and_files_weigh_the_same(write):
     assert trimmed == pytest.approx({2: 60 / 96 / 2, 4: 36 / 96 / 2, 6: 0.5})
 
 
+def test_part_of_a_sample_is_a_sample(write):
+    text = "".join(newick(k, np.full(7, 0.1 * (k + 1))) for k in (2, 4, 2, 6, 2, 4, 8, 2, 6, 2))
+    sample = read_tree_sample([write(text)], TAXA)
+    part = sample.only(np.array([np.array_equal(each, LISTED[2]) or np.array_equal(each, LISTED[6]) for each in sample.children]))
+    assert contents(part) == pytest.approx({2: 5 / 7, 6: 2 / 7})
+    np.testing.assert_allclose(part.lengths[:, 0], [0.3, 0.3, 0.7, 0.3, 0.3, 0.7, 0.3])
+
+
+def test_lengths_just_below_zero_are_zero(write):
+    sample = read_tree_sample([write("(a:-0.0009,b_c:1,(d:1,(e:1,f:1):1):1);")], TAXA)
+    assert sorted(sample.lengths[0]) == [0.0, 1, 1, 1, 1, 1, 1]
+    with pytest.raises(TreeError, match="negative"):
+        read_tree_sample([write("(a:-0.0012,b_c:1,(d:1,(e:1,f:1):1):1);")], TAXA)
+
+
+def test_polytomies_are_resolved_by_seed_0_unless_another_is_given(write):
+    path = write(20 * "(a,b_c,d,e,f);")
+    found, *others = (read_tree_sample([path], TAXA, **seed).tree_topology.tolist() for seed in ({}, {"seed": 0}, {"seed": 1}))
+    assert found == others[0] != others[1]
+
+
 # Golden samples
 
 
