@@ -21,7 +21,7 @@ class Scaled:
 
     def __init__(self):
         self.u, self.v = table(1, Z), table(2, Z)
-        self.leaves = {name: torch.tensor(value, dtype=torch.float64, requires_grad=True) for name, value in (("a", 0.7), ("b", 1.3))}
+        self.leaves = {"a": table(8, 1)[0].requires_grad_(), "b": table(9, 1)[0].requires_grad_()}
 
     def parameters(self):
         return self.leaves

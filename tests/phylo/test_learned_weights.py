@@ -32,7 +32,7 @@ from vbpi_mix.phylo.pages import weights_in_words
 from vbpi_mix.phylo.report.answer import own_answer
 from vbpi_mix.phylo.report.pooled_certainty import pooled_certainty
 from vbpi_mix.phylo.results import posterior_trees
-from vbpi_mix.phylo.sbn.averages import in_proportion
+from vbpi_mix.phylo.sbn.averages import in_proportion, log_average
 from vbpi_mix.phylo.sbn.most_probable import every_topology, most_probable_topology
 from vbpi_mix.phylo.sbn.splits import split_frequencies, unite
 from vbpi_mix.phylo.sbn.support import build_support
@@ -106,6 +106,14 @@ def test_a_step_is_that_of_the_graph(estimator, sampled, layout, count, beta):
         dense = gradient.dense(leaf) if isinstance(gradient, RowGradient) else gradient
         assert float(leaf.grad.abs().max()) > 1e-6
         torch.testing.assert_close(dense, leaf.grad, rtol=1e-9, atol=1e-9)
+
+
+def test_averages_of_logarithms_by_hand():
+    values = np.array([[0.2, 0.4, 0.9], [0.0, 0.0, 0.3], [0.0, 0.0, 0.0]])
+    with np.errstate(divide="ignore"):
+        log_values = np.log(values)
+        np.testing.assert_allclose(log_average(log_values, None), np.log([0.5, 0.1, 0.0]))
+        np.testing.assert_allclose(log_average(log_values, np.log([0.5, 0.3, 0.2])), np.log([0.4, 0.06, 0.0]))
 
 
 def test_components_are_drawn_in_proportion():

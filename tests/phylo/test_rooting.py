@@ -11,7 +11,7 @@ import pytest
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
 from vbpi_mix.phylo.report.rooting import Rooting, root, tree_of, unrooted
-from vbpi_mix.phylo.trees.topology import random_topologies
+from vbpi_mix.phylo.trees.topology import random_topologies, to_newick
 
 
 def taxon(name, length=1.0):
@@ -141,6 +141,51 @@ def test_an_outgroup_that_the_tree_leaves_open_has_the_node_as_root():
     assert supports(rooted.tree) == supports(polytomy())
     deep = Consensus((taxon("x"), taxon("y"), group(0.6, *polytomy().clades)))
     assert sides(root(deep, Rooting(("d", "e", "f")))) == [{"d", "e"}, {"f"}, {"a"}, {"b", "c"}, {"x", "y"}]
+
+
+def test_an_outgroup_on_both_sides_of_a_node_is_no_open_one():
+    """Around the node of c and d are all of a and all of b, but above it an e that belongs to the outgroup, and an f."""
+    tree = Consensus((group(0.9, taxon("a"), taxon("b"), group(0.8, taxon("c"), taxon("d"))), taxon("e"), taxon("f")))
+    assert "is not monophyletic" in root(tree, Rooting(("a", "e"))).remark
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(0.6, 0.9), (0.9, 0.6)])
+def test_of_edges_that_are_equally_wrong_the_more_frequent_one_has_the_root(inner, outer):
+    """Without c, or with x."""
+    beside = group(0.8, group(inner, taxon("a"), taxon("b")), taxon("x"))
+    tree = Consensus((group(outer, beside, taxon("c")), *map(taxon, "pqrst")))
+    assert sides(root(tree, Rooting(("a", "b", "c"))))[0] == (frozenset("ab") if inner > outer else frozenset("abcx"))
+
+
+def test_the_side_of_the_taxon_named_first_is_the_outgroup_where_the_others_are_far():
+    """Four of five are on the wrong side of the edge of a."""
+    tree = Consensus((*(group(0.9, taxon(one), taxon(other)) for one, other in zip("abcde", "pqrst", strict=True)), taxon("u")))
+    assert sides(root(tree, Rooting(tuple("abcde"))))[0] == {"a"}
+
+
+def test_a_tree_of_a_topology_has_its_lengths_and_supports():
+    rng = np.random.default_rng(4)
+    (children,) = random_topologies(7, 1, rng)
+    taxa, lengths = [f"t{k}" for k in range(7)], rng.exponential(0.1, 11)
+    plain = dendropy.Tree.get(data=to_newick(children, taxa, lengths), schema="newick", rooting="force-unrooted")
+    matrix = plain.phylogenetic_distance_matrix()
+    pairs = itertools.combinations(sorted(plain.taxon_namespace, key=lambda each: each.label), 2)
+    expected = [matrix.distance(*pair) for pair in pairs]
+    np.testing.assert_allclose(distances(tree_of(children, lengths, taxa)), expected, rtol=1e-6)
+    certain = tree_of(children, lengths, taxa)
+    assert {float(label) for label in supports(certain).values()} == {1.0}
+    pendant = np.arange(11) / 100
+    marked = {leaf.name: leaf.frequency for leaf in leaves(tree_of(children, lengths, taxa, pendant))}
+    assert marked == {"t0": 0.1, **{f"t{k}": (k - 1) / 100 for k in range(1, 7)}}
+
+
+def leaves(tree):
+    waiting = list(tree.clades)
+    while waiting:
+        clade = waiting.pop()
+        waiting += clade.clades
+        if not clade.clades:
+            yield clade
 
 
 def test_choices_are_checked():
