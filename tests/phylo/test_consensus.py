@@ -71,6 +71,20 @@ def test_splits_have_exact_frequencies_and_lengths_over_the_trees_with_them(answ
     assert made.consensus(TAXA).newick() == expected
 
 
+def test_a_split_whose_probability_is_too_small_for_a_number_is_not_listed():
+    children, lengths = read_canonical(DRAWN)
+    three = children[[0, 2, 3]]
+    support = build_support(three)
+    logits = networks.fit_em(support, support.encode(three), np.array([0.6, 0.4, 1e-9]))
+    logits = np.where(logits < logits.max() - 12, -5000.0, logits)[None]
+    mixture = PhyloMixture(support, 1, generator=torch.Generator().manual_seed(1), logits=logits)
+    made = own_answer(mixture, PosteriorTrees(children[:3], support.encode(children[:3]).splits, lengths[:3]))
+    rows = [line.split(",") for line in made.splits_csv(TAXA).splitlines()[1:]]
+    assert [row[0] for row in rows[:2]] == ["b | c", "c | d"]
+    assert len(rows) == 6
+    assert float(rows[0][2]) + float(rows[1][2]) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("with_theta", [False, True])
 @pytest.mark.parametrize(("count", "asked"), [(5, [2, 1]), (6, [2, 1]), (7, [2, 2]), (1, [1])])
 def test_as_many_trees_are_drawn_as_asked_for_from_each_component(answer, monkeypatch, count, asked, with_theta):

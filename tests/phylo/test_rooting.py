@@ -188,6 +188,12 @@ def leaves(tree):
             yield clade
 
 
+@pytest.mark.parametrize(("count", "shown"), [(6, "a, b, c, d, e, f is"), (7, "a, b, c, d, e, f and 1 more is")])
+def test_long_outgroups_are_cut_short(count, shown):
+    pairs = [group(0.9, taxon(one), taxon(other)) for one, other in zip("abcdefg", "pqrstuv", strict=True)]
+    assert f"the outgroup {shown} not monophyletic" in root(Consensus(tuple(pairs)), Rooting(tuple("abcdefg")[:count])).remark
+
+
 def test_choices_are_checked():
     taxa = ("Homo sapiens", "a,b", "it's", "Pan_paniscus", "Z")
     assert Rooting.of(None, False, taxa) is None

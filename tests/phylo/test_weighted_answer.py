@@ -16,10 +16,12 @@ from vbpi_mix.phylo.assess.weighted import compare_weighted, total_variation
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.likelihood import log_likelihoods
 from vbpi_mix.phylo.models.posterior import Posterior
+from vbpi_mix.phylo.report.answer import weighted_answer
 from vbpi_mix.phylo.report.consensus import majority_rule_newick
 from vbpi_mix.phylo.report.weighted import (
     Strata,
     WeightedTrees,
+    Weighting,
     draw_weighted_trees,
     evidence,
     internal_frequencies,
@@ -191,6 +193,21 @@ def test_splits_that_were_not_drawn_have_no_length():
     assert len(internal_frequencies(trees, found)) == 1
     tree = dendropy.Tree.get(data=weighted_consensus(trees, found, ("a", "b", "c", "d")), schema="newick")
     assert [round(edge.length, 8) for edge in tree.preorder_edge_iter() if edge.length is not None] == [0.1] * 5
+
+
+def test_what_has_no_weight_is_left_out_of_an_answer_and_shares_have_eight_digits():
+    """Two draws that weigh 1 to 2, and one of no weight, whose topology and split are not listed."""
+    children = enumerate_topologies(4)
+    support = build_support(children)
+    trees = WeightedTrees(
+        children, np.log(np.full(3, 1 / 3)), support.encode(children).splits[:, 1:], np.arange(3), np.zeros(3, int),
+        np.full((3, 5), 0.1), np.array([0.0, math.log(2), -np.inf]), support.split_bits,
+    )  # fmt: skip
+    answer = weighted_answer(trees, Weighting(np.array([1, 2, 0]) / 3, np.zeros(3, int), 0.0, 0.0))
+    np.testing.assert_array_equal(answer.children, children[[1, 0]])
+    assert answer.topologies.probabilities.tolist() == [2 / 3, 1 / 3]
+    rows = [line.split(",") for line in answer.splits_csv(("a", "b", "c", "d")).splitlines()[1:]]
+    assert [row[2] for row in rows] == ["0.66666667", "0.33333333", "1", "1", "1", "1"]
 
 
 def sample_of(children, weights):
