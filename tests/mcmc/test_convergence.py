@@ -112,6 +112,13 @@ def test_what_rises_is_said_to_rise_even_in_one_run():
     assert is_rising(np.array([[0.0, 1.0, 9.0, 10.0]]))
 
 
+@pytest.mark.parametrize(("errors", "rising"), [(2.9, False), (3.1, True)])
+def test_three_standard_errors_are_a_rise(errors, rising):
+    """Halves of ten batches of one, each with a variance of 10/9: the error of their difference is sqrt(2/9)."""
+    half = np.tile([-1.0, 1.0], 5)
+    assert is_rising(np.concatenate([half, half + errors * np.sqrt(2 / 9)])[None]) == rising
+
+
 def test_runs_have_arrived_where_the_last_reaches_its_level():
     settled = [5.0, 6.0, 4.0, 5.0]
     assert arrival(np.array([[5.0, 6.0, 4.0, 5.0, *settled], [-9.0, -3.0, 2.0, 7.0, *settled]])) == 3

@@ -17,17 +17,15 @@ from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.models.likelihood import log_likelihoods
 from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.report.answer import weighted_answer
-from vbpi_mix.phylo.report.consensus import majority_rule_newick
+from vbpi_mix.phylo.report.consensus import majority_rule
 from vbpi_mix.phylo.report.weighted import (
     Strata,
     WeightedTrees,
     Weighting,
     draw_weighted_trees,
     evidence,
-    internal_frequencies,
     split_estimates,
     topology_estimates,
-    weighted_consensus,
     weighting,
 )
 from vbpi_mix.phylo.sbn.splits import split_frequencies
@@ -124,6 +122,12 @@ def test_strata_by_hand():
     assert weighting(fewer, Strata.TOPOLOGIES).unmet == pytest.approx(0.1)
 
 
+def test_a_draw_that_is_alone_in_its_stratum_stands_for_its_variance():
+    """Of shares 0.5, 0.3 and 0.2, the last alone: 2 ((0.5 - 0.4)^2 + (0.3 - 0.4)^2) and 0.2^2."""
+    by = Weighting(np.array([0.5, 0.3, 0.2]), np.array([0, 0, 1]), -7.0, 0.0)
+    assert (evidence(by).value, evidence(by).error) == pytest.approx((-7.0, math.sqrt(2 * 0.02 + 0.04)))
+
+
 def errors_of(strata, spread, truth, q, repeats=150, draws=1000):
     """Root mean square error over topologies, and mean reported variance over mean square error."""
     rng = np.random.default_rng(5)
@@ -190,8 +194,9 @@ def test_splits_that_were_not_drawn_have_no_length():
     assert np.isnan(found.lengths).sum() == np.isnan(found.length_errors).sum() == 2
     assert (found.frequencies[np.isnan(found.lengths)] == 0).all()
     np.testing.assert_allclose(found.lengths[~np.isnan(found.lengths)], 0.1)
-    assert len(internal_frequencies(trees, found)) == 1
-    tree = dendropy.Tree.get(data=weighted_consensus(trees, found, ("a", "b", "c", "d")), schema="newick")
+    answer = weighted_answer(trees, weighting(trees))
+    assert len(answer.frequencies()) == 1
+    tree = dendropy.Tree.get(data=answer.consensus(("a", "b", "c", "d")).newick(), schema="newick")
     assert [round(edge.length, 8) for edge in tree.preorder_edge_iter() if edge.length is not None] == [0.1] * 5
 
 
@@ -220,15 +225,15 @@ def test_consensus_of_given_splits_by_hand():
     masks = [0b00010, 0b00100, 0b01000, 0b10000, 0b00110, 0b11000, 0b11110]
     bits = np.array(masks, np.uint64)[:, None]
     frequencies = np.array([1, 1, 1, 1, 0.75, 0.5, 1])
-    found = majority_rule_newick(bits, frequencies, 0.125 * np.arange(1, 8), tuple("abcde"))
-    assert found == "(a:0.875,d:0.375,e:0.5,(b:0.125,c:0.25)0.75:0.625);\n"
+    found = majority_rule(bits, frequencies, 0.125 * np.arange(1, 8), tuple("abcde")).newick()
+    assert found == "(a:0.875,d:0.375,e:0.5,(b:0.125,c:0.25)0.75:0.625);"
 
 
 def test_comparison_with_a_sample():
     rng = np.random.default_rng(6)
     trees, _ = toy(rng, *two_components(rng, 15), 2000, 0.5)
     by = weighting(trees)
-    p, splits = topology_estimates(trees, by).probabilities, internal_frequencies(trees, split_estimates(trees, by))
+    p, splits = topology_estimates(trees, by).probabilities, weighted_answer(trees, by).frequencies()
     expected = split_frequencies(trees.children, p)
     np.testing.assert_array_equal(splits.bits, expected.bits)
     np.testing.assert_allclose(splits.frequencies, expected.frequencies)

@@ -82,13 +82,6 @@ def majority_rule(bits: np.ndarray, frequencies: np.ndarray, lengths: np.ndarray
     return Consensus((first, *(clade(s) for s in below[top])))
 
 
-def majority_rule_newick(
-    bits: np.ndarray, frequencies: np.ndarray, lengths: np.ndarray, taxa: tuple[str, ...]
-) -> str:
-    """`majority_rule` as the line of a Newick file."""
-    return f"{majority_rule(bits, frequencies, lengths, taxa).newick()}\n"
-
-
 def _members(bits: np.ndarray) -> frozenset[int]:
     return frozenset(
         64 * word + bit for word, value in enumerate(bits) for bit in range(64) if int(value) >> bit & 1

@@ -32,8 +32,6 @@ from vbpi_mix.pareto import Smoothed, effective_sample_size, smooth
 from vbpi_mix.phylo.draws import ComponentSelection, PhyloDraws
 from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.report.batches import batches_of
-from vbpi_mix.phylo.report.consensus import majority_rule_newick
-from vbpi_mix.phylo.sbn.splits import SplitFrequencies
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
 from vbpi_mix.threads import timed_pieces
 
@@ -283,17 +281,3 @@ def _edges(trees: WeightedTrees, by: Weighting, rows: np.ndarray) -> tuple[np.nd
     """Split and share of every edge of the draws `rows`, one after another."""
     splits = trees.splits[trees.topology[rows]]
     return splits.ravel(), np.repeat(by.shares[rows], splits.shape[1])
-
-
-def internal_frequencies(trees: WeightedTrees, splits: SplitEstimates) -> SplitFrequencies:
-    """The same as a set of internal splits that others can be compared with; splits of frequency zero are left out."""
-    size = np.bitwise_count(trees.split_bits).sum(axis=1)
-    kept = (size > 1) & (size < trees.n_taxa - 1) & (splits.frequencies > 0)
-    return SplitFrequencies(trees.n_taxa, trees.split_bits[kept], np.minimum(splits.frequencies[kept], 1.0))
-
-
-def weighted_consensus(trees: WeightedTrees, splits: SplitEstimates, taxa: tuple[str, ...]) -> str:
-    """Newick of the majority-rule consensus, with weighted frequencies and mean lengths."""
-    return majority_rule_newick(trees.split_bits, splits.frequencies, splits.lengths, taxa)
-
-
