@@ -8,6 +8,7 @@ processors cost several times as much, and a thread that wakes for each.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import socket
@@ -118,11 +119,14 @@ def encode(message: Message) -> np.ndarray:
 
 
 def decode(content: np.ndarray) -> Message:
-    """The message of `encode`; its arrays have memory of their own, aligned as kernels want it."""
+    """The message of `encode`; its arrays have memory of their own, aligned as kernels want it. ValueError if it is none."""
     at = int(np.flatnonzero(content[:_HEAD_AT_ONCE] == _LINE_END)[:1].sum()) or bytes(content).index(b"\n")
     at += 1
     word, facts, layout = json.loads(bytes(content[:at]))
     arrays = []
+    sizes = [np.dtype(kind).itemsize * math.prod(shape) for kind, shape in layout]
+    if min(sizes, default=0) < 0 or at + sum(sizes) != content.size:
+        raise ValueError("the arrays are not those that the line names")
     for kind, shape in layout:
         array = np.empty(shape, np.dtype(kind))
         array.reshape(-1).view(np.uint8)[:] = content[at : at + array.nbytes]

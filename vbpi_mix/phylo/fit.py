@@ -26,6 +26,7 @@ from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.parts import describe_target
 from vbpi_mix.phylo.problem import PhyloProblem, build_problem
 from vbpi_mix.phylo.run import Run, load_from
+from vbpi_mix.phylo.sampling.saved import SavedSampling
 from vbpi_mix.phylo.sampling.sources import describe_source, write_trprobs
 from vbpi_mix.phylo.sampling.widen import widen_sample
 from vbpi_mix.phylo.sbn.splits import split_frequencies
@@ -80,7 +81,8 @@ def resume(
 ) -> Run:
     """Continue the fit in a folder, from whatever step it was at when it ended: as if it had not stopped.
 
-    A fit that had not begun to train makes its tree sample and its start anew, from the same seed. One that was to replace
+    A fit that had not begun to train makes its start anew, from the same seed, and its tree sample too if the sampler had run
+    for less than twenty seconds; else the sampler goes on. One that was to replace
     another run is continued first, and takes its place. Budgets and device: as of `Run.resume`. Raises
     RunDirectoryError if there is no fit, another process is at work on it, or it was begun with data that are in no file;
     CheckpointError and ConfigError as `load` and `Run.resume`.
@@ -101,7 +103,8 @@ def resume(
             return load_from(directory).resume(progress=progress, **budgets)
         config = dataclasses.replace(asked.config, **{name: value for name, value in budgets.items() if value is not None})
         tell = progress or say_nothing
-        tell(Note("the run had not begun to train: starting from the beginning"))
+        begins = "going on with its tree sample" if directory.before_training.is_file() else "starting from the beginning"
+        tell(Note(f"the run had not begun to train: {begins}"))
         run = _start(directory, asked.alignment, asked.trees, config, tell)
         run.train(progress)
     return run
@@ -146,7 +149,7 @@ def _start(
     asked = config.resolve()
     threads = asked.training().threads or 1
     use_threads(threads, torch_threads=1)
-    data = read_data(alignment, trees, asked, threads, tell)
+    data = read_data(alignment, trees, asked, threads, tell, SavedSampling(directory.before_training))
     if "made" in data.source:
         write_trprobs(data.sample, directory.path / "tree_sample.trprobs", describe_source(data.source["made"]))
     training = asked.training(data.fitted.posterior.n_parameters > 0)

@@ -19,6 +19,7 @@ from vbpi_mix.phylo.prior_choices import priors_of
 from vbpi_mix.phylo.problem import FittedData, rough_parameters
 from vbpi_mix.phylo.report.rooting import Rooting
 from vbpi_mix.phylo.sampling.program_parts import ProgramPart, ProgramParts
+from vbpi_mix.phylo.sampling.saved import SavedSampling
 from vbpi_mix.phylo.sampling.sources import SOURCES, describe_source, obtain_tree_sample
 from vbpi_mix.phylo.shared_posterior import shared_posterior
 from vbpi_mix.phylo.trees.copies import join_copies_uniformly
@@ -82,8 +83,10 @@ def read_parts(given: Given, config: FitConfig, tell: Progress) -> tuple[Alignme
     return alignment, _parts(alignment, config, tell)
 
 
-def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell: Progress) -> Data:
-    """The alignment, and its tree sample: given, found beside it, or made."""
+def read_data(
+    given: Given, trees: Trees, config: FitConfig, threads: int, tell: Progress, saved: SavedSampling | None = None
+) -> Data:
+    """The alignment, and its tree sample: given, found beside it, or made. saved: from where making it goes on."""
     alignment, fitted = read_fitted(given, config, tell)
     if isinstance(trees, TreeSample):
         # Whoever read it has its notes.
@@ -113,6 +116,7 @@ def read_data(given: Given, trees: Trees, config: FitConfig, threads: int, tell:
         seed=config.seed,
         threads=threads,
         progress=tell,
+        saved=saved,
     )
     tell(Note(f"tree sample made: {describe_source(facts)}"))
     if facts["source"] == "iqtree":

@@ -20,6 +20,7 @@ from vbpi_mix import files, leftovers, locks
 from vbpi_mix.errors import RunDirectoryError, RunExistsError
 from vbpi_mix.training.replacing import recover, replace, replacement_of
 from vbpi_mix.training.run_files import (
+    BEFORE_TRAINING,
     CHECKPOINT,
     CONFIG,
     FORMAT,
@@ -148,8 +149,9 @@ class RunDirectory:
             self._finish()
 
     def keep(self) -> None:
-        """From now on the run stays, whatever happens."""
+        """From now on the run stays, whatever happens, and what came before its training is no longer needed."""
         self._tentative = False
+        self.before_training.unlink(missing_ok=True)
 
     def relocate(self, path: Path) -> None:
         """Follow a folder that was moved with the one it is in."""
@@ -217,6 +219,11 @@ class RunDirectory:
     def checkpoint(self) -> Path:
         """Path of checkpoint.pt."""
         return self.path / CHECKPOINT
+
+    @property
+    def before_training(self) -> Path:
+        """Path of what is saved before there is a checkpoint, for a run that is killed by then."""
+        return self.path / BEFORE_TRAINING
 
     @property
     def trace(self) -> Path:

@@ -14,6 +14,7 @@ import yaml
 FORMAT = "vbpi-mix run"
 # 1: entries of choices that there were not yet may be missing.
 VERSION = 2
+BEFORE_TRAINING = "before-training.part"
 CONFIG, CHECKPOINT, TRACE, LOG, SUMMARY = (
     "config.yaml",
     "checkpoint.pt",
@@ -23,7 +24,7 @@ CONFIG, CHECKPOINT, TRACE, LOG, SUMMARY = (
 )
 # All that runs of any command have ever written into their folders.
 _OURS = re.compile(
-    r"config\.yaml|checkpoint\.pt|trace\.csv|log\.txt|summary\.json|"
+    r"before-training\.part|config\.yaml|checkpoint\.pt|trace\.csv|log\.txt|summary\.json|"
     r"consensus\.nwk|topologies\.trprobs|tree_sample\.trprobs|splits\.csv|report\.html|"
     r"curves\.csv|(bound|latent|samples|weights)\.(png|svg)|(samples|components|reconstructions)\.png|nll-.*\.json|"
     r"\..*\.(part|starting)"

@@ -94,11 +94,17 @@ class Chains:
             topologies, lengths = starts.children[of_run], starts.lengths[of_run]
         carriers = self.topology_prior.carriers(topologies)
         for c in range(count):
-            tree, work = self.views(c)
+            tree, _ = self.views(c)
             self.kernels.hang(topologies[c], lengths[c], tree)
             self._bar(np.flatnonzero(carriers[c]), tree)
             self.state.focus[c] = rng.integers(4 * n - 6)
-            self.state.log_likelihood[c] = self.kernels.start_chain(self.state.focus[c], self.patterns, tree, work)
+        self.state.log_likelihood[:] = self.compute_partials()
+
+    def compute_partials(self) -> np.ndarray:
+        """Those of all trees, as they are hung, towards their focus; the log-likelihoods [C]."""
+        return np.array(
+            [self.kernels.start_chain(h, self.patterns, *self.views(c)) for c, h in enumerate(self.state.focus)]
+        )
 
     def _bar(self, nodes: np.ndarray, tree: Tree | HeldTree) -> None:
         """Bar the edges above internal nodes of a tree that was just hung."""

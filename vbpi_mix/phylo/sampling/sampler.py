@@ -10,6 +10,7 @@ target: kernels/moves.py; choices and measurements: docs/tree-samples.md.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -25,7 +26,8 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept, StartTrees
 from vbpi_mix.phylo.sampling.climb import climbed_trees
 from vbpi_mix.phylo.sampling.convergence import BATCHES, Convergence, arrival, assess
-from vbpi_mix.phylo.sampling.shared_chains import make_chains
+from vbpi_mix.phylo.sampling.saved import Reached, SavedSampling, digest_of
+from vbpi_mix.phylo.sampling.shared_chains import SharedChains, make_chains
 from vbpi_mix.phylo.trees.sample import TreeSample, by_weight
 from vbpi_mix.phylo.trees.topology import random_topologies, unique_topologies
 
@@ -195,19 +197,21 @@ def sample_trees(
     taxa: tuple[str, ...],
     options: McmcOptions | None = None,
     progress: Callable[[McmcReport], None] | None = None,
+    saved: SavedSampling | None = None,
 ) -> McmcResult:
     """Run the chains and return their trees, with branch lengths.
 
     taxa: names in the order of the target's patterns. With `generations` the result depends on the options
     alone; with a budget of seconds it depends on how far the machine comes, and repeating it with the
     generations of the result gives it again, unless setting the windows took more than its share of the
-    seconds. The budget starts when the kernels are compiled. An interruption (KeyboardInterrupt) leaves
-    nothing behind.
+    seconds. The budget starts when the kernels are compiled. saved: where the sampler leaves its state now and then, and goes on
+    from if it is there, as if it had not stopped; the processes of a job (shared_chains.py) do neither. An interruption
+    (KeyboardInterrupt) leaves nothing else behind.
     """
     options = (options or McmcOptions()).for_taxa(target.n_taxa)
     threads = min(options.runs, options.threads or numba.get_num_threads())
     with ThreadPoolExecutor(threads) as pool:
-        return _sample(target, tuple(taxa), options, progress or (lambda report: None), pool)
+        return _sample(target, tuple(taxa), options, progress or (lambda report: None), pool, saved)
 
 
 def _sample(
@@ -216,43 +220,66 @@ def _sample(
     options: McmcOptions,
     progress: Callable[[McmcReport], None],
     pool: Executor,
+    saved: SavedSampling | None,
 ) -> McmcResult:
     progress(McmcReport(0, 0.0, float("nan"), float("nan"), 0.0))
     chains = _chains(target, options, None)
     kept = Kept(chains, _room(options, target.n_taxa))
     _compile(chains, kept, pool)
-    start = time.perf_counter()
+    saved = None if isinstance(chains, SharedChains) else saved
+    name = digest_of(dataclasses.asdict(replace(options, threads=None)))
+    reached = saved.restore(name, chains, kept) if saved is not None and saved.is_there else None
+    start = time.perf_counter() - (0.0 if reached is None else reached.seconds)
     # Given the generations, nothing depends on the clock.
     budget = math.inf if options.generations is not None or options.seconds is None else options.seconds
-    if options.climb:
-        found = climbed_trees(target, options.runs, options.seed, pool, start + _MOST_CLIMBING * budget)
-        chains = _chains(target, options, found)
-    _tune(chains, kept, pool, start + MOST_TUNING * budget)
-    known, check_at, check_after = Convergence(), _FIRST_CHECK, 0.0
-    trace: list[tuple[float, ...]] = []
-    rounds = 0
-    while True:
+    if reached is None:
+        reached = Reached(0, 0.0, _FIRST_CHECK)
+        chains, kept = _begun(target, options, pool, start, budget)
+    check_after = 0.0
+    while not reached.over:
         kept.make_room()
         chains.advance(kept.every, kept, pool)
-        rounds += kept.every
-        seconds = time.perf_counter() - start
-        ended = _is_over(chains.generations, seconds, kept.count, options)
-        if ended or (rounds >= check_at and seconds >= check_after):
-            known = _assess(kept, target)
-            trace.append((seconds, *_log_posterior(kept, target, kept.count - 1)[:, 0].tolist()))
-            check_at = int(max(check_at, rounds) * _CHECK_GROWTH) + 1
+        reached.rounds += kept.every
+        reached.seconds = time.perf_counter() - start
+        ended = _is_over(chains.generations, reached.seconds, kept.count, options)
+        if ended or (reached.rounds >= reached.check_at and reached.seconds >= check_after):
+            reached.known = _assess(kept, target)
+            reached.trace.append((reached.seconds, *_log_posterior(kept, target, kept.count - 1)[:, 0].tolist()))
+            reached.check_at = int(max(reached.check_at, reached.rounds) * _CHECK_GROWTH) + 1
             now = time.perf_counter() - start
-            check_after = now + _BETWEEN_CHECKS * (now - seconds) if math.isfinite(budget) else 0.0
-        agreed = _agrees(known, options, chains.generations)
-        if ended or (agreed and options.generations is None):
-            break
-        share = _share_done(chains.generations, seconds, options)
-        lowest = min(trace[-1][1:]) if trace else float("nan")
-        progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share, log_posterior=lowest))
+            check_after = now + _BETWEEN_CHECKS * (now - reached.seconds) if math.isfinite(budget) else 0.0
+        agreed = _agrees(reached.known, options, chains.generations)
+        reached.over = ended or (agreed and options.generations is None)
+        if saved is not None:
+            saved.save_if_due(name, chains, kept, reached)
+        if not reached.over:
+            progress(_report(chains, reached, _share_done(chains.generations, reached.seconds, options)))
     sample = _tree_sample(kept, _first_entry(kept, target, options), taxa, options)
-    seconds = time.perf_counter() - start
-    progress(McmcReport(chains.generations, seconds, known.asdsf, known.agreement, share_done=1.0, finished=True))
-    return McmcResult(sample, chains.generations, seconds, known, agreed, chains.acceptance(), tuple(trace))
+    reached.seconds = time.perf_counter() - start
+    progress(replace(_report(chains, reached, 1.0), finished=True, log_posterior=float("nan")))
+    agreed = _agrees(reached.known, options, chains.generations)
+    return McmcResult(
+        sample, chains.generations, reached.seconds, reached.known, agreed, chains.acceptance(), tuple(reached.trace)
+    )
+
+
+def _begun(
+    target: Posterior, options: McmcOptions, pool: Executor, start: float, budget: float
+) -> tuple[Chains, Kept]:
+    """Chains with their windows set, of which nothing is kept yet."""
+    found = None
+    if options.climb:
+        found = climbed_trees(target, options.runs, options.seed, pool, start + _MOST_CLIMBING * budget)
+    chains = _chains(target, options, found)
+    kept = Kept(chains, _room(options, target.n_taxa))
+    _tune(chains, kept, pool, start + MOST_TUNING * budget)
+    return chains, kept
+
+
+def _report(chains: Chains, reached: Reached, share: float) -> McmcReport:
+    lowest = min(reached.trace[-1][1:]) if reached.trace else float("nan")
+    known = reached.known
+    return McmcReport(chains.generations, reached.seconds, known.asdsf, known.agreement, share, log_posterior=lowest)
 
 
 def _chains(target: Posterior, options: McmcOptions, starts: StartTrees | None) -> Chains:

@@ -26,6 +26,7 @@ from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.program_parts import ProgramParts
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
 from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
+from vbpi_mix.phylo.sampling.saved import SavedSampling
 from vbpi_mix.phylo.trees.nexus import trprobs
 from vbpi_mix.phylo.trees.sample import TreeSample
 
@@ -51,6 +52,7 @@ def obtain_tree_sample(
     threads: int = 1,
     parts: ProgramParts | None = None,
     progress: Callable[[McmcReport], None] | None = None,
+    saved: SavedSampling | None = None,
 ) -> tuple[TreeSample, dict[str, Any]]:
     """Make a tree sample of an alignment.
 
@@ -62,7 +64,7 @@ def obtain_tree_sample(
     asdsf: they end when theirs is at most this. until: what those of mcmc are to reach, "weights" or, for a fit,
     "coverage" (McmcOptions). replicates: bootstrap trees of iqtree. parts: of the alignment, with
     the models that mrbayes and iqtree are to use in place of the posterior's. progress: called with
-    reports of mcmc.
+    reports of mcmc. saved: from where mcmc goes on (sample_trees).
 
     Returns the sample and what made it, as plain data: `source`, `program`, `version`, `options`, `seconds`,
     `trees`, `topologies`; of samplers also `generations`, `asdsf` and `agreed` where known, of mcmc `agreement`,
@@ -103,7 +105,7 @@ def obtain_tree_sample(
         else:
             run = _run_mcmc(posterior, alignment.taxa, McmcOptions(
                 seconds=seconds, generations=generations, until=until, asdsf=asdsf, runs=chains, seed=seed, threads=threads
-            ), progress)  # fmt: skip
+            ), progress, saved)  # fmt: skip
     sample, dropped = known.restrict(run.sample)
     facts = {
         "source": made_by,
@@ -156,8 +158,9 @@ def _run_mcmc(
     taxa: tuple[str, ...],
     options: McmcOptions,
     progress: Callable[[McmcReport], None] | None,
+    saved: SavedSampling | None,
 ) -> ProgramRun:
-    result = sample_trees(posterior, taxa, options, progress)
+    result = sample_trees(posterior, taxa, options, progress, saved)
     return ProgramRun(result.sample, _mcmc_facts(result, options.for_taxa(posterior.n_taxa)))
 
 
