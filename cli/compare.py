@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vbpi_mix.files import check_free, write_whole
+from vbpi_mix.files import check_free, write_all
 from vbpi_mix_cli.numbers import Number
 from vbpi_mix_cli.options import burn_in
 
@@ -86,8 +86,7 @@ def command(
         contents[table_file] = comparison_csv(result).encode()
     if plot is not None:
         contents |= dict(zip(plot_files, _plots(result), strict=True))
-    for name, content in contents.items():
-        write_whole(name, content)
+    write_all(contents)
     click.echo(figures if json_file == "-" else comparison_text(result), nl=json_file != "-")
 
 

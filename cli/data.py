@@ -132,7 +132,7 @@ def _no_copy(name: str) -> Exception:
 
 def _copy(known: Benchmark, folder: Path, force: bool) -> Path:
     """Copy both formats into the folder, or neither; the path of the NEXUS file, or of the only one."""
-    from vbpi_mix.files import write_bytes
+    from vbpi_mix.files import write_all
     from vbpi_mix.phylo.data.benchmarks import BenchmarkError, locate
 
     found = {path for path in (locate(known.name), locate(known.name, as_fasta=True)) if path is not None}
@@ -142,8 +142,7 @@ def _copy(known: Benchmark, folder: Path, force: bool) -> Path:
             raise BenchmarkError(f"{target}: another file of this name exists; move it, or give --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for target, content in contents.items():
-            write_bytes(target, content)
     except OSError as error:
         raise BenchmarkError(f"{folder}: cannot be written ({error.strerror}); give another folder") from None
+    write_all({str(target): content for target, content in contents.items()}, BenchmarkError)
     return max(contents, key=lambda target: target.suffix == ".nex")

@@ -31,7 +31,7 @@ def command(
     It has the verdict, the consensus tree, how certain the topology is, the evidence, densities of the parameters, and how the
     fit was made. `fit` leaves one in its run; this makes it again, with the tree rooted as asked.
     """
-    from vbpi_mix.files import check_free, check_writable, write_whole
+    from vbpi_mix.files import check_free, check_writable, write_all
     from vbpi_mix.phylo.pages import REPORT
     from vbpi_mix.phylo.replicates import load_any
     from vbpi_mix.training.run_directory import find_newest
@@ -51,6 +51,6 @@ def command(
     if tree is not None:
         files[tree] = loaded.tree_picture(outgroup, midpoint)
     with loaded.directory if out is None else nullcontext():
-        for target, text in files.items():
-            write_whole(target, text)
+        write_all({str(target): content for target, content in files.items()})
+        for target in files:
             click.echo(f"wrote {shown_path(target.absolute())}")

@@ -26,6 +26,7 @@ from vbpi_mix.files import (
     check_writable,
     read_bytes,
     sha256_of,
+    write_all,
     write_together,
     write_whole,
 )
@@ -211,3 +212,28 @@ def test_what_a_stranger_left_leads_nowhere(tmp_path):
     leftovers.sweep(tmp_path / "shared")
     assert not planted.exists()
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_files_in_several_folders_are_written_all_or_none(tmp_path, monkeypatch):
+    (tmp_path / "one").mkdir()
+    first, second = tmp_path / "x", tmp_path / "one" / "y"
+    first.write_text("old")
+    first.chmod(0o640)
+    fsync, count = os.fsync, [0]
+
+    def full(descriptor):
+        count[0] += 1
+        if count[0] == 2:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match=r"y: cannot be written \(No space left on device\)"):
+        write_all({str(first): "new", str(second): b"\xff"})
+    assert (first.read_text(), os.listdir(tmp_path / "one"), sorted(os.listdir(tmp_path))) == ("old", [], ["one", "x"])
+    write_all({str(first): "new\n", str(second): b"\xff", os.devnull: "gone"})
+    assert (first.read_bytes(), second.read_bytes()) == (b"new\n", b"\xff")
+    assert first.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(ConfigError, match="no/z: cannot be written"):
+        write_all({str(tmp_path / "z"): "", str(tmp_path / "no" / "z"): ""})
+    assert sorted(os.listdir(tmp_path)) == ["one", "x"]

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -158,6 +158,31 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes, error: type[
         raise error(f"{path}: cannot be written ({problem.strerror}); choose another place") from None
 
 
+def write_all(contents: Mapping[str, str | bytes], error: type[VbpiMixError] = ConfigError) -> None:
+    """Write files that a user named, all or none: none has its name before there is room for all. Raises `error` if one cannot
+    be written."""
+    devices = [path for path in contents if Path(path).exists() and not Path(path).is_file()]
+    files = {Path(path): content for path, content in contents.items() if path not in devices}
+    try:
+        with ExitStack() as new:
+            ready = []
+            for target, content in files.items():
+                with naming(target):
+                    file, temporary = new.enter_context(_beside(target, binary=True))
+                    file.write(content.encode() if isinstance(content, str) else content)
+                    _complete(file, temporary, target)
+                ready.append((temporary, target))
+            for temporary, target in ready:
+                with naming(target):
+                    os.replace(temporary, target)
+    except OSError as problem:
+        raise error(f"{problem.filename}: cannot be written ({problem.strerror}); choose another place") from None
+    for target in files:
+        _sync_folder(target.parent)
+    for path in devices:
+        write_whole(path, contents[path], error)
+
+
 def check_writable(folder: str | os.PathLike[str], error: type[VbpiMixError] = ConfigError) -> None:
     """Raise `error` unless files can be made and filled in the folder, or the folder can be made."""
     place = Path(folder)
@@ -211,19 +236,31 @@ def atomic_write(path: str | os.PathLike[str], binary: bool = False) -> Iterator
             with _open(os.open(target, os.O_WRONLY), binary) as file:
                 yield file
             return
-        descriptor, temporary = leftovers.new_file(target)
-        try:
-            with _open(descriptor, binary) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                _keep_mode(target, temporary)
-                os.replace(temporary, target)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        with _beside(target, binary) as (file, temporary):
+            yield file
+            _complete(file, temporary, target)
+            os.replace(temporary, target)
         _sync_folder(target.parent)
+
+
+@contextmanager
+def _beside(target: Path, binary: bool) -> Iterator[tuple[IO[Any], Path]]:
+    """A new file in the folder of what it will be, and its name until then; an exception removes it."""
+    descriptor, temporary = leftovers.new_file(target)
+    try:
+        with _open(descriptor, binary) as file:
+            yield file, temporary
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _complete(file: IO[Any], temporary: Path, target: Path) -> None:
+    """Bring a new file to the disk, with the permissions of the one that it replaces."""
+    file.flush()
+    os.fsync(file.fileno())
+    _keep_mode(target, temporary)
 
 
 @contextmanager

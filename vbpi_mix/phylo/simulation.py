@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from vbpi_mix.errors import ConfigError, TreeError
-from vbpi_mix.files import check_free, write_whole
-from vbpi_mix.phylo.data.alignment import Alignment, write_nexus
+from vbpi_mix.files import check_free, write_all
+from vbpi_mix.phylo.data.alignment import Alignment, nexus_text
 from vbpi_mix.phylo.models.given import alphabet_for, draw_characters
 from vbpi_mix.phylo.models.simulate import random_tree
 from vbpi_mix.phylo.trees.files import read_tree_file, read_tree_taxa
@@ -30,13 +30,12 @@ class Simulation:
     tree_file: Path | None = None
 
     def write(self, path: str | os.PathLike[str], force: bool = False) -> Path:
-        """Write the alignment as NEXUS, and its tree beside it; returns the path of the tree.
+        """Write the alignment as NEXUS, and its tree beside it, both or none; returns the path of the tree.
 
         ConfigError if one of them exists, unless `force`, or cannot be made, or if the tree's own file would be replaced.
         """
         tree = check_outputs(path, self.tree_file, force)
-        write_nexus(self.alignment, Path(path))
-        write_whole(tree, f"{self.newick}\n")
+        write_all({str(path): nexus_text(self.alignment), str(tree): f"{self.newick}\n"})
         return tree
 
 

@@ -130,11 +130,13 @@ def write_fasta(alignment: Alignment, path: str | os.PathLike[str]) -> None:
 
 
 def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
-    """Write as a sequential NEXUS data block, whole or not at all; missing characters become `?`.
+    """Write as NEXUS (`nexus_text`), whole or not at all. Raises AlignmentError if the file cannot be written."""
+    write_whole(Path(path), nexus_text(alignment), AlignmentError)
 
-    Charsets and excluded sites follow in blocks of their own, if there are any. Raises AlignmentError if the file cannot be
-    written.
-    """
+
+def nexus_text(alignment: Alignment) -> str:
+    """A sequential NEXUS data block, in which missing characters become `?`; charsets and excluded sites follow in blocks of
+    their own, if there are any."""
     n_taxa, n_sites = alignment.states.shape
     names = [nexus_word(name) for name in alignment.taxa]
     width = max(len(name) for name in names)
@@ -151,7 +153,7 @@ def write_nexus(alignment: Alignment, path: str | os.PathLike[str]) -> None:
         text += f"\nbegin sets;\n{lines}end;\n"
     if alignment.excluded.size:
         text += f"\nbegin assumptions;\nexset * excluded = {_ranges(alignment.excluded)};\nend;\n"
-    write_whole(Path(path), text, AlignmentError)
+    return text
 
 
 def read_text(path: Path, what: str, cure: str) -> str:
