@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from vbpi_mix.phylo.sampling.convergence import BATCHES, arrival, assess, is_rising
+from vbpi_mix.phylo.sampling.convergence import BATCHES, _Elements, arrival, assess, is_rising
 from vbpi_mix.phylo.sbn.coverage import coverage
 from vbpi_mix.phylo.sbn.splits import average_standard_deviation, split_frequencies, unite
 from vbpi_mix.phylo.sbn.support import build_support
@@ -110,6 +110,16 @@ def test_what_rises_is_said_to_rise_even_in_one_run():
     assert is_rising(np.stack([level, other + slope]))
     assert not is_rising(np.stack([level, other - slope]))
     assert is_rising(np.array([[0.0, 1.0, 9.0, 10.0]]))
+    # Of a length that ten batches a half do not fit, the first entries do not count.
+    assert is_rising(np.concatenate([np.full(9, 1e9), other + slope])[None])
+
+
+def test_a_tree_is_made_of_its_internal_splits_its_nodes_and_the_nodes_on_both_sides_of_each_split(pool):
+    elements = _Elements.of(pool)
+    splits, tripartitions, neighbourhoods = 4, 5, 4
+    assert elements.numbers.shape == (len(pool), splits + tripartitions + neighbourhoods)
+    assert all(len(set(row)) == len(row) for row in elements.numbers.tolist())
+    assert elements.numbers.max() < elements.count
 
 
 @pytest.mark.parametrize(("errors", "rising"), [(2.9, False), (3.1, True)])

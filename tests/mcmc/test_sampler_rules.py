@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from chain_helpers import missing_patterns, target_of
 
+from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.sampling import sampler
 from vbpi_mix.phylo.sampling.chains import Kept
 from vbpi_mix.phylo.sampling.convergence import Convergence
@@ -34,6 +36,66 @@ def test_for_coverage_nothing_new_is_enough_once_weights_are_known_or_time_has_p
     assert sampler._agrees(replace(unknown, weight_error=0.071), options, 50_000)
     assert not sampler._agrees(replace(unknown, new_mass=0.0021), options, 50_000)
     assert not sampler._agrees(replace(unknown, rising=True), options, 50_000)
+
+
+def test_what_is_usual():
+    usual = McmcOptions()
+    assert (usual.seconds, usual.generations, usual.until) == (60.0, None, "weights")
+    assert (usual.runs, usual.steps, usual.keep) == (2, 25, 30_000)
+    assert (usual.asdsf, usual.agreement, usual.weight_error, usual.new_mass) == (0.01, 0.98, 0.02, 0.002)
+
+
+@pytest.mark.parametrize(
+    ("edge", "beyond"),
+    [
+        ({"generations": 1}, {"generations": 0}),
+        ({"asdsf": 0.999}, {"asdsf": 1.0}),
+        ({"agreement": 1.0}, {"agreement": 1.01}),
+        ({"agreement": 0.0}, {"agreement": -0.01}),
+        ({"new_mass": 0.999}, {"new_mass": 1.0}),
+        ({"temperatures": 3, "keep": 48}, {"temperatures": 3, "keep": 47}),
+        ({"keep": 80}, {"keep": 79}),
+        ({"runs": 1}, {"runs": 0}),
+        ({"steps": 1}, {"steps": 0}),
+        ({"heating": 0.0}, {"heating": -0.01}),
+        ({"regraft_share": 1.0}, {"regraft_share": 1.01}),
+        ({"local_share": 1.0}, {"local_share": 1.01}),
+        ({"local_share": 0.0}, {"local_share": -0.01}),
+    ],
+)
+def test_options_are_taken_up_to_their_edges(edge, beyond):
+    McmcOptions(**edge)
+    with pytest.raises(ConfigError):
+        McmcOptions(**beyond)
+
+
+def test_checks_become_rarer_and_within_seconds_wait_five_times_as_long_as_they_took(monkeypatch):
+    rounds = []
+    monkeypatch.setattr(sampler, "_assess", lambda kept, target: rounds.append(kept.count * kept.every) or WELL)
+    options = McmcOptions(generations=5000, steps=2, runs=1, temperatures=1)
+    sampler.sample_trees(target_of(missing_patterns(5)), tuple("abcde"), options)
+    tuned = -(-sampler.TUNING_WALKS * 14 // 2)
+    assert rounds == [400, 561, 786, 1101, 1542, 2159, 2500 - tuned]
+    assert sampler._next_check(10.0, 12.0, 60.0) == 22.0
+    assert sampler._next_check(10.0, 12.0, np.inf) == 0.0
+
+
+@pytest.mark.parametrize(("budget", "until"), [({"seconds": 50.0}, 1020.0), ({"seconds": 50.0, "generations": 10}, np.inf)])
+def test_the_search_for_trees_to_start_from_has_two_fifths_of_the_seconds(monkeypatch, budget, until):
+    deadlines = []
+
+    def searched(target, runs, seed, pool, deadline):
+        deadlines.append(deadline)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampler, "climbed_trees", searched)
+    monkeypatch.setattr(sampler.time, "perf_counter", lambda: 1000.0)
+    reports = []
+    with pytest.raises(KeyboardInterrupt):
+        sampler.sample_trees(target_of(missing_patterns(5)), tuple("abcde"), McmcOptions(climb=True, **budget), reports.append)
+    assert deadlines == [until]
+    (first,) = reports
+    assert (first.generations, first.seconds, first.share_done, first.finished) == (0, 0.0, 0.0, False)
 
 
 @pytest.fixture

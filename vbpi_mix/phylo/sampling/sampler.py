@@ -246,8 +246,7 @@ def _sample(
             reached.known = _assess(kept, target)
             reached.trace.append((reached.seconds, *_log_posterior(kept, target, kept.count - 1)[:, 0].tolist()))
             reached.check_at = int(max(reached.check_at, reached.rounds) * _CHECK_GROWTH) + 1
-            now = time.perf_counter() - start
-            check_after = now + _BETWEEN_CHECKS * (now - reached.seconds) if math.isfinite(budget) else 0.0
+            check_after = _next_check(reached.seconds, time.perf_counter() - start, budget)
         agreed = _agrees(reached.known, options, chains.generations)
         reached.over = ended or (agreed and options.generations is None)
         if saved is not None:
@@ -261,6 +260,11 @@ def _sample(
     return McmcResult(
         sample, chains.generations, reached.seconds, reached.known, agreed, chains.acceptance(), tuple(reached.trace)
     )
+
+
+def _next_check(begun: float, now: float, budget: float) -> float:
+    """Seconds before which no check comes, after one that has begun and ended; none where the clock decides nothing."""
+    return now + _BETWEEN_CHECKS * (now - begun) if math.isfinite(budget) else 0.0
 
 
 def _begun(
