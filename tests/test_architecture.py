@@ -63,7 +63,7 @@ NEIGHBOURS = {
             "phylo/assess", "phylo/report", "phylo/fit", "image", "cells", "toy"},
 }  # fmt: skip
 
-KERNEL_POLICIES = {"kernel", "inline_kernel", "parallel_kernel"}
+KERNEL_POLICIES = {"kernel", "inner_kernel", "inline_kernel", "parallel_kernel"}
 MOST_ARGUMENTS = 10
 
 
@@ -207,14 +207,61 @@ def is_kernel(node):
     return isinstance(node, ast.FunctionDef) and bool(KERNEL_POLICIES & {ast.unparse(d) for d in node.decorator_list})
 
 
-def test_kernels_that_begin_with_an_underscore_are_called_by_kernels_alone():
-    """Nothing is compiled that would turn Python's values into their arguments."""
-    for name, tree, _ in sources():
-        private = {node.name for node in tree.body if is_kernel(node) and node.name.startswith("_")}
-        for node in tree.body:
-            if not is_kernel(node):
-                called = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & private
-                assert not called, f"{name}: {called}"
+def decorators(node):
+    return {ast.unparse(each) for each in node.decorator_list} if isinstance(node, ast.FunctionDef) else set()
+
+
+def test_inner_kernels_are_called_by_kernels_alone():
+    """Nothing is compiled that would turn Python's values into their arguments: a call from Python would end the process."""
+    inner = {
+        node.name: ".".join(["vbpi_mix", *name.with_suffix("").parts])
+        for name, tree, _ in sources()
+        for node in tree.body
+        if is_kernel(node) and decorators(node) & {"inner_kernel", "inline_kernel"}
+    }
+    assert "edge_moves" in inner
+    for folder in ("vbpi_mix", "tests", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            tree = ast.parse(text if "kernels" in text else "")
+            imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+            names = {each.name: node.module for node in imports for each in node.names}
+            bare = {name for name, module in inner.items() if module in (names.get(name), name_of(path))}
+            bare |= {node.name for node in tree.body if is_kernel(node) and node.name.startswith("_")}
+            for node in (each for each in tree.body if not is_kernel(each)):
+                used = [each for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Load)]
+                called = {each.id for each in used} & bare
+                for each in ast.walk(node):
+                    if isinstance(each, ast.Attribute) and each.attr in inner:
+                        room = ("kernels", inner[each.attr].rpartition(".")[2])
+                        called |= {each.attr} if ast.unparse(each.value).endswith(room) else set()
+                assert not called, f"{path.relative_to(ROOT)}: {called}"
+
+
+def returns_views(node):
+    """Whether a kernel returns arrays that it was given, or rows of them."""
+    values = [each.value for each in ast.walk(node) if isinstance(each, ast.Return)]
+    tuples = [each for each in values if not (isinstance(each, ast.Call) and ast.unparse(each.func).startswith("np."))]
+    parts = [part for each in tuples for part in (getattr(each, "args", None) or getattr(each, "elts", []))]
+    rows = (part.value if isinstance(part, ast.Subscript) else part for part in parts)
+    return any(isinstance(row, ast.Attribute) for row in rows)
+
+
+def test_kernels_that_do_not_count_who_holds_an_array_keep_none_that_is_new():
+    """It would never be given back, and a kernel that counts would give back too early. To make one is numba's error there."""
+    kernels = [node for _, tree, _ in sources() for node in tree.body if is_kernel(node)]
+    counting = [node for node in kernels if decorators(node) & {"allocates", "parallel_kernel"}]
+    others = [node for node in kernels if node not in counting]
+    making, lending = {node.name for node in counting}, {node.name for node in others if returns_views(node)}
+    assert "aligned" in making
+    assert "tree_of" in lending
+    for node in kernels:
+        alone = {id(each.value) for each in ast.walk(node) if isinstance(each, ast.Expr)}
+        calls = [each for each in ast.walk(node) if isinstance(each, ast.Call) and id(each) not in alone]
+        names = {ast.unparse(each.func) for each in calls}
+        assert not names & (lending if node in counting else making), node.name
+        if node in others:  # what numba has for these would lend to others what it returns to this one
+            assert not {name.rpartition(".")[2] for name in names} & {"reshape", "ravel", "view", "transpose", "flip"}, node.name
 
 
 def test_vectors_have_the_same_functions_with_the_compiler_and_without():

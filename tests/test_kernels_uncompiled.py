@@ -37,7 +37,7 @@ from vbpi_mix.phylo.branches.kernels import gamma
 from vbpi_mix.phylo.branches.kernels.gamma_function import gamma_tables
 from vbpi_mix.phylo.data.alphabets import standard
 from vbpi_mix.phylo.data.site_patterns import SitePatterns
-from vbpi_mix.phylo.models import reversible_likelihood
+from vbpi_mix.phylo.models import likelihood, reversible_likelihood
 from vbpi_mix.phylo.models.held import HeldPart
 from vbpi_mix.phylo.models.kernels.gamma_rates import mean_rates
 from vbpi_mix.phylo.models.likelihood import log_likelihoods_and_gradients, pack_patterns
@@ -68,7 +68,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PACKAGE = Path(vbpi_mix.__file__).parent
-POLICIES = {"kernel", "inline_kernel", "parallel_kernel"}
+POLICIES = {"kernel", "inner_kernel", "inline_kernel", "parallel_kernel"}
 TAXA = ("one", "it's", "two words", "d")
 
 
@@ -123,6 +123,8 @@ def exercise_gamma_rates(patch, folder):
 
 
 def exercise_networks(patch, folder):
+    patch.setattr(numba, "get_num_threads", lambda: 2)
+    patch.setattr(sbn, "PARALLEL_ROOTINGS", 200)
     trees = enumerate_topologies(5)
     support = build_support(trees[::4])
     known = [dict.fromkeys(part, 0.0) for part in subsplit_networks.support(trees[::4])]
@@ -168,7 +170,9 @@ def log_likelihood_twin(children, lengths, patterns):
 
 
 def exercise_likelihood(patch, folder):
-    """A tree of 50 taxa, so that some of its nodes are rescaled."""
+    """A tree of 50 taxa, so that some of its nodes are rescaled. Two threads for each."""
+    patch.setattr(numba, "get_num_threads", lambda: 2)
+    patch.setattr(likelihood, "PARALLEL_WORK", 8 * 32)
     for n_taxa in (4, 50):
         patterns = random_patterns(n_taxa, 3, n_taxa)
         trees = random_topologies(n_taxa, 2, np.random.default_rng(6))
@@ -273,6 +277,7 @@ def exercise_mixture(patch, folder):
     for threads in (1, 2):
         patch.setattr(numba, "get_num_threads", lambda threads=threads: threads)
         patch.setattr(tables, "PARALLEL_PARTICLES", 1)
+        patch.setattr(sbn, "PARALLEL_PARAMETERS", 1)
         patch.setattr(sbn_interleaved, "PARALLEL_WORK", 1)
         patch.setattr(lognormal.LogNormal, "parallel_trees", 1)
         patch.setattr(gamma_base.Gamma, "parallel_trees", 1)

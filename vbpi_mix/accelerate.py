@@ -1,11 +1,12 @@
 """The one policy by which numba compiles: what is cached and where, which reorderings are allowed, how many threads.
 
 Kernels use `kernel` (sequential), `inline_kernel` (copied into its callers) or `parallel_kernel` (prange over trees or
-components). One whose name begins with an underscore is called by kernels alone, never from Python: what would turn Python's
-values into its arguments is not compiled. Products may be contracted; NaN and infinity keep their meaning, since a
-log-probability of minus infinity is an ordinary value here. Sums are taken in the order that is written: the compiler would
-choose another in every copy of a kernel, and a process that compiles runs other copies than one that loads
-(docs/development/log.md). Loops that must vectorise say so (kernels/simd.py).
+components). An `inline_kernel`, an `inner_kernel` and one whose name begins with an underscore are called by kernels alone, never
+from Python: what would turn Python's values into their arguments is not compiled. A kernel that makes arrays says so
+(`allocates`): all others do not count who holds an array, and are compiled in less time. Products may be contracted; NaN and
+infinity keep their meaning, since a log-probability of minus infinity is an ordinary value here. Sums are taken in the order that
+is written: the compiler would choose another in every copy of a kernel, and a process that compiles runs other copies than one
+that loads (docs/development/log.md). Loops that must vectorise say so (kernels/simd.py).
 
 numba notices a change of the file that defines a cached kernel, but not of the files whose kernels it calls. So the
 cache is a folder of its own for every state of the `kernels` rooms, in the user's cache; NUMBA_CACHE_DIR, where it is
@@ -34,6 +35,8 @@ from numba.core import event
 from vbpi_mix import kernel_cache
 
 FASTMATH = {"contract", "arcp", "nsz"}
+NO_C_WRAPPER = {"no_cfunc_wrapper": True}
+_ALLOCATING: set[Callable[..., Any]] = set()
 
 
 def _source_digest() -> str:
@@ -54,12 +57,14 @@ if not _numba_config.CACHE_DIR:
 _IS_CACHED = bool(_numba_config.CACHE_DIR) and kernel_cache.is_usable(Path(_numba_config.CACHE_DIR))
 
 
-def _policy(**choices: Any) -> Callable[..., Any]:
+def _policy(*, inner: bool = False, **choices: Any) -> Callable[..., Any]:
     """A decorator that makes kernels, which are kept on disk where there is a place for them."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        wrapped = {"no_cfunc_wrapper": True, "no_cpython_wrapper": function.__name__.startswith("_")}
-        options: dict[str, Any] = {**choices, **wrapped}  # of which numba's types do not know all
+        # Of these options numba's types do not know all.
+        options: dict[str, Any] = {**choices, **NO_C_WRAPPER}
+        options["no_cpython_wrapper"] = inner or function.__name__.startswith("_")
+        options["_nrt"] = "parallel" in choices or function in _ALLOCATING
         made: Any = numba.njit(fastmath=FASTMATH, nogil=True, error_model="numpy", **options)(function)
         if _IS_CACHED and hasattr(made, "enable_caching"):
             made._cache = kernel_cache.CheckedCache(function)
@@ -68,9 +73,20 @@ def _policy(**choices: Any) -> Callable[..., Any]:
     return decorate
 
 
+def allocates(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Below the decorator of a kernel that makes arrays, or keeps one that a kernel it calls has made.
+
+    It, and a parallel one, count who holds an array, and would give back what nobody has counted: so they take none that a kernel
+    without this mark returns, and Python does not either.
+    """
+    _ALLOCATING.add(function)
+    return function
+
+
 kernel: Callable[..., Any] = _policy()
+inner_kernel: Callable[..., Any] = _policy(inner=True)
 parallel_kernel: Callable[..., Any] = _policy(parallel=True)
-inline_kernel: Callable[..., Any] = _policy(inline="always")
+inline_kernel: Callable[..., Any] = _policy(inner=True, forceinline=True)
 
 
 def set_threads(threads: int) -> int:
@@ -79,6 +95,11 @@ def set_threads(threads: int) -> int:
     in_force = max(1, min(threads, available))
     numba.set_num_threads(in_force)
     return in_force
+
+
+def is_kept(name: str) -> bool:
+    """Whether a kernel whose name is like this pattern is in the cache."""
+    return _IS_CACHED and any(Path(_numba_config.CACHE_DIR).glob(f"*/*.{name}-*.nbi"))
 
 
 class _Compiling(event.Listener):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import keep_whole
 from vbpi_mix.phylo.sbn.kernels.counts import log_q_gradient
 from vbpi_mix.phylo.sbn.kernels.draw import draw_tree, known
@@ -54,6 +54,7 @@ class TopologyPass(NamedTuple):
 
 
 @kernel
+@allocates
 def draw_topologies(first, last, support, networks, split_only, q):
     """Draw trees first ... last-1 of a TopologyPass and evaluate them; `split_only` leaves the primary subsplit pairs out
     of the features of their edges.
@@ -110,4 +111,4 @@ def gradients_in_parallel(networks, q, upstream, logits):
     if networks.evaluated.shape[0] < logits.shape[0]:
         logits[:] = 0.0
     for r in prange(networks.evaluated.shape[0]):
-        _component_gradient(r, networks, q, upstream, logits)
+        _component_gradient(np.int64(r), networks, q, upstream, logits)

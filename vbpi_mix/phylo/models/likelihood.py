@@ -12,6 +12,8 @@ from vbpi_mix.phylo.models.kernels import jukes_cantor as kernels
 from vbpi_mix.phylo.models.kernels.jukes_cantor import PackedPatterns
 
 MISSING = 15
+# Fewer children times patterns than this are worked on by one thread: about 0.1 ms of work.
+PARALLEL_WORK = 50_000
 
 
 def pack_patterns(patterns: SitePatterns) -> PackedPatterns:
@@ -54,6 +56,11 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray]:
     values = np.empty(children.shape[0])
     gradients = np.empty(lengths.shape if gradient else (0, 0))
-    chunks = min(numba.get_num_threads(), children.shape[0])
-    kernels.log_likelihood_batch(children, lengths, patterns, chunks, gradient, values, gradients)
+    trees = children.shape[0]
+    chunks = min(numba.get_num_threads(), trees)
+    arguments = children, lengths, patterns, gradient, values, gradients
+    if chunks > 1 and children.size * patterns.weights.size >= PARALLEL_WORK:
+        kernels.log_likelihood_in_parallel(chunks, *arguments)
+    else:
+        kernels.log_likelihood_batch(0, trees, *arguments)
     return values, gradients

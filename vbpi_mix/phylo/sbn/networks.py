@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 
 from vbpi_mix.phylo.sbn.kernels import counts, draw
-from vbpi_mix.phylo.sbn.kernels.log_probability import log_q_forward
-from vbpi_mix.phylo.sbn.kernels.normalise import normalise_groups
+from vbpi_mix.phylo.sbn.kernels.log_probability import log_q_forward, log_q_forward_in_parallel
+from vbpi_mix.phylo.sbn.kernels.normalise import normalise_groups, normalise_groups_in_parallel
 from vbpi_mix.phylo.sbn.support import EncodedTopologies, SubsplitSupport
 
 # Pseudo-count of EM, as a share of the least weight of a topology: no PCSP of the support ends at probability zero.
 EM_PSEUDO_COUNT = 1e-3
+# Fewer parameters, or roots of topologies under a component, than these are worked on by one thread: about 0.1 ms of work.
+PARALLEL_PARAMETERS, PARALLEL_ROOTINGS = 20_000, 2_000
 
 
 def normalise(logits: np.ndarray, support: SubsplitSupport) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities and probabilities float64 [A, n_params] of logits, group by group."""
     log_probabilities, probabilities = np.zeros(logits.shape), np.empty(logits.shape)
-    normalise_groups(np.ascontiguousarray(logits, np.float64), support.groups, log_probabilities, probabilities)
+    several = numba.get_num_threads() > 1 and logits.shape[0] > 1 and logits.size >= PARALLEL_PARAMETERS
+    run = normalise_groups_in_parallel if several else normalise_groups
+    run(np.ascontiguousarray(logits, np.float64), support.groups, log_probabilities, probabilities)
     return log_probabilities, probabilities
 
 
@@ -33,7 +38,13 @@ def log_q_and_rooting(log_probabilities: np.ndarray, encoded: EncodedTopologies)
     components = np.arange(log_probabilities.shape[0])
     log_q = np.empty((len(encoded), components.size))
     rooting = np.empty((len(encoded), components.size, encoded.splits.shape[1]))
-    log_q_forward(encoded.children, encoded.parameters, log_probabilities, components, log_q, rooting)
+    trees = len(encoded)
+    chunks = min(numba.get_num_threads(), trees)
+    arguments = encoded.children, encoded.parameters, log_probabilities, components, log_q, rooting
+    if chunks > 1 and rooting.size >= PARALLEL_ROOTINGS:
+        log_q_forward_in_parallel(chunks, *arguments)
+    else:
+        log_q_forward(0, trees, *arguments)
     return log_q, rooting
 
 

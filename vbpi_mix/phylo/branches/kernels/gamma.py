@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import LANES, splat, vexp, vload, vmin, vstore
 from vbpi_mix.phylo.branches.kernels.gamma_function import (
     HALF_LOG_TWO_PI,
@@ -104,6 +104,7 @@ def _density(tables, modes, log_shapes, shapes, free, draws, ratios, score):
 
 
 @kernel
+@allocates
 def base_tree(rows, features, own, evaluated, noise, tables, draws, draw_slopes, log_q, scores):
     """Draw the base log-lengths of one tree from evaluated component `own` and evaluate them under all R.
 
@@ -192,4 +193,4 @@ def pull_back(q, numbers, of_draws, of_log_q, gradients):
 def pull_back_in_parallel(q, numbers, of_draws, of_log_q, gradients):
     """The same, components in parallel."""
     for r in prange(gradients.shape[0]):
-        base_gradient(numbers, q.own, q.draw_slopes, q.scores, of_draws, of_log_q, r, gradients[r])
+        base_gradient(numbers, q.own, q.draw_slopes, q.scores, of_draws, of_log_q, np.int64(r), gradients[r])

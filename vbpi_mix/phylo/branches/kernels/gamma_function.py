@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import inner_kernel, kernel
 from vbpi_mix.kernels.simd import LANES, splat, vload, vstore
 
 # Shapes outside are taken to be the nearest inside. Normal noise beyond the limit is taken to be at it: 2e-19 of draws.
@@ -249,7 +249,7 @@ def displacement(table, scale, noise, powers):
     return value, slope * (2.0 / SCALE_WIDTH)
 
 
-@kernel
+@inner_kernel
 def quotient(table, eta):
     """k(eta) for eta within its limit."""
     place = (eta + ETA_LIMIT) * (1.0 / ETA_WIDTH)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import LANES, narrow_as, splat, vexp, vload, vmin, vstore, vsum, widen
 from vbpi_mix.phylo.branches.kernels.gamma import EXPONENT_LIMIT
 from vbpi_mix.phylo.branches.kernels.gamma_function import (
@@ -92,6 +92,7 @@ def prepare(lanes, features, tables, q):
 
 
 @kernel
+@allocates
 def draw(tables, q):
     """The draws of all trees, each from its own component."""
     powers = np.empty(LANES)
@@ -155,6 +156,7 @@ def moved_draws(q, of_draws, of_log_q, moved):
 
 
 @kernel
+@allocates
 def gradient(lanes, q, numbers, moved, of_log_q, found):
     """Gradient of the features of the trees, flat [U * 2 * W] rows of `found`, in some lanes; numbers int64 [V, 3] say where
     among them the rows of a profile are.

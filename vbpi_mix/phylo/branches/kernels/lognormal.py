@@ -135,4 +135,4 @@ def pull_back(q, numbers, upstream, tables):
 def pull_back_in_parallel(q, numbers, upstream, tables):
     """The same, components in parallel."""
     for r in prange(tables.shape[0]):
-        _component_gradient(r, q, numbers, upstream, tables[r])
+        _component_gradient(np.int64(r), q, numbers, upstream, tables[r])

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import LANES, narrow_as, vload, vstore, widen
 
 
@@ -88,6 +88,7 @@ def group(values, place, keys, starts, members):
 
 
 @kernel
+@allocates
 def number_distinct(values, place, numbers):
     """The distinct non-negative values of a flat integer array, int64 [U], in order of appearance.
 
@@ -134,6 +135,7 @@ def gather_in_parallel(chunks, profiles, size, weights, sums):
 
 
 @kernel
+@allocates
 def scatter(first, last, groups, size, sums, gradient):
     """Of rows first ... last-1 of the touched ones, the gradient: the sum over the profiles that have the row.
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import inner_kernel, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import LANES, splat, vexp, vload, vmax, vmin, vstore, vsum
 
 PENDANT, INTERNAL = 0, 1
@@ -63,7 +63,7 @@ class CouplingGradient(NamedTuple):
     log_det: Any
 
 
-@kernel
+@inner_kernel
 def edge_class(edge, edges):
     """Edge v - 1 lies above node v; of n taxa, nodes 1 ... n-1 are leaves, and the last edge is that of taxon 0."""
     return PENDANT if 2 * edge < edges + 1 or edge == edges - 1 else INTERNAL

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, kernel, parallel_kernel
 from vbpi_mix.phylo.models.kernels import spectra
 from vbpi_mix.phylo.models.kernels.any_layout import BLOCK, Block, Memory, Tree
 from vbpi_mix.phylo.models.kernels.any_root import turn
@@ -61,6 +61,7 @@ def _add_blocks(first, last, patterns, tree, memory, constant_slope, gradient):
 
 
 @kernel
+@allocates
 def _memory(patterns, categories, rows, width):
     """Zeros of the sizes that these patterns need: as many sets as the part with most has."""
     n, most = patterns.n_taxa, 0
@@ -123,6 +124,7 @@ def _set_tree(lengths, rates, tree, patterns, spectrum, work, memory):
 
 
 @kernel
+@allocates
 def _rows(children, lengths, patterns, rates, which, first, last, request, results):
     """Rows first ... last-1 of the batch, one after the other."""
     gradient, parameters = request

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from vbpi_mix.accelerate import inline_kernel, kernel
+from vbpi_mix.accelerate import inline_kernel, inner_kernel, kernel
 from vbpi_mix.kernels.simd import LANES, keep_whole, splat, vload, vstore
 from vbpi_mix.phylo.models.kernels import spectra
 from vbpi_mix.phylo.models.kernels.any_layout import BLOCK, power_of_two
@@ -16,7 +16,7 @@ _V, _B = _U(LANES), _U(BLOCK)
 _ZERO, _ONE, _TWO = (_U(x) for x in range(3))
 
 
-@kernel
+@inner_kernel
 def set_places(block, patterns, width, memory):
     """Where in a node's part of message each pattern of the block is: for the taxa by their sets, and for all others."""
     n, places, codes = _U(patterns.n_taxa), memory.places, patterns.codes
@@ -132,7 +132,7 @@ def sweep_down(c, count, tree, memory):
         _send_down(v, c, count, tree, memory)
 
 
-@kernel
+@inner_kernel
 def set_taxa(c, tree, patterns, memory):
     """Messages of every set of states that the part has from the edges above the taxa."""
     keep_whole()
@@ -151,7 +151,7 @@ def set_taxa(c, tree, patterns, memory):
                         vstore(message, at + w, vload(message, at + w) + term)
 
 
-@kernel
+@inner_kernel
 def set_taxon_cross(v, c, tree, patterns, memory):
     """Cross-products of the edge above a taxon, from what comes down by set."""
     keep_whole()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import inline_kernel, kernel
+from vbpi_mix.accelerate import allocates, inline_kernel, kernel
 from vbpi_mix.kernels.simd import LANES, keep_whole, splat, vexpm1, vload, vmax, vstore, vsum, where_bit
 from vbpi_mix.phylo.models.kernels.pruning import aligned, aligned_zeros
 
@@ -49,6 +49,7 @@ class Edges(NamedTuple):
 
 
 @kernel
+@allocates
 def empty_edges(n, categories):
     """Memory for trees of n taxa."""
     nodes = 2 * n - 2
@@ -63,7 +64,8 @@ def empty_edges(n, categories):
 def set_edges(lengths, rates, n, spectrum, edges, taxa, taxa_at):
     """Transition matrices of all edges, lengths [E], under all categories, and the taxa's messages, in `taxa` from taxa_at."""
     nodes = lengths.shape[0] + 1
-    edges.lengths[1:nodes] = lengths
+    for v in range(1, nodes):
+        edges.lengths[v] = lengths[v - 1]
     for k in range(4):
         for j in range(4):
             for i in range(4):
@@ -126,6 +128,7 @@ def _rows(array, at, step):
 
 
 @kernel
+@allocates
 def _set_z(at, spectrum, edges):
     """Z of the edges of a group, row k, column l, to edges.second, from their cross-products."""
     keep_whole()

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import LANES, vload, vstore, vsum, vsums
 from vbpi_mix.phylo.models.kernels import four_edges, spectra
 from vbpi_mix.phylo.models.kernels.four_layout import (
@@ -81,6 +81,7 @@ def _add_blocks(start, first, last, patterns, tree, memory, constant_slope, grad
 
 
 @kernel
+@allocates
 def _memory(n, categories):
     """What one thread works on; only the sums of nodes that no edge is above need to be zeros."""
     inner, size, groups = n - 2, categories * BLOCK, (2 * n - 2 + LANES - 1) // LANES
@@ -122,6 +123,7 @@ def _finish(row, rates, spectrum, edges, memory, parameters, results):
 
 
 @kernel
+@allocates
 def _rows(children, lengths, patterns, rates, which, first, last, request, results):
     """Rows first ... last-1 of the batch, one after the other."""
     gradient, parameters = request

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import inner_kernel, kernel
 
 NEWTON_STEPS = 100
 SMALL = 1e-17
@@ -45,7 +45,7 @@ def excess(shape, x):
     return total, slope
 
 
-@kernel
+@inner_kernel
 def log_quantile(shape, log_probability, log_gamma):
     """y with log P(a, e^y) = log_probability; log_gamma = log Gamma(a + 1).
 

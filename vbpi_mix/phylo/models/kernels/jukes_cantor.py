@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import inline_kernel, kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, inline_kernel, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import (
     LANES,
     LOG_TWO,
@@ -257,15 +257,20 @@ def _add_block(block, tree, memory, gradient):
 
 
 @kernel
-def _trees(children, lengths, patterns, first, last, gradient, log_likelihood, length_gradient):
-    """Trees first ... last-1 of the batch, one after the other."""
+@allocates
+def log_likelihood_batch(first, last, children, lengths, patterns, gradient, log_likelihood, length_gradient):
+    """Log-likelihoods of trees first ... last-1, and where `gradient` their derivatives with respect to branch lengths.
+
+    children int32 [T, n-2, 2]; lengths float64 [T, E]; PackedPatterns; results are written to log_likelihood [T] and
+    length_gradient [T, E] (untouched where not `gradient`).
+    """
     _, counts, codes, weights = patterns
     n = children.shape[1] + 2
     nodes = 2 * n - 2
     blocks = weights.shape[0] // BLOCK
     sums = aligned(nodes * LANES)
     memory = _Memory(
-        aligned((n - 2) * 4 * BLOCK), aligned((n - 2) * BLOCK), aligned((n - 2) * BLOCK), aligned(BLOCK), sums
+        aligned((n - 2) * 4 * BLOCK), aligned((n - 2) * BLOCK), aligned((n - 2) * BLOCK), aligned(np.int64(BLOCK)), sums
     )
     off_diagonals, es = np.zeros(nodes), np.zeros(nodes)
     pending, rescaled = np.zeros(nodes, np.int64), np.zeros(nodes, np.bool_)
@@ -286,15 +291,9 @@ def _trees(children, lengths, patterns, first, last, gradient, log_likelihood, l
 
 
 @parallel_kernel
-def log_likelihood_batch(children, lengths, patterns, chunks, gradient, log_likelihood, length_gradient):
-    """Log-likelihoods of a batch of trees, and where `gradient` their derivatives with respect to branch lengths.
-
-    children int32 [T, n-2, 2]; lengths float64 [T, E]; PackedPatterns; `chunks`
-    runs of trees are worked on in parallel; results are written to log_likelihood [T] and length_gradient [T, E]
-    (untouched where not `gradient`). Each tree is summed in one order, whatever the number of chunks.
-    """
+def log_likelihood_in_parallel(chunks, children, lengths, patterns, gradient, log_likelihood, length_gradient):
+    """log_likelihood_batch of all trees, in `chunks` runs at once."""
     trees = children.shape[0]
     for chunk in prange(chunks):
-        first = chunk * trees // chunks
-        last = (chunk + 1) * trees // chunks
-        _trees(children, lengths, patterns, first, last, gradient, log_likelihood, length_gradient)
+        first, last = chunk * trees // chunks, (chunk + 1) * trees // chunks
+        log_likelihood_batch(first, last, children, lengths, patterns, gradient, log_likelihood, length_gradient)

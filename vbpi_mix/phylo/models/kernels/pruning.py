@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import allocates, inner_kernel, kernel
 from vbpi_mix.kernels.simd import LANES
 
 
-@kernel
+@inner_kernel
+@allocates
 def aligned(size):
     """Uninitialised float64 [size] whose first element sits on a 64-byte line, so that no vector straddles two."""
     raw = np.empty(size + LANES, np.float64)
@@ -16,7 +17,8 @@ def aligned(size):
     return raw[skip : skip + size]
 
 
-@kernel
+@inner_kernel
+@allocates
 def aligned_zeros(size):
     """The same, filled with zeros."""
     array = aligned(size)

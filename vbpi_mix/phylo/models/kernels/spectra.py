@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import inline_kernel, kernel
+from vbpi_mix.accelerate import allocates, inline_kernel, inner_kernel, kernel
 from vbpi_mix.kernels.simd import LANES, keep_whole, splat, vexpm1, vload, vmax, vstore, vsum
 from vbpi_mix.phylo.models.kernels.pruning import aligned_zeros
 
@@ -88,13 +88,14 @@ class Results(NamedTuple):
     invariant: np.ndarray
 
 
-@kernel
+@inner_kernel
 def shape_of(states):
     """Shape of matrices of so many states."""
     return Shape(_U(states), _U((states + 3) // 4 * 4), _U((states + LANES - 1) // LANES * LANES))
 
 
 @kernel
+@allocates
 def empty_spectrum(states):
     """Memory for one parameter vector."""
     rows, width = (states + 3) // 4 * 4, (states + LANES - 1) // LANES * LANES
@@ -106,6 +107,7 @@ def empty_spectrum(states):
 
 
 @kernel
+@allocates
 def empty_workspace(states):
     """Memory for the products."""
     rows, width = (states + 3) // 4 * 4, (states + LANES - 1) // LANES * LANES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbpi_mix.accelerate import inline_kernel
+from vbpi_mix.accelerate import inline_kernel, kernel
 
 
 @inline_kernel
@@ -13,7 +13,7 @@ def off_diagonal(t):
     return -0.25 * np.expm1(-4.0 / 3.0 * t)
 
 
-@inline_kernel
+@kernel
 def transition(t):
     """e and f."""
     return np.exp(-4.0 / 3.0 * t), off_diagonal(t)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import allocates, inner_kernel, kernel
 from vbpi_mix.phylo.sampling.kernels.choice import tree_of, work_of
 from vbpi_mix.phylo.sampling.kernels.half_edges import link, node_of
 from vbpi_mix.phylo.sampling.kernels.moves import (
@@ -83,6 +83,7 @@ def hang(children, lengths, tree):
 
 
 @kernel
+@allocates
 def unhang(taxa, twin, length, stack, children, lengths):
     """Canonical children int32 [n-2, 2] and lengths float64 [E] of half-edges."""
     internal = taxa - 2
@@ -129,7 +130,7 @@ def start_chain(h, data, tree, work):
     return focus_log_likelihood(h, data, tree, work)
 
 
-@kernel
+@inner_kernel
 def exchange(chain_at, beta, log_likelihood, rng, exchanges):
     """Metropolis exchange of the chains of two neighbouring temperatures, chosen evenly, in one run."""
     pairs = beta.shape[0] - 1

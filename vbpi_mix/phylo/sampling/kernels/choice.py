@@ -12,7 +12,7 @@ from typing import Any
 import numba
 from numba.extending import overload
 
-from vbpi_mix.accelerate import FASTMATH
+from vbpi_mix.accelerate import FASTMATH, NO_C_WRAPPER
 from vbpi_mix.phylo.sampling.kernels import model_partials, partials
 
 _OF_TYPE = {
@@ -76,7 +76,7 @@ def work_of(work, c):
 
 if not getattr(numba.config, "DISABLE_JIT", 0):
     # The kernels' own functions are compiled in place of these: a call less, and for the compiler a level less.
-    _OPTIONS: Any = {"fastmath": FASTMATH, "error_model": "numpy"}
+    _OPTIONS: Any = {"fastmath": FASTMATH, "error_model": "numpy", "_nrt": False, **NO_C_WRAPPER}
 
     @overload(collect, jit_options=_OPTIONS)
     def _collect(h, data, tree):

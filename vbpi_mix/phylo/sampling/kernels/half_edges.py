@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vbpi_mix.accelerate import inline_kernel, kernel
+from vbpi_mix.accelerate import inline_kernel, inner_kernel
 
 # What a message is sent for: to be kept for the focus, as the stem of a graft, and to begin a descent along which it is tried.
 FOCUS, STEM, DESCENT = 0, 1, 2
@@ -44,14 +44,14 @@ def next_port(h):
     return h + 1 if h % 3 < 2 else h - 2
 
 
-@kernel
+@inner_kernel
 def link(h, g, t, tree):
     """Make two half-edges one edge of length t."""
     tree.twin[h], tree.twin[g] = g, h
     tree.length[h] = tree.length[g] = t
 
 
-@kernel
+@inner_kernel
 def mark(h, g, barred, tree):
     """Say whether the edge of two half-edges is barred."""
     tree.barred[h] = tree.barred[g] = barred

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import inline_kernel, kernel
+from vbpi_mix.accelerate import inline_kernel, inner_kernel
 from vbpi_mix.kernels.simd import LANES, LOG_TWO, splat, vexp, vload, vlog, vmax, where_positive
 from vbpi_mix.phylo.sampling.kernels.half_edges import next_port, node_of
 
@@ -137,14 +137,14 @@ def down_slot(node, n):
     return n - 1 + node
 
 
-@kernel
+@inner_kernel
 def part_of(data, g):
     """Part g of the data."""
     row = data.parts[g]
     return Part(row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8], row[9], row[10])
 
 
-@kernel
+@inner_kernel
 def end_of(h, data, tree):
     """What stands at half-edge h."""
     n, node = data.n_taxa, node_of(h, data.n_taxa)

@@ -38,7 +38,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import inner_kernel, kernel
 from vbpi_mix.phylo.models.kernels.priors import LengthPrior, log_ratio, log_split_ratio
 from vbpi_mix.phylo.sampling.kernels.choice import (
     collect,
@@ -108,7 +108,7 @@ def _total_length(tree):
     return 0.5 * total
 
 
-@kernel
+@inner_kernel
 def orient(h, data, tree, work):
     """Partials of all nodes, seen from the edge of half-edge h."""
     internal = 3 * (data.n_taxa - 2)
@@ -131,14 +131,14 @@ def orient(h, data, tree, work):
             _keep_message(stack[k], data, tree, work)
 
 
-@kernel
+@inner_kernel
 def focus_log_likelihood(h, data, tree, work):
     """Log-likelihood of the tree, from the partials at both ends of the focus edge."""
     scale = fill_rows(h, np.int64(ALONE), data, tree, work)
     return edge_log_likelihood(np.int64(0), tree.length[h], data, work) + scale
 
 
-@kernel
+@inner_kernel
 def walk(h, data, tree, work):
     """The half-edge after h in the walk around the tree, which becomes the focus."""
     ahead = tree.twin[h]
@@ -166,7 +166,7 @@ def _rearrange(h, arrangement, data, tree):
     collect(tree.twin[h], data, tree)
 
 
-@kernel
+@inner_kernel
 def edge_moves(h, log_likelihood, chain, data, tree, work):
     """New lengths of the focus edge, and new arrangements around it; returns the log-likelihood."""
     rng, counters = chain.rng, chain.counters
@@ -234,7 +234,7 @@ def _list_grafts(first, second, merged, stem_scale, passing, chain, data, tree, 
             work.up[node_of(below, data.n_taxa)] = below
             work.places[found] = below
             work.positions[found] = position
-            prior_ratio = log_split_ratio(chain.prior, graft.t_lower, graft.t_upper, below >= internal, False)
+            prior_ratio = log_split_ratio(chain.prior, graft.t_lower, graft.t_upper, below >= internal, np.bool_(False))
             work.log_weights[found] = np.log(t) + chain.beta * work.values[found] + prior_ratio
             found += 1
             if below < internal and not tree.barred[below] and _passes(passing, chain.rng):
@@ -276,7 +276,7 @@ def _turn_path(upper, first, second, data, tree, work):
         _keep_message(work.stack[k], data, tree, work)
 
 
-@kernel
+@inner_kernel
 def regraft(h, log_likelihood, chain, data, tree, work):
     """Take off the subtree at h's node and join it again anywhere; returns the log-likelihood."""
     if tree.twin[h] >= 3 * (data.n_taxa - 2):
@@ -299,14 +299,14 @@ def regraft(h, log_likelihood, chain, data, tree, work):
     lower = work.places[chosen]
     upper, t = tree.twin[lower], tree.length[lower]
     # The two parts are not both barred, or there would be no other place.
-    merged_barred, barred = tree.barred[first] | tree.barred[second], tree.barred[lower]
+    merged_barred, barred = np.uint8(tree.barred[first] | tree.barred[second]), tree.barred[lower]
     if uniform(chain.rng) < 0.5:
         port_1, port_2 = port_2, port_1
     link(first, second, merged, tree)
     link(port_1, upper, work.positions[chosen] * t, tree)
     link(port_2, lower, (1.0 - work.positions[chosen]) * t, tree)
     mark(first, second, merged_barred, tree)
-    mark(port_1, upper, 0, tree)
+    mark(port_1, upper, np.uint8(0), tree)
     mark(port_2, lower, barred, tree)
     _turn_path(upper, first, second, data, tree, work)
     _keep_message(lower, data, tree, work)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import allocates, inner_kernel, kernel
 from vbpi_mix.phylo.sbn.kernels.encoding import (
     ABOVE_FIRST,
     ABOVE_ROOT,
@@ -19,7 +19,7 @@ from vbpi_mix.phylo.sbn.kernels.encoding import (
 )
 
 
-@kernel
+@inner_kernel
 def add_expected_counts(children, parameters, rooting, weight, inside, counts):
     """Add weight * P(PCSP is used | tree), under the posterior `rooting` [2n-2] of the root edge, to counts.
 
@@ -53,6 +53,7 @@ def add_expected_counts(children, parameters, rooting, weight, inside, counts):
 
 
 @kernel
+@allocates
 def expected_counts(children, parameters, rooting, weights, counts):
     """Sum of the expected PCSP counts of T trees with weights [T]; rooting float64 [T, 2n-2]; counts [n_params]."""
     inside = np.empty(children.shape[1] * 2 + 2)
@@ -60,7 +61,8 @@ def expected_counts(children, parameters, rooting, weights, counts):
         add_expected_counts(children[t], parameters[t], rooting[t], weights[t], inside, counts)
 
 
-@kernel
+@inner_kernel
+@allocates
 def log_q_gradient(children, parameters, rooting, upstream, r, groups, alone, probabilities, gradient):
     """Gradient of sum_t upstream[t, r] * log q_r(tau_t) with respect to the logits of evaluated component r.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, inner_kernel, kernel, parallel_kernel
 from vbpi_mix.phylo.sbn.kernels.encoding import find_entry, number_tree
 
 
@@ -93,7 +93,7 @@ def _draw_walk(network, uniforms, support, up_ports):
     were used; up_ports[i] is the port of the i-th tripartition of the walk towards where we came from.
     """
     n_splits = support.split_size.shape[0]
-    root = _choose(network, 0, n_splits, uniforms[0])
+    root = _choose(network, np.int64(0), n_splits, uniforms[0])
     used = 1
     below_root = np.int64(-1)
     if support.split_size[root] > 1:
@@ -116,7 +116,8 @@ def _draw_walk(network, uniforms, support, up_ports):
     return below_root, length, used
 
 
-@kernel
+@inner_kernel
+@allocates
 def draw_tree(network, uniforms, support, children, splits, tripartitions, entries):
     """Draw one topology by ancestral sampling from a rootsplit outwards, and encode it hung from taxon 0."""
     n = children.shape[0] + 2
@@ -168,13 +169,15 @@ def draw_tree(network, uniforms, support, children, splits, tripartitions, entri
             depth += 1
 
 
-@kernel
+@inner_kernel
+@allocates
 def known(probabilities):
     """The network of these probabilities [n_params]."""
     return Network(probabilities, np.empty(0, np.bool_), np.empty(0, probabilities.dtype), 0, 0)
 
 
 @kernel
+@allocates
 def draw_topologies(probabilities, component, uniforms, support, encoding):
     """Draw T topologies; tree t from component[t]. Fills the encoding.
 
@@ -189,6 +192,7 @@ def draw_topologies(probabilities, component, uniforms, support, encoding):
 
 
 @kernel
+@allocates
 def draw_from_table(first, last, sampled, network, uniforms, support, encoding):
     """Draw the trees of components sampled[first] ... sampled[last-1], equally many of each. Fills the encoding.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import inner_kernel, kernel
 
 # Columns of the parameter numbers of a node (see support.py): where each PCSP of the edge above it is found.
 ROOT, BELOW_ROOT, BELOW_SISTER, BELOW_UP, ABOVE_ROOT, ABOVE_FIRST, ABOVE_SECOND = range(7)
@@ -42,7 +42,7 @@ class Encoding(NamedTuple):
     rows: Any
 
 
-@kernel
+@inner_kernel
 def find_entry(port, child_port, support):
     """Number of the PCSP entry port -> child_port, or -1; entries of a port are sorted by child."""
     low, high = support.port_start[port], support.port_start[port + 1]
@@ -58,7 +58,7 @@ def find_entry(port, child_port, support):
     return np.int64(-1)
 
 
-@kernel
+@inner_kernel
 def entry_parameter(entry, port, sister, support):
     """Parameter of a PCSP entry, given which of the two other legs of the parent is the sister (0 or 1)."""
     start = support.port_start[port]
@@ -66,7 +66,7 @@ def entry_parameter(entry, port, sister, support):
     return support.first_entry_parameter + 2 * start + sister * size + (entry - start)
 
 
-@kernel
+@inner_kernel
 def number_parameters(children, splits, tripartitions, entries, support, parameters, rows):
     """Parameter numbers [2n-2, 7] and feature rows [E, 3] of one encoded tree; -1 where the support has none."""
     n = children.shape[0] + 2
@@ -90,20 +90,20 @@ def number_parameters(children, splits, tripartitions, entries, support, paramet
             port = 3 * tripartitions[u] + 1 + side
             parameters[v, ABOVE_ROOT] = support.root_parameter[port]
             rows[v - 1, 2] = n_splits + port
-            entry = entries[v]
+            entry = np.int64(entries[v])
             if entry < 0:
                 continue
             # The other legs of leg 1 are 2 (the sibling) and 0 (up), in this order; those of leg 2 are 0 and 1.
             parameters[v, BELOW_SISTER] = entry_parameter(entry, port, side, support)
             parameters[v, BELOW_UP] = entry_parameter(entry, port, 1 - side, support)
             back, below = support.twin[entry], 3 * tripartitions[v]
-            parameters[v, ABOVE_FIRST] = entry_parameter(back, below, 0, support)
-            parameters[v, ABOVE_SECOND] = entry_parameter(back, below, 1, support)
+            parameters[v, ABOVE_FIRST] = entry_parameter(back, below, np.int64(0), support)
+            parameters[v, ABOVE_SECOND] = entry_parameter(back, below, np.int64(1), support)
     # The pendant edge of taxon 0 has one primary subsplit pair, that of the top.
     rows[top - 1, 2] = -1
 
 
-@kernel
+@inner_kernel
 def number_tree(t, support, encoding):
     """number_parameters for tree t of a batch."""
     number_parameters(

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import inline_kernel, kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, inline_kernel, inner_kernel, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import LANES, narrow_as, splat, vexp, vload, vlog, vmax, vstore, where_positive, widen
 from vbpi_mix.phylo.sbn.kernels.encoding import (
     ABOVE_FIRST,
@@ -70,6 +70,7 @@ class InterleavedPass(NamedTuple):
 
 
 @kernel
+@allocates
 def find_touched(parameters, group_of, touched):
     """Fill numbers, used and owner of `touched`, and first of all the numbers of its groups, groups[:, 0].
 
@@ -184,6 +185,7 @@ def _log_q_tree(t, j, numbers, q, down, up):
 
 
 @kernel
+@allocates
 def evaluate(lanes, table, touched, q):
     """Log-probabilities of all trees under lanes[0] ... lanes[1]-1, from a table of logits, flat [n_params * W]."""
     _normalise(lanes, table, touched, q)
@@ -194,7 +196,7 @@ def evaluate(lanes, table, touched, q):
             _log_q_tree(t, j, touched.numbers[t], q, down, up)
 
 
-@kernel
+@inner_kernel
 def share_of_lanes(chunk, chunks, width):
     """The lanes of one of several chunks, in whole vectors."""
     blocks = width // LANES
@@ -249,6 +251,7 @@ def _count_tree(t, j, numbers, q, upstream, inside, counts):
 
 
 @kernel
+@allocates
 def gradient(lanes, touched, q, upstream, counts, found):
     """Gradient of sum_t upstream[t, lane] * log q(tau_t) with respect to the logits of all members of touched groups.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, inner_kernel, kernel, parallel_kernel
 from vbpi_mix.phylo.sbn.kernels.encoding import (
     ABOVE_FIRST,
     ABOVE_ROOT,
@@ -74,7 +74,7 @@ def _rootings(children, parameters, log_probabilities, down, up, totals):
     return largest + np.log(total)
 
 
-@kernel
+@inner_kernel
 def log_q_tree(children, parameters, log_probabilities, evaluated, down, up, log_q, rooting):
     """One tree: log_q [R] and rooting [R, 2n-2]; down and up [2n-2] are work space."""
     for r in range(evaluated.shape[0]):
@@ -86,14 +86,24 @@ def log_q_tree(children, parameters, log_probabilities, evaluated, down, up, log
             totals[v] = np.exp(totals[v] - value) if value > -np.inf else 0.0
 
 
-@parallel_kernel
-def log_q_forward(children, parameters, log_probabilities, evaluated, log_q, rooting):
-    """log q_j(tau) of T topologies under R components, and the posterior of where each tree is rooted.
+@kernel
+@allocates
+def log_q_forward(first, last, children, parameters, log_probabilities, evaluated, log_q, rooting):
+    """log q_j(tau) of topologies first ... last-1 of T under R components, and the posterior of where each tree is rooted.
 
     children int32 [T, n-2, 2]; parameters int32 [T, 2n-2, 7]; log_probabilities float64 [A, n_params]; evaluated
     int64 [R]. Filled: log_q float64 [T, R]; rooting float64 [T, R, 2n-2] (zero where log q is minus infinity).
     """
     nodes = children.shape[1] * 2 + 2
-    for t in prange(children.shape[0]):
-        down, up = np.empty(nodes), np.empty(nodes)
+    down, up = np.empty(nodes), np.empty(nodes)
+    for t in range(first, last):
         log_q_tree(children[t], parameters[t], log_probabilities, evaluated, down, up, log_q[t], rooting[t])
+
+
+@parallel_kernel
+def log_q_forward_in_parallel(chunks, children, parameters, log_probabilities, evaluated, log_q, rooting):
+    """The same of all, in `chunks` parts at once."""
+    trees = children.shape[0]
+    for chunk in prange(chunks):
+        first, last = chunk * trees // chunks, (chunk + 1) * trees // chunks
+        log_q_forward(first, last, children, parameters, log_probabilities, evaluated, log_q, rooting)

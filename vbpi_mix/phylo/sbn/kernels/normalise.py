@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from vbpi_mix.accelerate import kernel, parallel_kernel
+from vbpi_mix.accelerate import allocates, kernel, parallel_kernel
 from vbpi_mix.kernels.simd import LANES, vexp, vload, vlog, vstore
 
 
-@parallel_kernel
+@kernel
 def normalise_groups(logits, groups, log_probabilities, probabilities):
     """Log-softmax and softmax of every group of two or more parameters.
 
@@ -20,11 +20,19 @@ def normalise_groups(logits, groups, log_probabilities, probabilities):
     zeros; it and probabilities, both float64 [A, n_params], are filled. A parameter alone in its group has
     probability 1.
     """
+    for a in range(logits.shape[0]):
+        _normalise(logits[a], groups, log_probabilities[a], probabilities[a])
+
+
+@parallel_kernel
+def normalise_groups_in_parallel(logits, groups, log_probabilities, probabilities):
+    """The same, components in parallel."""
     for a in prange(logits.shape[0]):
         _normalise(logits[a], groups, log_probabilities[a], probabilities[a])
 
 
 @kernel
+@allocates
 def _normalise(logits, groups, log_probabilities, probabilities):
     """One component. Exponentials and logarithms are taken in flat runs, eight at a time."""
     size, n_groups = logits.shape[0], groups.shape[0]

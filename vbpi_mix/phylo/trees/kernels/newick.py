@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import allocates, kernel
 from vbpi_mix.phylo.trees.kernels.newick_tokens import (
     CLOSE,
     COLON,
@@ -95,6 +95,7 @@ def _link(one, other, length, graph):
 
 
 @kernel
+@allocates
 def _hang_from_first(neighbours, distances, n_taxa, children, lengths):
     """Hang the tree from taxon 0, canonically; fills children int32 [n-2, 2] and lengths float64 [E]."""
     nodes = neighbours.shape[0]
@@ -134,6 +135,7 @@ def _hang_from_first(neighbours, distances, n_taxa, children, lengths):
 
 
 @kernel
+@allocates
 def _resolve(count, choices):
     """A uniform rooted binary tree on `count` >= 2 leaves: children int64 [count-1, 2] of its inner nodes, and its root.
 
@@ -163,6 +165,7 @@ def _resolve(count, choices):
 
 
 @kernel
+@allocates
 def _join(graph, nodes, lengths, choices, tally):
     """Make the node above two subtrees, or those of a random tree on more; returns the one on top.
 
@@ -190,6 +193,7 @@ def _join(graph, nodes, lengths, choices, tally):
 
 
 @kernel
+@allocates
 def _join_top(graph, nodes, lengths, choices, tally):
     """Join what is below the outermost parentheses, where the root of a rooted tree is forgotten."""
     count = nodes.size
@@ -211,6 +215,7 @@ def _join_top(graph, nodes, lengths, choices, tally):
 
 
 @kernel
+@allocates
 def _parse_tree(text, start, stop, exact, loose, rules, choices, graph, counts, fault):
     """Read the tree at `start` as an unrooted graph; returns PARSED or what is wrong.
 
@@ -319,6 +324,7 @@ def _parse_tree(text, start, stop, exact, loose, rules, choices, graph, counts, 
 
 
 @kernel
+@allocates
 def parse_trees(text, starts, stops, exact, loose, rules, children, lengths, counts, fault):
     """Parse trees i = 0 ... N-1 at starts[i]:stops[i] of `text` into canonical form.
 

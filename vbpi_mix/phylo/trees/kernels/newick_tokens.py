@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import inner_kernel, kernel
 
 OTHER, NEWICK_TREE, NEXUS_TREE = 0, 1, 2
 NO_WEIGHT, WEIGHTED, BAD_WEIGHT = 0, 1, 2
@@ -57,7 +57,7 @@ def fill_table(table):
         table.slots[slot] = label
 
 
-@kernel
+@inner_kernel
 def look_up(table, text, start, stop):
     """The taxon that text[start:stop] names, or -1."""
     mask = table.slots.size - 1
@@ -77,7 +77,7 @@ def look_up(table, text, start, stop):
     return np.int32(-1)
 
 
-@kernel
+@inner_kernel
 def is_blank(byte):
     return byte == 32 or (9 <= byte <= 13)
 
@@ -97,7 +97,7 @@ def _after_comment(text, pos, stop):
     return stop
 
 
-@kernel
+@inner_kernel
 def skip_blank(text, pos, stop):
     """Position of the first byte that is neither blank nor in a comment."""
     while pos < stop:
@@ -110,7 +110,7 @@ def skip_blank(text, pos, stop):
     return stop
 
 
-@kernel
+@inner_kernel
 def after_quoted(text, pos, stop):
     """Position after the quoted token that opens at `pos`; a doubled quote is a quote."""
     quote = text[pos]
@@ -125,12 +125,12 @@ def after_quoted(text, pos, stop):
     return stop
 
 
-@kernel
+@inner_kernel
 def is_quote(byte):
     return byte in (QUOTE, DOUBLE_QUOTE)
 
 
-@kernel
+@inner_kernel
 def after_label(text, pos, stop):
     """Position after the label, quoted or bare, that begins at `pos`."""
     if is_quote(text[pos]):
@@ -143,7 +143,7 @@ def after_label(text, pos, stop):
     return stop
 
 
-@kernel
+@inner_kernel
 def read_number(text, pos, stop):
     """Decimal number at `pos`: (value, position after it); the same position if there is none.
 

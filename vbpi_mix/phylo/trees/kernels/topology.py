@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from vbpi_mix.accelerate import kernel
+from vbpi_mix.accelerate import allocates, inner_kernel, kernel
 
 
-@kernel
+@inner_kernel
+@allocates
 def number_canonically(first, second, top, n_taxa, children, relabel):
     """Canonical form of one tree that hangs from taxon 0.
 
@@ -53,6 +54,7 @@ def number_canonically(first, second, top, n_taxa, children, relabel):
 
 
 @kernel
+@allocates
 def canonicalise_batch(children, canonical, relabel):
     """Fill canonical int32 [T, n-2, 2] and relabel int32 [T, 2n-2], old node to new.
 
@@ -120,6 +122,7 @@ def index_distinct(rows, slots, leaders, index):
 
 
 @kernel
+@allocates
 def attach_taxa(choices, children):
     """Grow trees by stepwise addition: choices int64 [T, n-3] into canonical children int32 [T, n-2, 2].
 
@@ -150,4 +153,4 @@ def attach_taxa(choices, children):
                 child[1, above] = node
             child[0, node], child[1, node] = below, taxon
             parent[below] = parent[taxon] = node
-        number_canonically(child[0], child[1], top, n_taxa, children[t], relabel)
+        number_canonically(child[0], child[1], np.int64(top), n_taxa, children[t], relabel)
