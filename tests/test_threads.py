@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from vbpi_mix import threads
+from vbpi_mix import accelerate, threads
 from vbpi_mix.threads import ThreadChoice, chosen_threads, timed_pieces
 
 STEP = 0.0004
@@ -119,6 +119,30 @@ def test_what_a_change_itself_takes_is_no_reason_against_it():
 def test_short_work_is_done_with_one_thread():
     choice, _ = work(lambda threads, now: 0.01 / threads, 2, 2.5, first_wait=3.0)
     assert set(choice.counts) == {1}
+
+
+@pytest.mark.parametrize(("total", "tried_after"), [(5.0, None), (9.0, None), (30.0, 0.3), (None, 6.0)])
+def test_a_trial_that_compiles_is_made_where_it_may_save_as_much(total, tried_after):
+    """Two threads take half the time, so that half of what is left may be saved; where nobody knows, when as much is done."""
+    now, tried = 0.0, None
+    choice = ThreadChoice(2, lambda threads: None, first_cost=6.0, left=lambda: None if total is None else (total - now) / STEP)
+    while tried is None and now < (total or 30.0):
+        choice.observe(STEP if now % 0.1 > 0.05 else 3 * STEP)  # every other trial waits for another program
+        now += STEP
+        tried = now if choice.threads == 2 else None
+    assert tried == pytest.approx(tried_after, abs=1.2) if tried_after else tried is None
+
+
+def test_compiled_forms_are_found_in_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setattr(accelerate, "_IS_CACHED", True)
+    monkeypatch.setattr(accelerate._numba_config, "CACHE_DIR", str(tmp_path))
+    kept = tmp_path / "kernels_1"
+    kept.mkdir()
+    (kept / "draw.draw_tree-93.py311.nbi").touch()
+    (kept / "jukes_cantor.log_likelihood_in_parallel-287.py311.nbi").touch()
+    assert not accelerate.is_kept(threads.TRIED)
+    (kept / "particles.draw_topologies_in_parallel-79.py311.nbi").touch()
+    assert accelerate.is_kept(threads.TRIED)
 
 
 def test_one_thread_leaves_nothing_to_choose():

@@ -7,6 +7,7 @@ machine they are faster. Which of the two it is changes while a fit runs, so bot
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 
 import numba
 
-from vbpi_mix.accelerate import set_threads
+from vbpi_mix.accelerate import is_kept, set_threads
 
 # A trial is at least so long, and holds at least so many pieces of work: more than a time slice of the system's scheduler.
 TRIAL_SECONDS, TRIAL_PIECES = 0.05, 2
@@ -26,8 +27,12 @@ PLAINLY_SLOWER = 2.0
 LEAST_WAIT, MOST_DOUBLINGS, WAIT_PER_LOSS = 1.0, 3, 40.0
 # Pieces that take so many times what they took when the number was chosen are reason for a trial ahead of time.
 SURPRISE = 1.5
-# Work that is over sooner than this is not worth a trial: the first one compiles what only several threads use.
+# Work that is over sooner than this is not worth a trial.
 SHORT_SECONDS = 3.0
+# What only several threads use takes about so many seconds to compile, which the first trial waits for.
+COMPILING_SECONDS = 6.0
+# Where one of these is in the cache, an earlier trial has compiled the others too.
+TRIED = "draw_*_in_parallel"
 
 
 class ThreadChoice:
@@ -35,7 +40,9 @@ class ThreadChoice:
 
     Begins with `first` threads; `apply` is called with each new number, at once with the first. first_wait: seconds of work
     before the first trial. A number next to the one in force is tried for TRIAL_SECONDS and kept if it is faster; a faster one
-    is followed by a trial further on.
+    is followed by a trial further on. first_cost: seconds that the first trial takes besides. It is made if that much can be
+    saved in the pieces that `left` says there are; where nobody knows, when as much work is done. There, a piece counts as long
+    as the shortest, not with what others made it wait.
 
     >>> choice = ThreadChoice(2, lambda threads: None, first_wait=0.0)
     >>> for _ in range(20):
@@ -44,16 +51,27 @@ class ThreadChoice:
     2
     """
 
-    def __init__(self, most: int, apply: Callable[[int], object], first_wait: float = 0.3, first: int = 1) -> None:
+    def __init__(
+        self,
+        most: int,
+        apply: Callable[[int], object],
+        first_wait: float = 0.3,
+        first: int = 1,
+        *,
+        first_cost: float = 0.0,
+        left: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self._numbers = [1 << k for k in range(most.bit_length()) if 1 << k < most] + [most]
         self._apply = apply
         # Places in `_numbers`: the one that is kept to, and the one in force.
         self._kept = self._place = self._numbers.index(first)
         self._direction = 1
         self._wait, self._since = first_wait, 0.0
+        self._first_cost, self._left = first_cost, left
+        self._shortest = math.inf
         self._typical = self._before = 0.0  # seconds a piece with the number kept to: when it was chosen, and of late
         self._failures = 0  # trials in a row that changed nothing
-        self._is_warm = True
+        self._is_warm = False
         self._seconds, self._pieces = 0.0, 0
         self.counts: Counter[int] = Counter()
         apply(self.threads)
@@ -73,9 +91,10 @@ class ThreadChoice:
         self.counts[self.threads] += 1
         if len(self._numbers) == 1:
             return
-        if not self._is_warm:  # the first piece after a change wakes threads, or compiles for them
+        if not self._is_warm:  # the first piece, as that after each change, wakes threads, or compiles
             self._is_warm = True
             return
+        self._shortest = min(self._shortest, seconds)
         self._seconds += seconds
         self._pieces += 1
         is_plain = self._place != self._kept and self._seconds > PLAINLY_SLOWER * self._pieces * self._before
@@ -89,9 +108,20 @@ class ThreadChoice:
         self._since += total
         self._before = mean
         self._typical = self._typical or mean
-        surprised = mean > SURPRISE * self._typical and self._since >= LEAST_WAIT
-        if self._since >= self._wait or surprised:
+        surprised = mean > SURPRISE * self._typical and self._since >= LEAST_WAIT and self._first_cost == 0.0
+        if (self._since >= self._wait or surprised) and self._pays():
             self._try_another()
+
+    def _pays(self) -> bool:
+        """Whether a trial may save what it costs; if not, that is asked again after a while."""
+        if self._first_cost > 0.0:
+            left = self._left()
+            pieces = self.counts[self.threads] if left is None else left * (1.0 - 1.0 / self._numbers[-1])
+            if pieces * self._shortest < self._first_cost:
+                self._wait = self._since + LEAST_WAIT
+                return False
+        self._first_cost = 0.0
+        return True
 
     def _judge(self, mean: float, loss: float) -> None:
         """End a trial: keep its number, or go back."""
@@ -123,11 +153,12 @@ _KEPT: dict[int, int] = {}
 
 
 @contextmanager
-def chosen_threads(first_wait: float = 0.3) -> Iterator[ThreadChoice]:
+def chosen_threads(first_wait: float = 0.3, left: Callable[[], float | None] = lambda: None) -> Iterator[ThreadChoice]:
     """A choice among the numbers of threads up to that in force, which is so again afterwards. Begins with what the one before
-    it kept to."""
+    it kept to. left: how many pieces of work are left, None if nobody knows."""
     most = int(numba.get_num_threads())
-    choice = ThreadChoice(most, set_threads, first_wait, _KEPT.get(most, 1))
+    cost = 0.0 if is_kept(TRIED) else COMPILING_SECONDS
+    choice = ThreadChoice(most, set_threads, first_wait, _KEPT.get(most, 1), first_cost=cost, left=left)
     try:
         yield choice
     finally:

@@ -122,7 +122,7 @@ class Trainer:
         """
         self.begin()
         try:
-            with StopRequest() as stop, chosen_threads() as threads:
+            with StopRequest() as stop, chosen_threads(left=self._iterations_left) as threads:
                 threads.counts = self._by_threads
                 reason = self._loop(stop, threads)
                 self._save()
@@ -251,18 +251,28 @@ class Trainer:
     def _median_seconds(self) -> float | None:
         return statistics.median(self._durations) if self._durations else self._earlier_median
 
-    def _report(self, finished: bool = False) -> TrainingReport:
-        planned = None if self._schedule.open_ended else self._schedule.iterations
+    @property
+    def _planned(self) -> int | None:
+        return None if self._schedule.open_ended else self._schedule.iterations
+
+    def _seconds_left(self) -> float | None:
         left: list[float] = []
-        if planned is not None:
-            left.append((planned - self.iteration) * (self._median_seconds() or 0.0))
+        if self._planned is not None:
+            left.append((self._planned - self.iteration) * (self._median_seconds() or 0.0))
         if self.config.seconds is not None:
             left.append(max(0.0, self.config.seconds - self._seconds))
+        return min(left, default=None)
+
+    def _iterations_left(self) -> float | None:
+        seconds, median = self._seconds_left(), self._median_seconds()
+        return None if seconds is None or not median else seconds / median
+
+    def _report(self, finished: bool = False) -> TrainingReport:
         return TrainingReport(
             iteration=self.iteration,
-            iterations=planned,
+            iterations=self._planned,
             seconds=self._seconds,
-            seconds_left=min(left, default=None),
+            seconds_left=self._seconds_left(),
             bound=self._smoothed_bound(),
             beta=self._beta,
             learning_rate=self._learning_rate,

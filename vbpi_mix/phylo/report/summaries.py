@@ -12,6 +12,7 @@ from vbpi_mix.phylo.mixture import PhyloMixture
 from vbpi_mix.phylo.report.batches import batches_of
 from vbpi_mix.phylo.sbn.averages import average
 from vbpi_mix.phylo.trees.topology import canonicalise, unique_topologies
+from vbpi_mix.threads import timed_pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +36,14 @@ def draw_trees(
     """At least `count` trees; `draw` must name every component (an A2A draw)."""
     children, splits, lengths = [], [], []
     theta: list[np.ndarray] = []
-    for draws, _ in batches_of(mixture, draw, count, generator):
-        children.append(draws.topologies.children)
-        splits.append(draws.topologies.splits)
-        lengths.append(np.exp(draws.log_lengths.numpy().reshape(len(draws.topologies), -1)))
-        if draws.theta is not None:
-            theta.append(draws.theta.numpy().reshape(len(draws.topologies), -1))
+    with timed_pieces() as pieces:
+        for draws, _ in batches_of(mixture, draw, count, generator):
+            children.append(draws.topologies.children)
+            splits.append(draws.topologies.splits)
+            lengths.append(np.exp(draws.log_lengths.numpy().reshape(len(draws.topologies), -1)))
+            if draws.theta is not None:
+                theta.append(draws.theta.numpy().reshape(len(draws.topologies), -1))
+            pieces.ended()
     joined = np.concatenate(theta) if theta else None
     return PosteriorTrees(np.concatenate(children), np.concatenate(splits), np.concatenate(lengths), joined)
 
