@@ -199,6 +199,54 @@ def test_pseudo_inputs_begin_at_training_images_and_all_their_pixels_learn():
     assert float(spread[1]) > 0.8 * float(spread[0]) > 3 * 0.8 * float(spread[2])
 
 
+@pytest.mark.parametrize(
+    ("A", "choices"), [(1, {}), (3, {}), (2, {"encoder": "separate"}), (2, {"features": "dense"}), (1, {"residual": False})]
+)
+def test_under_a_vamp_prior_means_differ_from_image_to_image_at_the_start(A, choices):
+    """With PyTorch's start they differ by a thousandth, and some seeds never learned to tell images apart."""
+    data = load_images("digits")
+    spec = preset("digits", A, prior="vamp", **choices)
+    images, unseen = data.train / 16.0, data.held_out_input(data.validation).float()
+    with torch.no_grad():
+        q = make_model(spec, 3, Execution(), data).encode(images).mean
+        of_unseen = make_model(spec, 3, Execution(), data).encode(unseen).mean
+        plain = make_model(spec, 3, Execution()).encode(images).mean
+    assert float(plain.std(1).mean()) < 0.02
+    within = q.var(1).mean(0).sqrt()
+    assert 0.9 < float(within.min()) <= float(within.max()) < 1.1
+    assert 0.7 < float(of_unseen.std(1).mean()) < 3.0  # black and white, where the others are grey
+    centres = q.mean(1)
+    assert float(centres.mean(0).abs().max()) < 0.15
+    if A > 1 and spec.encoder == "shared":  # codes still keep the components apart
+        assert 0.01 < float(centres.std(0).mean()) < 0.5
+
+
+def test_means_of_a_resnet_are_rescaled_as_well():
+    model = colour_model(A=2, prior="vamp")
+    images = images_for(model, 30)
+    with torch.no_grad():
+        model.standardise_encoder(images)
+        within = model.encode(images).mean.var(1, correction=0).mean(0)
+    torch.testing.assert_close(within, torch.ones(5, dtype=torch.float64))
+
+
+def test_what_another_model_starts_with_does_not_depend_on_the_images():
+    """Two levels, whose lower latent is not lost with the upper one, and models without a VampPrior."""
+    data = load_images("digits")
+    for parts in ({"levels": 2, "prior": "vamp"}, {"prior": "learned"}, {}):
+        spec = preset("digits", 2, **parts)
+        with_data, without = make_model(spec, 3, Execution(), data), make_model(spec, 3, Execution())
+        pairs = zip(with_data.encoder.parameters(), without.encoder.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("encoder", ["shared", "separate"])
+def test_images_that_are_all_alike_leave_a_start_that_is_finite(encoder):
+    model = grey_model(A=2, encoder=encoder, prior="vamp")
+    model.standardise_encoder(torch.zeros(5, 1, 8, 8))
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
 @pytest.mark.parametrize("parts", [{}, {"prior": "learned"}, {"prior": "vamp"}, {"levels": 2}, {"levels": 2, "prior": "vamp"}])
 def test_draws_from_the_prior_have_its_density(parts):
     """If z comes from p, then E[r(z) / p(z)] = 1 for any narrower density r."""

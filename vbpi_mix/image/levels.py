@@ -17,6 +17,7 @@ from vbpi_mix.image.networks import (
     GatedFeatures,
     Gaussians,
     half_precision,
+    standardise,
     uniform_parameter,
 )
 from vbpi_mix.image.spec import ModelSpec
@@ -72,6 +73,15 @@ class DenseFeatures(nn.Module):
         for layer in self.layers:
             x = F.glu(layer(x, rows), -1)
         return x.transpose(0, 1)
+
+    @torch.no_grad()
+    def standardise(self, images: Tensor) -> None:
+        """As GatedFeatures."""
+        x = images.flatten(1).unsqueeze(0)
+        for layer in self.layers:
+            assert isinstance(layer, ComponentMap)
+            standardise(layer.weight, layer.bias, layer(x, None).transpose(0, 1))
+            x = F.glu(layer(x, None), -1)
 
 
 class LowerEncoder(nn.Module):

@@ -89,6 +89,17 @@ class ImageModel(nn.Module):
             upper = flatten_gaussians(self.encoder(self.pseudo_inputs(), None))
         return upper if self.lower_prior is None else TwoLevels(upper, self.lower_prior)
 
+    def standardise_encoder(self, images: Tensor) -> None:
+        """Rescale the (upper) encoder so that the results of its layers, and at last the means, have variance 1 over images.
+
+        images [N, C, H, W] in [0, 1]. PyTorch's start makes the results of each gated layer four times more alike than what
+        it is given, so that the means of different images differ by a thousandth.
+        """
+        images = send(images, self.device, self.dtype)
+        if isinstance(self.encoder.features, GatedFeatures | DenseFeatures):  # a ResNet normalises by itself
+            self.encoder.features.standardise(images)
+        self.encoder.standardise_means(images)
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Two groups for the optimiser, "encoder" (with the flow) and "decoder" (with the prior)."""
         parts: dict[str, tuple[nn.Module | None, ...]] = {

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 # Published: log-variances are clamped by Hardtanh.
 LOG_VARIANCE_RANGE = (-6.0, 2.0)
+# Results of a layer that vary by less than this are rounding, not differences between images.
+LEAST_VARIANCE = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,22 @@ def uniform_parameter(shape: Sequence[int], fan_in: int) -> nn.Parameter:
     """Uniform in +-1/sqrt(fan_in): where PyTorch's linear layers and convolutions start, weights and biases."""
     limit = 1.0 / math.sqrt(fan_in)
     return nn.Parameter(torch.empty(*shape).uniform_(-limit, limit))
+
+
+@torch.no_grad()
+def standardise(weight: Tensor, bias: Tensor, results: Tensor) -> None:
+    """Rescale a layer in place so that its results have mean 0 and variance 1: LSUV, Mishkin and Matas 2016.
+
+    weight [networks, out, ...], bias [networks, out], results [N, networks, out] with both. What does not vary is not scaled.
+    """
+    variance, mean = torch.var_mean(results, 0, correction=0)
+    scale = _inverse_deviation(variance)
+    weight.mul_(scale.view(*scale.shape, *(1,) * (weight.ndim - 2)))
+    bias.sub_(mean).mul_(scale)
+
+
+def _inverse_deviation(variance: Tensor) -> Tensor:
+    return torch.where(variance > LEAST_VARIANCE, variance, 1.0).rsqrt()
 
 
 def half_precision(x: Tensor, wanted: bool) -> torch.autocast:
@@ -67,6 +85,14 @@ class GatedConvolution(nn.Module):
 
     def forward(self, x: Tensor, rows: Tensor | None) -> Tensor:
         """[B, R in, H, W], or [B, in, H, W] in the first layer, -> [B, R out, H', W']; `rows` [R] or None for all."""
+        return F.glu(self._before_gate(x, rows), 2).flatten(1, 2)
+
+    def standardise(self, x: Tensor) -> None:
+        """Rescale all networks so that what is before the gate has mean 0 and variance 1 over images x and places."""
+        standardise(self.weight, self.bias, self._before_gate(x, None).movedim((3, 4), (1, 2)).flatten(0, 2))
+
+    def _before_gate(self, x: Tensor, rows: Tensor | None) -> Tensor:
+        """[B, R, 2 out, H', W']."""
         weight = self.weight if rows is None else self.weight.index_select(0, rows)
         bias = self.bias if rows is None else self.bias.index_select(0, rows)
         R = len(weight)
@@ -78,7 +104,7 @@ class GatedConvolution(nn.Module):
             padding=weight.shape[-1] // 2,
             groups=1 if self._first else R,
         )
-        return F.glu(y.unflatten(1, (R, -1)), 2).flatten(1, 2)
+        return y.unflatten(1, (R, -1))
 
 
 class GatedFeatures(nn.Module):
@@ -106,6 +132,15 @@ class GatedFeatures(nn.Module):
         R = self._networks if rows is None else len(rows)
         return x.unflatten(1, (R, -1)).flatten(2)
 
+    @torch.no_grad()
+    def standardise(self, images: Tensor) -> None:
+        """Rescale one layer after the other on images [B, C, H, W], so that features differ from image to image."""
+        x = images
+        for layer in self.layers:
+            assert isinstance(layer, GatedConvolution)
+            layer.standardise(x)
+            x = layer(x, None)
+
 
 class ComponentLinear(nn.Module):
     """A linear layer of [features; one-hot code; hidden]. weight_hidden is absent in the first layer."""
@@ -128,6 +163,16 @@ class ComponentLinear(nn.Module):
             result = result + F.linear(hidden, self.weight_hidden)
         return result
 
+    def standardise(self, h: Tensor, hidden: Tensor | None) -> None:
+        """As the function, variances being those within a component: components stay as far apart as they are, around 0."""
+        before = self(h, None, hidden)
+        centre = before.mean(1)
+        scale = _inverse_deviation((before - centre.unsqueeze(1)).square().mean((0, 1))).unsqueeze(1)
+        self.weight.mul_(scale)
+        if self.weight_hidden is not None:
+            self.weight_hidden.mul_(scale)
+        self.code.add_(centre - centre.mean(0) - self(h, None, hidden).mean(1))
+
 
 class AmortisedNet(nn.Module):
     """Features and a component's code to d numbers: two hidden layers of d with skips, or one linear map.
@@ -148,6 +193,14 @@ class AmortisedNet(nn.Module):
             hidden = torch.relu(layer(h, rows, hidden))
         return last(h, rows, hidden)
 
+    def standardise(self, h: Tensor) -> None:
+        """Rescale one layer after the other on features [B, n]."""
+        hidden = None
+        for layer in self.layers:
+            assert isinstance(layer, ComponentLinear)
+            layer.standardise(h, hidden)
+            hidden = torch.relu(layer(h, None, hidden))
+
 
 class SharedEncoder(nn.Module):
     """One feature network; two independent nets make mean and log-variance of every component (MISVAE)."""
@@ -166,6 +219,11 @@ class SharedEncoder(nn.Module):
             h = self.features(images).flatten(1)
         h = h.to(images.dtype)
         return Gaussians(self.mean(h, rows), F.hardtanh(self.log_variance(h, rows), *LOG_VARIANCE_RANGE))
+
+    @torch.no_grad()
+    def standardise_means(self, images: Tensor) -> None:
+        """Rescale what is behind the features so that the means of a component have variance 1 over images [B, C, H, W]."""
+        self.mean.standardise(self.features(images).flatten(1))
 
 
 class SeparateLinear(nn.Module):
@@ -214,3 +272,9 @@ class SeparateEncoders(nn.Module):
         if rows is not None and rows.ndim == 2:
             mean, log_variance = take_rows(mean, rows), take_rows(log_variance, rows)
         return Gaussians(mean, F.hardtanh(log_variance, *LOG_VARIANCE_RANGE))
+
+    @torch.no_grad()
+    def standardise_means(self, images: Tensor) -> None:
+        """As SharedEncoder."""
+        means = self.mean(self.features(images), None)
+        standardise(self.mean.weight, self.mean.bias, means.transpose(0, 1))
