@@ -162,6 +162,35 @@ def test_the_log_posterior_is_that_of_the_lengths_themselves(kept):
         assert found[run, k] == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_prior_that_is_not_flat_in_lengths_counts_with_their_density(kept):
+    """Gamma of shape 3 for each length: b^2 e^(-10 b), but for a constant; of logarithms it has one b more."""
+    prior = SimpleNamespace(log_density=lambda logs, lengths: (3 * logs - 10 * lengths).sum(axis=-1))
+    found = sampler._log_posterior(kept, SimpleNamespace(branch_prior=prior, constant=-1.5), 4)
+    lengths = kept.trees.lengths[:, 0, 4:11]
+    expected = kept.trees.log_likelihood[:, 0, 4:11] + np.log(lengths**2 * np.exp(-10 * lengths)).sum(axis=-1) - 1.5
+    np.testing.assert_allclose(found, expected)
+
+
+def test_windows_grow_with_acceptance_by_steps_that_shrink():
+    """Of 5 taxa 40 walks of 14 steps are three rounds of 200, of which what was counted does not count later."""
+    state = SimpleNamespace(window=np.array([1.5, 19.0, 0.002]), counters=np.zeros((1, 3, 6)), exchanges=np.full((1, 2), 5))
+    rates, rounds = np.array([0.5, 0.9, 0.0]), []
+
+    def advance(count, kept, pool, keep):
+        assert (count, keep, state.counters.sum()) == (1, False, 0)
+        state.counters += 1
+        rounds.append(count)
+
+    chains = SimpleNamespace(n_taxa=5, steps=200, state=state, advance=advance, length_acceptance=lambda: rates)
+    sampler._tune(chains, None, None, np.inf)
+    assert len(rounds) == 3
+    grown = 1.5 * np.exp(2 * 0.1 * (1 + 1 / np.sqrt(2) + 1 / np.sqrt(3)))
+    np.testing.assert_allclose(state.window, [grown, 20.0, 0.001])
+    assert state.counters.sum() == state.exchanges.sum() == 0
+    sampler._tune(chains, None, None, -np.inf)
+    assert len(rounds) == 4
+
+
 def test_what_ends_the_runs():
     by_time, by_number = McmcOptions(seconds=10.0), McmcOptions(generations=100, seconds=10.0)
     assert not sampler._is_over(10**6, 100.0, 7, by_time)
