@@ -66,10 +66,17 @@ class Target:
         return draws.table[..., 1]
 
 
-def weights(repeat):
+class Unequal(Mixture):
+    """The same with weights of 0.7 and 0.3, given as logarithms that are not normalised."""
+
+    log_weights = torch.tensor([math.log(1.4), math.log(0.6)], dtype=torch.float64, requires_grad=True)
+
+
+def weights(repeat, shares=(0.5, 0.5)):
     """w of each component and sample, the whole mixture in the denominator."""
+    a, b = shares
     return [
-        [math.exp(likelihood + prior) / (0.5 * math.exp(one) + 0.5 * math.exp(two)) for likelihood, prior, one, two in row]
+        [math.exp(likelihood + prior) / (a * math.exp(one) + b * math.exp(two)) for likelihood, prior, one, two in row]
         for row in WRITTEN[repeat]
     ]
 
@@ -139,3 +146,38 @@ def test_without_choices_a_hundred_estimates_have_a_thousand_samples_of_each_com
     assert sum(mixture.asked) == 100 * 1_000
     assert (found.pooled.importance_samples, found.pooled.repeats) == (1_000, 100)
     assert found.effective_sample_size == pytest.approx(2_000)
+
+
+def test_estimates_of_a_mixture_of_unequal_weights():
+    pi = (0.7, 0.3)
+
+    def average(values):
+        return sum(share * value for share, value in zip(pi, values, strict=True))
+
+    found = evaluate(Unequal(), Target(), importance_samples=3, repeats=3, generator=torch.Generator())
+    rows = [weights(r, pi) for r in range(3)]
+    published = [average([math.log(mean(row)) for row in of_repeat]) for of_repeat in rows]
+    pooled = [math.log(average([mean(row) for row in of_repeat])) for of_repeat in rows]
+    bounds = [average([mean([math.log(w) for w in row]) for row in of_repeat]) for of_repeat in rows]
+    for form, expected in ((found.published, published), (found.pooled, pooled)):
+        assert (form.mean, form.sd) == pytest.approx((mean(expected), deviation(expected)), rel=1e-12)
+    assert found.elbo == pytest.approx(mean(bounds), rel=1e-12)
+    assert found.elbo_standard_error == pytest.approx(deviation(bounds) / math.sqrt(3), rel=1e-12)
+    counted = [[[2 * share * w for w in row] for share, row in zip(pi, of_repeat, strict=True)] for of_repeat in rows]
+    flat_rows = [[w for row in of_repeat for w in row] for of_repeat in counted]
+    assert found.effective_sample_size == pytest.approx(mean([sum(r) ** 2 / sum(w * w for w in r) for r in flat_rows]), rel=1e-12)
+    assert torch.exp(found.log_weights).tolist() == [pytest.approx(row, rel=1e-12) for row in counted[2]]
+
+
+def test_the_error_of_one_repeat_of_unequal_weights_is_that_of_each_component():
+    pi = (0.7, 0.3)
+    found = evaluate(Unequal(), Target(), importance_samples=3, repeats=1, generator=torch.Generator())
+    of_components = [deviation([math.log(w) for w in row]) ** 2 / 3 for row in weights(0, pi)]
+    expected = math.sqrt(sum(share**2 * variance for share, variance in zip(pi, of_components, strict=True)))
+    assert found.elbo_standard_error == pytest.approx(expected, rel=1e-12)
+
+
+def test_two_repeats_have_a_deviation():
+    found = evaluate(Mixture(), Target(), importance_samples=3, repeats=2, generator=torch.Generator())
+    pooled = [math.log(mean(flat(r))) for r in range(2)]
+    assert found.pooled.sd == pytest.approx(deviation(pooled), rel=1e-12)

@@ -133,6 +133,16 @@ def test_the_signs_of_training_count_components_by_their_weights():
     assert objective.signs == pytest.approx((mean, math.log(kept)), abs=1e-12)
 
 
+def test_the_signs_of_training_far_from_zero():
+    """Log weights of trees are thousands: the share that counts is that of the same weights near zero."""
+    near, far = Scaled(), Scaled()
+    far.densities = lambda states: (near.densities(states)[0] - 7000.0, near.densities(states)[1])
+    mixture = Tables()
+    draws = mixture.draws(*drawn((0, 1, 2), 2))
+    mean, kept = direct_vimco_objective(near, mixture, draws).signs
+    assert direct_vimco_objective(far, mixture, draws).signs == pytest.approx((mean - 7000.0, kept), abs=1e-9)
+
+
 def test_batches_count_their_points_equally_and_weights_get_their_slope():
     """Of S = 2 components, K = 3 particles and 4 points: the mean over points of what each gives alone."""
     log_w, score = table(5, 2, 3, 4).requires_grad_(), table(6, 2, 3, 4).requires_grad_()
