@@ -14,9 +14,11 @@ import warnings
 import numpy as np
 import pytest
 import yaml
-from damage import damaged_texts, read_or_refuse, try_for_minutes, try_often
+from damage import check_message, damaged_texts, read_or_refuse, try_for_minutes, try_often
 
+from vbpi_mix.cells import hdf5_check
 from vbpi_mix.cells.cortex import read_cortex
+from vbpi_mix.cells.data import CellsError
 from vbpi_mix.cells.h5ad import read_h5ad
 from vbpi_mix.image.evaluation import EvaluationPlan, ImageResults
 from vbpi_mix.image.formats import CIFAR_RECORD, read_cifar, read_cifar_archive, read_idx_images, read_idx_labels
@@ -95,7 +97,35 @@ def try_reader(folder, name):
 
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_data_are_read_or_refused_in_one_line(tmp_path, name):
-    try_often(*try_reader(tmp_path, name), examples=60)
+    # Those of HDF5 are each tried in a process of their own.
+    try_often(*try_reader(tmp_path, name), examples=20 if name == "h5ad" else 60)
+
+
+def test_what_made_hdf5_read_for_ever_is_read_or_refused(tmp_path):
+    """A byte too many, by which a heap of texts contained itself; found by chance."""
+    content = h5ad(tmp_path)
+    (tmp_path / "x").write_bytes(content[:2667] + b"\0" + content[2667:])
+    read_or_refuse(read_h5ad, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("import time\ntime.sleep(600)", "cannot be read in 1 seconds"),
+        ("import os\nos.kill(os.getpid(), 11)", "the HDF5 library crashes on it"),
+        ("import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True: pass", "or reads it for ever"),
+    ],
+)
+def test_a_file_whose_reading_does_not_end_is_damaged(tmp_path, monkeypatch, program, message):
+    (tmp_path / "program.py").write_text(program)
+    place = tmp_path / "x.h5ad"
+    place.write_bytes(h5ad(tmp_path))
+    assert read_h5ad(place).counts.shape == (3, 2)
+    monkeypatch.setattr(hdf5_check, "__file__", str(tmp_path / "program.py"))
+    monkeypatch.setattr(hdf5_check, "_PATIENCE", 0.3 if "sleep" in program else 20.0)
+    with pytest.raises(CellsError, match=f"x.h5ad is damaged: .*{message}") as caught:
+        read_h5ad(place)
+    check_message(caught.value)
 
 
 @pytest.mark.slow

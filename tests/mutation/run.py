@@ -45,7 +45,9 @@ TESTS = {
     "vbpi_mix.phylo.sampling.sampler": ["tests/mcmc/test_sampler_rules.py", "tests/mcmc/test_mcmc_sampler.py"],
     "vbpi_mix.phylo.report.hpd": ["tests/phylo/test_export_draws.py"],
     "vbpi_mix.phylo.report.consensus": ["tests/phylo/test_consensus.py"],
-    "vbpi_mix.phylo.report.answer": ["tests/phylo/test_consensus.py", "tests/phylo/test_export_texts.py"],
+    "vbpi_mix.phylo.report.answer": [
+        "tests/phylo/test_consensus.py", "tests/phylo/test_export_texts.py", "tests/phylo/test_weighted_answer.py",
+    ],
     "vbpi_mix.phylo.report.weighted": ["tests/phylo/test_weighted_answer.py"],
     "vbpi_mix.phylo.report.batches": ["tests/phylo/test_consensus.py", "tests/phylo/test_learned_weights.py"],
     "vbpi_mix.phylo.report.summaries": ["tests/phylo/test_consensus.py"],

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vbpi_mix.cells.data import CellsError, RawCells, flaw_of_counts
+from vbpi_mix.cells.hdf5_check import check_it_ends
 from vbpi_mix.errors import shorten
 from vbpi_mix.files import is_there
 
@@ -41,6 +42,7 @@ def _read(path: Path) -> Any:
             import anndata
     except ImportError:
         raise CellsError(f"{path}: .h5ad files need anndata: pip install 'vbpi-mix[cells]'") from None
+    check_it_ends(path, CellsError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # names that are not unique, and how old the file is
