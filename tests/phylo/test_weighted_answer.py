@@ -31,7 +31,7 @@ from vbpi_mix.phylo.report.weighted import (
 from vbpi_mix.phylo.sbn.splits import split_frequencies
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.sample import TreeSample
-from vbpi_mix.phylo.trees.topology import clade_bitsets, enumerate_topologies, unique_topologies
+from vbpi_mix.phylo.trees.topology import clade_bitsets, enumerate_topologies, random_topologies, unique_topologies
 from vbpi_mix.training.config import TrainingConfig
 from vbpi_mix.training.mixture_problem import MixtureProblem
 from vbpi_mix.training.trainer import Trainer
@@ -213,6 +213,18 @@ def test_what_has_no_weight_is_left_out_of_an_answer_and_shares_have_eight_digit
     assert answer.topologies.probabilities.tolist() == [2 / 3, 1 / 3]
     rows = [line.split(",") for line in answer.splits_csv(("a", "b", "c", "d")).splitlines()[1:]]
     assert [row[2] for row in rows] == ["0.66666667", "0.33333333", "1", "1", "1", "1"]
+
+
+def test_internal_splits_of_more_taxa_than_a_word_has_bits():
+    children = random_topologies(70, 1, np.random.default_rng(2))
+    support = build_support(children)
+    trees = WeightedTrees(
+        children, np.zeros(1), support.encode(children).splits[:, 1:], np.zeros(2, int), np.zeros(2, int),
+        np.full((2, 137), 0.1), np.zeros(2), support.split_bits,
+    )  # fmt: skip
+    answer = weighted_answer(trees, Weighting(np.full(2, 0.5), np.zeros(2, int), 0.0, 0.0))
+    assert answer.internal.size == answer.resolved == 67
+    assert len(answer.splits_csv(tuple(f"t{k}" for k in range(70))).splitlines()) == 1 + 67 + 70
 
 
 def sample_of(children, weights):
