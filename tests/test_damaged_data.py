@@ -18,7 +18,7 @@ from damage import check_message, damaged_texts, read_or_refuse, try_for_minutes
 
 from vbpi_mix.cells import hdf5_check
 from vbpi_mix.cells.cortex import read_cortex
-from vbpi_mix.cells.data import CellsError
+from vbpi_mix.cells.data import CellsError, check_counts
 from vbpi_mix.cells.h5ad import read_h5ad
 from vbpi_mix.image.evaluation import EvaluationPlan, ImageResults
 from vbpi_mix.image.formats import CIFAR_RECORD, read_cifar, read_cifar_archive, read_idx_images, read_idx_labels
@@ -99,6 +99,15 @@ def try_reader(folder, name):
 def test_damaged_data_are_read_or_refused_in_one_line(tmp_path, name):
     # Those of HDF5 are each tried in a process of their own.
     try_often(*try_reader(tmp_path, name), examples=20 if name == "h5ad" else 60)
+
+
+def test_a_count_that_no_number_holds_is_refused_without_a_warning(tmp_path):
+    """Found by chance, after five minutes."""
+    (tmp_path / "x").write_text(TABLE.replace("gene1\t1\t0", "gene1\t1\t" + 60 * "9"))
+    cells = read_cortex(tmp_path / "x")
+    assert np.isinf(cells.counts).sum() == 1
+    with pytest.raises(CellsError, match=r"holds numbers that are not finite \(inf\), not counts"):
+        check_counts(cells)
 
 
 def test_what_made_hdf5_read_for_ever_is_read_or_refused(tmp_path):

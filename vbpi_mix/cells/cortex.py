@@ -80,7 +80,8 @@ def read_cortex(path: Path) -> RawCells:
 
 def _counts(path: Path, number: int, texts: list[str], expected: int | None) -> np.ndarray:
     try:
-        counts = np.array(texts, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what becomes infinite is no count, as is said of all of them
+            counts = np.array(texts, dtype=np.float32)
     except ValueError:
         raise CellsError(f"{path}, line {number}: a count is no number: fetch the file again") from None
     if not len(counts) or (expected is not None and len(counts) != expected):

@@ -128,10 +128,12 @@ def flaw_of_counts(counts: Any) -> str | None:
     values = np.asarray(counts.data if hasattr(counts, "tocsr") else counts)
     if values.dtype.kind not in "fiub":
         return f"numbers of type {values.dtype}"
+    with np.errstate(invalid="ignore"):  # of what is not finite
+        fractions = values % 1 != 0 if values.dtype.kind == "f" else values < 0
     for flawed, what in (
         (~np.isfinite(values), "numbers that are not finite"),
         (values < 0, "negative numbers"),
-        (values % 1 != 0 if values.dtype.kind == "f" else values < 0, "fractions"),
+        (fractions, "fractions"),
         (values > 2**24, "counts above 16,777,216"),
     ):
         if flawed.any():
