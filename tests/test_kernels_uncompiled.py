@@ -23,6 +23,7 @@ from reference import branch_flows, gamma_density, jukes_cantor, reversible, sub
 from reference.held_posterior import HeldPosterior
 
 import vbpi_mix
+from vbpi_mix.errors import TreeError
 from vbpi_mix.estimators import Estimator, draw_components
 from vbpi_mix.gradients import RowGradient
 from vbpi_mix.kernels.adam import LONG_ROW
@@ -100,6 +101,19 @@ def exercise_tree_files(patch, folder):
     file = read_tree_file(path, TAXA)
     np.testing.assert_array_equal(file.children, [[[2, 3], [1, 4]], [[1, 3], [4, 2]]])
     np.testing.assert_array_equal(file.weights, [0.25, 3.0])
+
+
+def exercise_files_cut_short(patch, folder):
+    """Compiled, an index beyond the end of the text reads whatever is there: here it is an error."""
+    path, read = folder / "cut.t", 0
+    tree = "(one[&a=1]:.1,'it''s':1e-9,(two_words:2,d:.5):3E+1);"
+    text = f"#NEXUS\nbegin trees; utree * a = [&U] [&W 1/2] [x[y]] {tree}"
+    for stop in range(1, len(text) + 1):
+        for start in (0, 14, text.index("utree")):
+            path.write_text(text[start:stop])
+            with contextlib.suppress(TreeError):
+                read += len(read_tree_file(path, TAXA).children)
+    assert read > 0
 
 
 def exercise_polytomies_and_pruning(patch, folder):

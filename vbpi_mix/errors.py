@@ -11,10 +11,15 @@ _MOST_LETTERS = 1_000
 
 
 class VbpiMixError(Exception):
-    """Base of all errors that are expected in use. Of a message that is too long the middle is left out."""
+    """Base of all errors that are expected in use.
+
+    What a file says may be part of a message. So of one that is too long the middle is left out, and ends of lines and what else
+    does not print, such as a terminal's commands, are written as escapes.
+    """
 
     def __init__(self, message: str = "") -> None:
         half = _MOST_LETTERS // 2
+        message = one_line(message)
         super().__init__(message if len(message) <= _MOST_LETTERS else f"{message[:half]} ... {message[-half:]}")
 
 
@@ -48,6 +53,13 @@ class RunExistsError(RunDirectoryError):
 
 class ProcessesError(VbpiMixError):
     """The processes of a job cannot work together, or one of them has ended."""
+
+
+def one_line(text: str) -> str:
+    r"""The text with every character that does not print as its escape, such as \n."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def shorten(text: str, most: int = 120) -> str:

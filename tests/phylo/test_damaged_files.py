@@ -106,6 +106,7 @@ FOUND = {
         b"#NEXUS begin data; dimensions ntax=4 nchar=999999999999999; matrix a AC\nb AC\nc AC\nd AC\n; end;",
         b"#NEXUS begin data; dimensions nchar=999999999999999; matrix\n; end;",
         b"#NEXUS begin data; dimensions nchar=" + MANY + b"; format interleave; matrix\n; end;",
+        b"#NEXUS begin data; dimensions nchar=2; format datatype=\"a\nb\"; matrix a AC\nb AC\nc AC\nd AC\n; end;",
         b"4 1\n" + b"".join(b"t%d {%s}\n" % (k, b"A" * k) for k in range(4)) + b"".join(b"{%x}" % k for k in range(70_000)),
     ],
     "trees": [b"(zz,b_c,(d," + b"[" * 300_000, b"(zz,b_c,(d,e)" + b"[x" * 300_000 + b"]" * 300_000 + b");"],

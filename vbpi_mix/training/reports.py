@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vbpi_mix.errors import VbpiMixError
+from vbpi_mix.errors import VbpiMixError, one_line
 
 
 class NonFiniteError(VbpiMixError):
@@ -18,6 +18,10 @@ class Note:
 
     text: str
     warning: bool = False
+
+    def __post_init__(self) -> None:
+        """Names from files may be in it, with ends of lines or a terminal's commands."""
+        object.__setattr__(self, "text", one_line(self.text))
 
 
 @dataclass(frozen=True)

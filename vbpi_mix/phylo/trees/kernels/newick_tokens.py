@@ -258,7 +258,7 @@ def _read_weight(text, pos, stop):
         if marked and is_blank(text[pos + 3]):
             start = skip_blank(text, pos + 3, end)
             value, after = read_number(text, start, end)
-            if after > start and text[after] == SLASH:
+            if start < after < end and text[after] == SLASH:
                 start = after + 1
                 below, after = read_number(text, start, end)
                 value = value / below if below > 0 else np.inf
