@@ -10,6 +10,7 @@ import numpy as np
 from numba import prange
 
 from vbpi_mix.accelerate import allocates, inner_kernel, kernel, parallel_kernel
+from vbpi_mix.kernels.simd import LANES, splat, vexp, vload, vstore, vsum, where_positive
 from vbpi_mix.phylo.sbn.kernels.encoding import (
     ABOVE_FIRST,
     ABOVE_ROOT,
@@ -20,6 +21,9 @@ from vbpi_mix.phylo.sbn.kernels.encoding import (
     ROOT,
 )
 
+# Of a logarithm; what is that far below the largest is zero.
+LEAST_EXPONENT = -700.0
+
 
 @kernel
 def _log(log_probabilities, parameter):
@@ -28,7 +32,7 @@ def _log(log_probabilities, parameter):
 
 @kernel
 def _rootings(children, parameters, log_probabilities, down, up, totals):
-    """Log-probability of the tree rooted at each edge, totals [2n-2] (entry 0 unused); returns their log-sum.
+    """Log-probability of the tree rooted at each edge, totals [2n-2]; returns the largest. Entry 0, no edge: minus infinity.
 
     down[v]: everything below v but how v itself splits; up[v]: everything above the edge of v but how the
     complement of its clade splits.
@@ -58,6 +62,7 @@ def _rootings(children, parameters, log_probabilities, down, up, totals):
                 value += _log(log_probabilities, parameters[u, column]) + up[u]
             up[v] = value
     largest = -np.inf
+    totals[0] = -np.inf
     for v in range(1, 2 * n - 2):
         value = _log(log_probabilities, parameters[v, ROOT]) + up[v] + down[v]
         if v >= n:
@@ -66,11 +71,29 @@ def _rootings(children, parameters, log_probabilities, down, up, totals):
             value += _log(log_probabilities, parameters[v, ABOVE_ROOT])
         totals[v] = value
         largest = max(largest, value)
-    if largest == -np.inf:
-        return largest
-    total = 0.0
-    for v in range(1, 2 * n - 2):
-        total += np.exp(totals[v] - largest)
+    return largest
+
+
+@kernel
+def _shares(logs, largest):
+    """Turn logarithms [N], of which this is the largest and finite, into shares of their sum, in place; returns its logarithm."""
+    size = logs.shape[0]
+    whole = size - size % LANES
+    sums = splat(0.0)
+    for i in range(0, whole, LANES):
+        below = vload(logs, i) - splat(largest)
+        each = where_positive(below + splat(-LEAST_EXPONENT), vexp(below))  # vexp makes no zeros
+        vstore(logs, i, each)
+        sums = sums + each
+    total = vsum(sums)
+    for i in range(whole, size):
+        logs[i] = np.exp(logs[i] - largest)
+        total += logs[i]
+    inverse = 1.0 / total
+    for i in range(0, whole, LANES):
+        vstore(logs, i, vload(logs, i) * splat(inverse))
+    for i in range(whole, size):
+        logs[i] *= inverse
     return largest + np.log(total)
 
 
@@ -78,12 +101,12 @@ def _rootings(children, parameters, log_probabilities, down, up, totals):
 def log_q_tree(children, parameters, log_probabilities, evaluated, down, up, log_q, rooting):
     """One tree: log_q [R] and rooting [R, 2n-2]; down and up [2n-2] are work space."""
     for r in range(evaluated.shape[0]):
-        totals = rooting[r]
-        value = _rootings(children, parameters, log_probabilities[evaluated[r]], down, up, totals)
-        log_q[r] = value
-        totals[0] = 0.0
-        for v in range(1, totals.shape[0]):
-            totals[v] = np.exp(totals[v] - value) if value > -np.inf else 0.0
+        largest = _rootings(children, parameters, log_probabilities[evaluated[r]], down, up, rooting[r])
+        if largest == -np.inf:
+            rooting[r] = 0.0
+            log_q[r] = largest
+        else:
+            log_q[r] = _shares(rooting[r], largest)
 
 
 @kernel
