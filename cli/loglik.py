@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from vbpi_mix.phylo.config import TYPES
+
 EPILOG = """\b
 Examples:
   vbpi-mix loglik DS1.nex tree.nwk --model JC69
@@ -20,19 +22,22 @@ Examples:
 @click.option(
     "--model", default="JC69", show_default=True, help="Model string with a number for every parameter; +F counts frequencies."
 )
+@click.option("--type", "kind", type=click.Choice(TYPES), help="What the characters are; else found from the alignment.")
 @click.option(
     "--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True,
     help="Where to compute it; cuda: models of nucleotides, for large alignments.",
 )  # fmt: skip
-def command(alignment: Path, tree: Path, model: str, device: str) -> None:
+def command(alignment: Path, tree: Path, model: str, kind: str | None, device: str) -> None:
     """Log-likelihood of the first tree of the file TREE, with its branch lengths, given ALIGNMENT."""
-    from vbpi_mix.errors import TreeError
+    from vbpi_mix.errors import AlignmentError, TreeError
     from vbpi_mix.phylo.data.alignment import read_alignment
     from vbpi_mix.phylo.data.site_patterns import compress
     from vbpi_mix.phylo.models.given import tree_log_likelihood
     from vbpi_mix.phylo.trees.files import read_tree_file
 
-    data = read_alignment(alignment)
+    data = read_alignment(alignment, kind)
+    if len(set(data.alphabet_of[data.included].tolist())) > 1:
+        raise AlignmentError(f"{alignment}: several kinds of characters, and `loglik` takes one model; give a file of one kind")
     trees = read_tree_file(tree, data.taxa)
     for note in trees.notes:
         click.echo(note, err=True)

@@ -166,6 +166,23 @@ def test_loglik_says_which_numbers_are_lacking(run, six):
         assert words in run("loglik", "six.nex", "six.nwk.txt", "--model", model).error_line()
 
 
+def test_loglik_takes_characters_of_one_kind(run, six):
+    text = (six / "six.nex").read_text().replace("datatype=dna", "datatype=mixed(dna:1-60,dna:61-120)")
+    (six / "one.nex").write_text(text)
+    assert run("loglik", "one.nex", "six.nwk.txt").out == run("loglik", "six.nex", "six.nwk.txt").out
+    rows = "\n".join(f"t0{k} AC{k % 2}" for k in range(1, 7))
+    form = "dimensions ntax=6 nchar=3; format datatype=mixed(dna:1-2,standard:3)"
+    (six / "two.nex").write_text(f"#NEXUS\nbegin data; {form}; matrix\n{rows}\n; end;\n")
+    assert "several kinds of characters, and `loglik` takes one model" in run("loglik", "two.nex", "six.nwk.txt").error_line()
+
+
+def test_loglik_takes_the_kind_of_characters(run, six):
+    """A, C, G and T that are states of discrete characters."""
+    (six / "x.fasta").write_text("".join(f">t0{k}\n{'01'[k % 2]}A\n" for k in range(1, 7)))
+    assert "is not a nucleotide" in run("loglik", "x.fasta", "six.nwk.txt", "--model", "MK", "--type", "dna").error_line()
+    assert float(run("loglik", "x.fasta", "six.nwk.txt", "--model", "MK", "--type", "standard").out) < 0
+
+
 def test_simulate_overwrites_nothing(run, six):
     assert run("simulate", "--out", "s.nex").status == 0
     before = (six / "s.nex").read_bytes()

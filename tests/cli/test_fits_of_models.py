@@ -96,14 +96,27 @@ def test_the_configuration_records_models_priors_and_parts(run, kinds):
     fit(run, "parts", "--threads", 1, "--prior", "alpha=gamma:2,3", out="x.vbpi", iterations=2)
     config = yaml.safe_load((kinds / "x.vbpi" / "config.yaml").read_text())
     common = {"characters": "dna", "sites": 60}
+    odd, even = ({"positions": f"{first}-{first + 118}\\2"} for first in (1, 2))
     known = {"kappa": "beta:1,1", "frequencies": "dirichlet:1"}
     assert config["parts"] == [
-        {"name": "a", "model": "HKY", "priors": known, **common},
-        {"name": "b", "model": "HKY+G4", "priors": {**known, "alpha": "gamma:2,3"}, **common},
+        {"name": "a", "model": "HKY", "priors": known, **common, **odd},
+        {"name": "b", "model": "HKY+G4", "priors": {**known, "alpha": "gamma:2,3"}, **common, **even},
     ]
     assert config["model"]["prior"] == "alpha=gamma:2,3"
     assert config["model"]["link"] == "kappa"
     assert config["priors"]["lengths"] == "exp:10"
+    assert config["priors"]["multipliers"] == "dirichlet:1"
+    assert config["partitions"] == {"file": "two.txt", "partial": False}
+    assert config["alignment"]["type"] is None
+
+
+def test_a_model_before_ranges_is_the_model_of_these_sites(run, kinds):
+    (kinds / "two.nex").write_text("#NEXUS\nbegin sets; charpartition m = HKY+G4: 1-60, hky: 61-.; end;\n")
+    arguments = ("--trees", "all.ufboot", "--iterations", 2, "--threads", 1, "--force", "--out", "x.vbpi")
+    outcome = run("fit", "six.nex", "--partitions", "two.nex", *arguments)
+    assert "JC" not in outcome.out + outcome.err
+    config = yaml.safe_load((kinds / "x.vbpi" / "config.yaml").read_text())
+    assert [(part["name"], part["model"]) for part in config["parts"]] == [("1-60", "HKY+G4"), ("61-.", "hky")]
 
 
 def test_a_bare_fit_says_that_it_assumes_jc69(run, kinds):

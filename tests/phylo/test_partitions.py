@@ -98,6 +98,17 @@ def test_names_before_ranges_are_the_parts_own(read):
     assert shown(parts) == [("head", [1, 2, 3, 4, 5, 6], None), ("the tail", REST, None)]
 
 
+def test_a_model_before_several_charsets_or_ranges_is_theirs(read):
+    """It was the part's name, and the part had JC69."""
+    parts = read(NEXUS.format("charpartition m = GTR+G4: one two, 'HKY{2.0}': rest;"))
+    assert shown(parts) == [("one+two", [1, 2, 3, 4, 5, 6], "GTR+G4"), ("rest", REST, "HKY{2.0}")]
+    parts = read(NEXUS.format("charpartition m = HKY+I{0.2}: 1-6{1.5}, 012345: 7-11 12;"))
+    assert shown(parts) == [("1-6", [1, 2, 3, 4, 5, 6], "HKY+I"), ("7-11+12", REST, "012345")]
+    scheme = NEXUS.format("charpartition m = hky: 1-6, tail: 7-11 12;")
+    assert [(part.name, part.model) for part in read(scheme, models={"HKY"})] == [("1-6", "hky"), ("tail", None)]
+    assert [(part.name, part.model) for part in read(scheme)] == [("hky", None), ("tail", None)]
+
+
 def test_mrbayes_partitions_and_the_one_that_set_names(read):
     text = NEXUS.format("").replace("sets", "mrbayes").replace(
         "end;", "partition a = 3: one, two, rest;\npartition b = 2: one two, rest;\nset autoclose=yes partition=b;\nend;"

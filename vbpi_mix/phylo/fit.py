@@ -19,7 +19,7 @@ from vbpi_mix.files import sha256_of
 from vbpi_mix.phylo.asked import UNFINISHED, Asked, asked_for
 from vbpi_mix.phylo.assess.coverage import held_out_coverage
 from vbpi_mix.phylo.config import FitConfig
-from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.alignment import Alignment, site_ranges
 from vbpi_mix.phylo.inputs import Data, Progress, Trees, find_alignment, read_data, say_nothing
 from vbpi_mix.phylo.models.device import check_device
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
@@ -233,20 +233,25 @@ def _whole_config(
 ) -> dict[str, Any]:
     """What config.yaml holds."""
     file = None if isinstance(alignment, Alignment) else str(alignment)
+    characters = data.fitted.posterior.characters
+    multipliers = None if characters is None else characters.multiplier_prior
     taxa, sites = data.alignment.states.shape
     return {
         "command": "fit",
         "target": describe_target(data.fitted.parts, data.fitted.posterior, config.model),
-        "alignment": {"file": file, "taxa": taxa, "sites": sites, "sha256": digest_of(alignment)},
+        "alignment": {"file": file, "taxa": taxa, "sites": sites, "sha256": digest_of(alignment), "type": config.type},
+        "partitions": {"file": config.partitions, "partial": config.partitions_partial},
         "trees": {**data.source, "burn_in": data.burn_in, "hpd": config.hpd, "widen": config.widen, "support": config.support},
         "priors": {
             "lengths": data.fitted.posterior.branch_prior.text,
             "constraint": config.constraint,
             "fix_topology": config.fix_topology,
+            **({} if multipliers is None else {"multipliers": multipliers}),
         },
         "parts": [
             {
-                "name": part.name, "characters": part.patterns.alphabet.name, "sites": part.sites, "model": part.model,
+                "name": part.name, "characters": part.patterns.alphabet.name, "sites": part.sites,
+                "positions": None if part.places is None else site_ranges(part.places), "model": part.model,
                 **({"priors": own} if own else {}),
             }
             for part, own in zip(data.fitted.parts, _parameter_priors(data), strict=True)

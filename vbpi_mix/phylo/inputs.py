@@ -14,6 +14,7 @@ from vbpi_mix.phylo.config import FitConfig
 from vbpi_mix.phylo.data.alignment import Alignment, read_alignment
 from vbpi_mix.phylo.data.benchmarks import find_benchmark
 from vbpi_mix.phylo.data.partitions import read_partitions
+from vbpi_mix.phylo.models.named import INDEX
 from vbpi_mix.phylo.parts import DataPart, data_parts
 from vbpi_mix.phylo.prior_choices import priors_of
 from vbpi_mix.phylo.problem import FittedData, rough_parameters
@@ -180,7 +181,7 @@ def _parts(alignment: Alignment, config: FitConfig, tell: Progress) -> tuple[Dat
     if config.partitions_partial and config.partitions is None:
         raise ConfigError("partitions-partial: there is no partition file that could leave sites out; name it by --partitions")
     if config.partitions is not None:
-        partitions = read_partitions(Path(config.partitions), alignment, config.partitions_partial)
+        partitions = read_partitions(Path(config.partitions), alignment, config.partitions_partial, INDEX)
     return data_parts(alignment, config.model.substitution, partitions, lambda text: tell(Note(text)))
 
 

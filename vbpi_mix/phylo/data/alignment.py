@@ -148,11 +148,11 @@ def nexus_text(alignment: Alignment) -> str:
     )
     if alignment.charsets:
         lines = "".join(
-            f"charset {nexus_word(name)} = {_ranges(sites)};\n" for name, sites in alignment.charsets.items()
+            f"charset {nexus_word(name)} = {site_ranges(sites)};\n" for name, sites in alignment.charsets.items()
         )
         text += f"\nbegin sets;\n{lines}end;\n"
     if alignment.excluded.size:
-        text += f"\nbegin assumptions;\nexset * excluded = {_ranges(alignment.excluded)};\nend;\n"
+        text += f"\nbegin assumptions;\nexset * excluded = {site_ranges(alignment.excluded)};\nend;\n"
     return text
 
 
@@ -254,13 +254,19 @@ def _datatype(alignment: Alignment) -> str:
     return f"datatype=mixed({','.join(runs)}){said}"
 
 
-def _ranges(sites: np.ndarray) -> str:
-    """Sites as a NEXUS expression, counted from 1."""
-    if not sites.size:
-        return ""
-    breaks = np.flatnonzero(np.diff(sites) != 1) + 1
-    parts = [(part[0] + 1, part[-1] + 1) for part in np.split(sites, breaks)]
-    return " ".join(f"{first}" if first == last else f"{first}-{last}" for first, last in parts)
+def site_ranges(sites: np.ndarray) -> str:
+    """Sites, sorted, as a NEXUS expression, counted from 1: `1-500 502`, `1-500\\3`."""
+    numbers, words, at = (sites + 1).tolist(), [], 0
+    while at < len(numbers):
+        end, step = at + 1, numbers[at + 1] - numbers[at] if at + 1 < len(numbers) else 1
+        while end < len(numbers) and numbers[end] - numbers[end - 1] == step:
+            end += 1
+        if step > 1 and end - at < 3:
+            end = at + 1
+        first, last = numbers[at], numbers[end - 1]
+        words.append(f"{first}" if first == last else f"{first}-{last}" if step == 1 else f"{first}-{last}\\{step}")
+        at = end
+    return " ".join(words)
 
 
 def _named(alignment: Alignment) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ _KIND_OF_WORD = {
 _RAXML_PROTEIN = re.compile(
     r"(DAYHOFF|DCMUT|JTT|MTREV|WAG|RTREV|CPREV|VT|BLOSUM62|MTMAM|LG|MTART|HIVB|HIVW|FLU)([FX])", re.IGNORECASE
 )
+# What only a model is written with.
+_MODEL = re.compile(r"[+{]|^\d{6}$")
 _OUTSIDE_BRACES = r"(?![^{(]*[})])"
 
 
@@ -72,18 +74,21 @@ def default_parts(alignment: Alignment) -> tuple[Part, ...]:
     return (Part("all", sites, parts[0].alphabet),) if len(parts) == 1 else tuple(parts)
 
 
-def read_partitions(path: str | os.PathLike[str], alignment: Alignment, partial: bool = False) -> tuple[Part, ...]:
+def read_partitions(
+    path: str | os.PathLike[str], alignment: Alignment, partial: bool = False, models: Container[str] = ()
+) -> tuple[Part, ...]:
     """The parts that a file divides an alignment into, in the order of the file.
 
-    partial: whether sites may be left out. Charsets of the alignment may be named. Without a charpartition every charset of
-    the file is a part. Raises AlignmentError, in one line, if the file cannot be read, names sites or charsets that are not
+    partial: whether sites may be left out. models: names, in capitals, that are those of models where a part's own name could
+    stand, too; what has a +, braces or six digits is a model without being named. Charsets of the alignment may be named.
+    Without a charpartition every charset of the file is a part. Raises AlignmentError, in one line, if the file cannot be read, names sites or charsets that are not
     there, or another file; if two parts share a site, sites are left out, or a part has sites of several alphabets or none.
     """
     path = Path(path)
     text = read_text(path, "partition file", "give NEXUS charsets, or lines such as 'DNA, gene1 = 1-500'")
     n_sites = alignment.states.shape[1]
     sets = SiteSets(n_sites, path, alignment.charsets)
-    drafts = _of_nexus(text, sets, path) if is_nexus(text) else _of_lines(text, sets, path)
+    drafts = _of_nexus(text, sets, path, models) if is_nexus(text) else _of_lines(text, sets, path)
     owner = np.full(n_sites, -1, dtype=np.int64)
     parts: list[Part] = []
     for draft in drafts:
@@ -154,7 +159,7 @@ def _model(word: str, where: str) -> tuple[str | None, str | None]:
     return word, None
 
 
-def _of_nexus(text: str, sets: SiteSets, path: Path) -> list[_Draft]:
+def _of_nexus(text: str, sets: SiteSets, path: Path, models: Container[str]) -> list[_Draft]:
     """Parts of a charpartition or of MrBayes's partition, or else every charset of the file."""
     commands = of_blocks(read_commands(text, path), *BLOCKS)
     kinds = _define(sets, commands, path)
@@ -166,7 +171,7 @@ def _of_nexus(text: str, sets: SiteSets, path: Path) -> list[_Draft]:
             )
         return [_Draft(name, sets.defined(name), None, kinds.get(name.lower())) for name in sets.names()]
     pairs = _entries(definition(scheme.body)[2], scheme.word == "partition", path)
-    return [_entry(pair, sets, kinds, path) for pair in pairs]
+    return [_entry(pair, sets, kinds, models, path) for pair in pairs]
 
 
 def _define(sets: SiteSets, commands: Iterable[Command], path: Path) -> dict[str, str | None]:
@@ -243,18 +248,24 @@ def _at_colon(entry: str) -> tuple[str, str, str]:
     return (entry[: found.start()].strip(), ":", entry[found.end() :].strip()) if found else (entry, "", "")
 
 
-def _entry(pair: tuple[str, str], sets: SiteSets, kinds: dict[str, str | None], path: Path) -> _Draft:
-    """One part of a partition. Before the name of one charset stands a model; before an expression, the part's own name."""
-    left, written = pair
+def _entry(
+    pair: tuple[str, str], sets: SiteSets, kinds: dict[str, str | None], models: Container[str], path: Path
+) -> _Draft:
+    """One part of a partition. Before the name of one charset stands a model; before an expression, the part's own name or,
+    where it can be read as that, a model.
+    """
+    left, written = unquote(pair[0]), pair[1]
     right = re.sub(r"\{[^}]*\}", "", written).strip()
+    # A number after the charset is what IQ-TREE estimated, and so are those of its model.
+    model = re.sub(r"\{[^}]*\}", "", left) if right != written else left
     sites = sets.named(unquote(right))
     if sites is None:
-        name = unquote(left) or re.sub(r"[\s,]+", "+", right)
         shown = f"{left}:{right}" if left else right
-        return _Draft(name, sets.sites(right, f"part {shown!r}"), None)
+        sites, listed = sets.sites(right, f"part {shown!r}"), re.sub(r"[\s,]+", "+", right)
+        if _MODEL.search(left) or left.upper() in models:
+            return _Draft(listed, sites, *_model(model, f"{path}, part {shown!r}"))
+        return _Draft(left or listed, sites, None)
     name, kind = unquote(right), kinds.get(unquote(right).lower())
     if left.lower() in ("", right.lower()) or (left.isdigit() and len(left) < 6):
         return _Draft(name, sites, None, kind)
-    # A number after the charset is what IQ-TREE estimated, and so are those of its model.
-    model = re.sub(r"\{[^}]*\}", "", left) if right != written else left
     return _Draft(name, sites, *((model, kind) if kind else _model(model, f"{path}, part {name!r}")))

@@ -181,7 +181,8 @@ def _numbers(name: str, density: str) -> tuple[str, tuple[float, ...]]:
         right = bool(numbers) and all(0 < number < math.inf for number in numbers)
     count = allowed[kind]
     if not right or (count is not None and len(numbers) != count):
-        raise ConfigError(f"prior {name}={density} is not a density: {name} takes {wanted}, all numbers above 0")
+        bounds = "" if kind == "uniform" else ", all numbers above 0"
+        raise ConfigError(f"prior {name}={density} is not a density that {name} takes: {wanted}{bounds}")
     return kind, numbers
 
 
