@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import vbpi_mix
 from vbpi_mix import sizes
 from vbpi_mix.errors import ConfigError, SupportError, TreeError
 from vbpi_mix.files import read_bytes
 from vbpi_mix.image.config import FitConfig as ImageConfig
+from vbpi_mix.phylo import problem
 from vbpi_mix.phylo.config import FitConfig
-from vbpi_mix.phylo.data.alignment import Alignment
+from vbpi_mix.phylo.data.alignment import Alignment, write_nexus
 from vbpi_mix.phylo.sbn.support import build_support
 from vbpi_mix.phylo.trees.neighbour_joining import pairwise_differences
 from vbpi_mix.phylo.trees.topology import random_topologies
 from vbpi_mix.toy.experiment import plan
+from vbpi_mix_cli import support
 
 
 @pytest.mark.parametrize("members", [[b""], [b"text\n"], [bytes(range(256)) * 10_000], [b"one\n", b"two\n"]])
@@ -61,15 +65,20 @@ def test_what_no_machine_holds_is_one_line_with_an_estimate(ask):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("model", ["JC69", "K80"])
+@pytest.mark.parametrize("model", ["JC69", "K80", "JC+G4{1}"])
 def test_chains_that_no_memory_holds_are_one_line_before_they_begin(monkeypatch, tmp_path, model):
+    """Before anything is fitted to the data, too, which takes minutes where there are so many."""
+    monkeypatch.setattr(problem, "neighbour_joining", lambda *_: pytest.fail("work was begun"))
     monkeypatch.setattr(sizes, "memory_bytes", lambda: 5_000_000)
     states = 1 << np.random.default_rng(1).integers(0, 4, (20, 4_000)).astype(np.uint8)
     alignment = Alignment(tuple(f"t{k}" for k in range(20)), states)
-    estimate = r"10 chains of 20 taxa and 4,000 different sites, .*: about \d\d\.?\d? MB of memory, and there are 5 MB"
+    estimate = r"10 chains of 20 taxa and 4,000 different sites, .*: about \d+\.?\d? MB of memory, and there are 5 MB"
     with pytest.raises(ConfigError, match=estimate):
         vbpi_mix.fit(alignment, model=model, out=tmp_path / "run.vbpi")
     assert not list(tmp_path.iterdir())
+    write_nexus(alignment, tmp_path / "x.nex")
+    outcome = CliRunner().invoke(support.command, [str(tmp_path / "x.nex"), "--model", model, "--chains", "2"])
+    assert re.search(estimate, str(outcome.exception))
 
 
 def test_distances_that_no_memory_holds_are_refused(monkeypatch):

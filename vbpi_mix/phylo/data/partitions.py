@@ -81,8 +81,9 @@ def read_partitions(
 
     partial: whether sites may be left out. models: names, in capitals, that are those of models where a part's own name could
     stand, too; what has a +, braces or six digits is a model without being named. Charsets of the alignment may be named.
-    Without a charpartition every charset of the file is a part. Raises AlignmentError, in one line, if the file cannot be read, names sites or charsets that are not
-    there, or another file; if two parts share a site, sites are left out, or a part has sites of several alphabets or none.
+    Without a charpartition every charset of the file is a part. Raises AlignmentError, in one line, if the file cannot be read,
+    names sites or charsets that are not there, or another file; if two parts share a site, sites are left out, or a part has
+    sites of several alphabets or none.
     """
     path = Path(path)
     text = read_text(path, "partition file", "give NEXUS charsets, or lines such as 'DNA, gene1 = 1-500'")

@@ -14,7 +14,7 @@ from vbpi_mix.phylo.sampling.kernels import chains as kernels
 from vbpi_mix.phylo.sampling.kernels.model_layout import HeldTree, HeldWork
 from vbpi_mix.phylo.sampling.kernels.moves import COUNTERS, MODULUS_2
 from vbpi_mix.phylo.sampling.kernels.partials import Tree, Work
-from vbpi_mix.phylo.sampling.memory import held_memory, jukes_cantor_memory, pack_held
+from vbpi_mix.phylo.sampling.memory import check_chains, held_memory, jukes_cantor_memory, pack_held
 
 _FIRST_WINDOW = 1.5
 
@@ -67,6 +67,7 @@ class Chains:
 
     def _allot(self, target: Posterior, count: int) -> None:
         """Patterns as the kernels of the target's model take them, and memory for `count` chains."""
+        check_chains(count, target)
         # JC69 has kernels of its own; every other model comes as parts with their parameters held.
         parts = target.held_parts
         self.patterns: Any

@@ -13,6 +13,7 @@ import numpy as np
 from vbpi_mix.kernels.simd import LANES
 from vbpi_mix.phylo.models.held import HeldPart
 from vbpi_mix.phylo.models.likelihood import PackedPatterns, aligned
+from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.kernels.model_layout import HeldData, HeldTree, HeldWork, Part
 from vbpi_mix.phylo.sampling.kernels.partials import Tree, Work
 from vbpi_mix.sizes import check_memory
@@ -23,9 +24,8 @@ _DOUBLE = np.dtype(np.float64)
 
 
 def jukes_cantor_memory(count: int, patterns: PackedPatterns) -> tuple[Tree, Work]:
-    """Trees and work of chains under JC69. ConfigError, with the estimate, if they are more than the memory."""
+    """Trees and work of chains under JC69."""
     n, width = patterns.n_taxa, patterns.weights.size
-    _check(count, n, width, 8 * n * width)
     trees = Tree(
         **_half_edges(count, n),
         partial=aligned((count, 4 * (n - 2) * width), _DOUBLE),
@@ -42,9 +42,8 @@ def jukes_cantor_memory(count: int, patterns: PackedPatterns) -> tuple[Tree, Wor
 
 
 def held_memory(count: int, data: HeldData) -> tuple[HeldTree, HeldWork]:
-    """Trees and work of chains under a model with its parameters held. ConfigError as above."""
+    """Trees and work of chains under a model with its parameters held."""
     n, patterns = data.n_taxa, data.weights.size
-    _check(count, n, patterns, 3 * n * (data.width + patterns))
     block = max(int(row[0] * row[1]) for row in data.parts) * LANES
     trees = HeldTree(
         **_half_edges(count, n),
@@ -63,9 +62,28 @@ def held_memory(count: int, data: HeldData) -> tuple[HeldTree, HeldWork]:
     return trees, work
 
 
-def _check(count: int, n_taxa: int, patterns: int, doubles: int) -> None:
-    """Of `count` chains with so many doubles each."""
-    what = f"{count} chains of {n_taxa:,} taxa and {patterns:,} different sites, to sample trees"
+def check_chains(count: int, target: Posterior) -> None:
+    """ConfigError, with the estimate, if `count` chains are more than the memory; the model's parameters may be held or not."""
+    n = target.n_taxa
+    if target.characters is not None:
+        shapes = [
+            (part.patterns, part.model.spec.n_states, part.model.spec.categories, part.model.spec.ascertainment)
+            for part in target.characters.parts
+        ]
+    else:
+        shapes = [
+            (part.patterns, part.rates.values.shape[1], part.rates.rates.shape[1], part.ascertainment)
+            for part in target.held_parts
+        ]
+    if shapes:
+        blocks = [-(-each.weights.size // LANES) - (-states // LANES if more else 0) for each, states, _, more in shapes]
+        patterns = LANES * sum(blocks)
+        width = LANES * sum(k * states * categories for k, (_, states, categories, _) in zip(blocks, shapes, strict=True))
+        doubles = 3 * n * (width + patterns)
+    else:
+        patterns = sum(each.weights.size for each in target.site_patterns)
+        doubles = 8 * n * patterns
+    what = f"{count} chains of {n:,} taxa and {patterns:,} different sites, to sample trees"
     check_memory(count * doubles * _DOUBLE.itemsize, what)
 
 

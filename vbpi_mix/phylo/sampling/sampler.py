@@ -26,6 +26,7 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.sampling.chains import Chains, Kept, StartTrees
 from vbpi_mix.phylo.sampling.climb import climbed_trees
 from vbpi_mix.phylo.sampling.convergence import BATCHES, Convergence, arrival, assess
+from vbpi_mix.phylo.sampling.memory import check_chains
 from vbpi_mix.phylo.sampling.saved import Reached, SavedSampling, digest_of
 from vbpi_mix.phylo.sampling.shared_chains import SharedChains, make_chains
 from vbpi_mix.phylo.trees.sample import TreeSample, by_weight
@@ -190,6 +191,13 @@ class McmcResult:
     def rising(self) -> bool:
         """Whether the log posterior of a run was still rising when it ended."""
         return self.convergence.rising
+
+
+def check_sampling(target: Posterior, runs: int) -> None:
+    """ConfigError, with the estimate, if the chains of so many runs are more than the memory: before any other work."""
+    options = McmcOptions(runs=runs).for_taxa(target.n_taxa)
+    assert options.temperatures is not None
+    check_chains(runs * options.temperatures, target)
 
 
 def sample_trees(
