@@ -121,6 +121,20 @@ def test_resume_continues_as_if_it_had_not_stopped(cut_and_resumed, flow):
         assert (weights != 0.0).any()
 
 
+def test_resume_says_that_the_alignment_has_changed(run, six):
+    arguments = ("fit", "six.nex", "--trees", "all.ufboot", "--iterations", 4, "--threads", 1, "--quiet")
+    assert run(*arguments).status == 0
+    assert "is not the file" not in run("fit", "--resume", "six.vbpi", "--iterations", 6).err
+    before = (six / "six.vbpi" / "topologies.trprobs").read_text()
+    text = (six / "six.nex").read_text()
+    (six / "six.nex").write_text(text.replace("A", "C"))
+    outcome = run("fit", "--resume", "six.vbpi", "--iterations", 6)
+    assert "warning: six.nex is not the file that this run began with; the run goes on with the data that it holds" in outcome.err
+    assert (six / "six.vbpi" / "topologies.trprobs").read_text() == before
+    (six / "six.nex").unlink()
+    assert "is not the file" not in run("fit", "--resume", "six.vbpi", "--iterations", 6).err
+
+
 def test_resume_extends_a_run_and_drops_its_evaluation(run, six):
     assert run(*FIT, "--A", 2).status == 0
     before = json.loads((six / "six.vbpi" / "summary.json").read_text())

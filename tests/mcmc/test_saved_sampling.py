@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from dataclasses import replace
@@ -13,6 +14,7 @@ from chain_helpers import random_patterns, target_of
 from held_models import HeldTarget, gtr, random_states
 
 import vbpi_mix
+from vbpi_mix.errors import ConfigError
 from vbpi_mix.messages import Message, decode, encode
 from vbpi_mix.phylo.fit import resume
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
@@ -205,3 +207,46 @@ def test_a_fit_that_is_killed_while_it_samples_goes_on_with_its_trees(tmp_path, 
     assert again.consensus() == whole.consensus()
     for name in ("tree_sample.trprobs", "topologies.trprobs", "splits.csv"):
         assert (place / name).read_text() == (tmp_path / "whole.vbpi" / name).read_text()
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_fit_that_is_interrupted_while_it_samples_goes_on_with_its_trees(tmp_path, reason):
+    choices = {"trees_from": "mcmc", "trees_seconds": 1e6, "iterations": 20, "threads": 1, "seed": 2}
+    whole = vbpi_mix.fit(EIGHT, out=tmp_path / "whole.vbpi", **choices)
+    place, told, generations = tmp_path / "eight.vbpi", [], []
+
+    def stopped(event):
+        told.append(getattr(event, "text", ""))
+        if isinstance(event, McmcReport) and event.generations > 0:
+            generations.append(event.generations)
+            if len(generations) == 3:
+                raise reason
+
+    with pytest.raises(type(reason)):
+        vbpi_mix.fit(EIGHT, out=place, progress=stopped, **choices)
+    assert told[-1] == f"what was begun is kept: `vbpi-mix fit --resume {place}` goes on"
+    again = resume(place, progress=lambda event: told.append(getattr(event, "text", "")))
+    assert "the run had not begun to train: going on with its tree sample" in told
+    assert again.consensus() == whole.consensus()
+    assert (place / "tree_sample.trprobs").read_text() == (tmp_path / "whole.vbpi" / "tree_sample.trprobs").read_text()
+
+
+def test_a_fit_that_cannot_be_goes_without_a_trace(tmp_path):
+    def refused(event):
+        if isinstance(event, McmcReport):
+            raise ConfigError("so many components are more than the memory")
+
+    with pytest.raises(ConfigError):
+        vbpi_mix.fit(EIGHT, out=tmp_path / "x.vbpi", progress=refused, trees_from="mcmc", threads=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sampler_goes_on_where_there_is_no_room_for_its_file(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    target = jukes_cantor()
+    whole = sample_trees(target, TAXA, OPTIONS)
+    monkeypatch.setattr(saved, "write_bytes", full)
+    assert_same(sample_trees(target, TAXA, OPTIONS, saved=SavedSampling(tmp_path / "here")), whole)
+    assert not list(tmp_path.iterdir())

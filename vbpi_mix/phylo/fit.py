@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import math
 import os
@@ -99,15 +100,26 @@ def resume(
     budgets: dict[str, Any] = {"iterations": iterations, "seconds": seconds, "threads": threads, "device": device}
     with directory:
         asked = asked_for(directory)
-        if asked is None:
-            return load_from(directory).resume(progress=progress, **budgets)
-        config = dataclasses.replace(asked.config, **{name: value for name, value in budgets.items() if value is not None})
         tell = progress or say_nothing
+        if asked is None:
+            run = load_from(directory)
+            _compare_alignment(run.config.get("alignment") or {}, tell)
+            return run.resume(progress=progress, **budgets)
+        config = dataclasses.replace(asked.config, **{name: value for name, value in budgets.items() if value is not None})
         begins = "going on with its tree sample" if directory.before_training.is_file() else "starting from the beginning"
         tell(Note(f"the run had not begun to train: {begins}"))
         run = _start(directory, asked.alignment, asked.trees, config, tell)
         run.train(progress)
     return run
+
+
+def _compare_alignment(recorded: dict[str, Any], tell: Progress) -> None:
+    """Tell if the alignment's file is not what it was when the run began: the run has a copy of the data."""
+    file = recorded.get("file")
+    if file is None or not Path(file).is_file() or sha256_of(Path(file)) == recorded.get("sha256"):
+        return
+    text = f"{file} is not the file that this run began with; the run goes on with the data that it holds"
+    tell(Note(text, warning=True))
 
 
 def begin(
@@ -128,7 +140,10 @@ def begin(
     try:
         directory.commit({"command": "fit", UNFINISHED: Asked(alignment, trees, config).entries()}, tentative=True)
         run = _start(directory, alignment, trees, config, tell)
-    except BaseException:
+    except BaseException as error:
+        if temporary is None and directory.committed and _is_from_without(error):
+            directory.leave()
+            tell(Note(f"what was begun is kept: `vbpi-mix fit --resume {place}` goes on"))
         directory.discard()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -136,6 +151,12 @@ def begin(
     if temporary is not None:
         weakref.finalize(run, shutil.rmtree, temporary, ignore_errors=True)
     return run
+
+
+def _is_from_without(error: BaseException) -> bool:
+    """Whether what was asked for is not at fault, so that the same may succeed another time."""
+    of_disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    return isinstance(error, KeyboardInterrupt) or of_disk
 
 
 def _start(

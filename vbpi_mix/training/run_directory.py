@@ -153,6 +153,11 @@ class RunDirectory:
         self._tentative = False
         self.before_training.unlink(missing_ok=True)
 
+    def leave(self) -> None:
+        """Let go of a run that stands at its place, as it is, for others to go on with."""
+        self._tentative = False
+        self._release()
+
     def relocate(self, path: Path) -> None:
         """Follow a folder that was moved with the one it is in."""
         self.path = path

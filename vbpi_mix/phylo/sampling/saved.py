@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +56,13 @@ class SavedSampling:
 
     def save_if_due(self, of: str, chains: Chains, kept: Kept, reached: Reached) -> None:
         """Write the file, if the last time was long enough ago; at the end too, unless that came soon. of: what sampler this is.
-        OSError if it cannot be written."""
+
+        Without room for it the file stays as it was: sampling goes on all the same.
+        """
         since = time.monotonic() - self._last
         if since >= SECONDS_BETWEEN or (reached.over and reached.seconds >= SECONDS_BETWEEN):
-            write_bytes(self._path, _content(of, chains, kept, reached))
+            with suppress(OSError):
+                write_bytes(self._path, _content(of, chains, kept, reached))
             self._last = time.monotonic()
 
     def restore(self, of: str, chains: Chains, kept: Kept) -> Reached | None:
