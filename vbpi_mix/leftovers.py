@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -64,6 +65,7 @@ def sweep(folder: Path, name: str | None = None) -> None:
             try:
                 if path.is_dir():
                     _undo(folder, path)
+                    _open_up(path)
                     shutil.rmtree(path)
                 else:
                     path.unlink()
@@ -85,7 +87,18 @@ def remove(folder: Path, name: str) -> None:
         hidden = folder.parent / hidden_name(name, STARTING)
         folder.rename(hidden)
         folder = hidden
+    _open_up(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(folder: Path) -> None:
+    """Let folders within be changed that their owner has protected: what is to be removed is of no use half removed."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    with suppress(OSError):
+        folder.chmod(folder.stat().st_mode | stat.S_IRWXU)
+        for path in list(folder.iterdir()):
+            _open_up(path)
 
 
 def exchange(place: Path, new: Path, names: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 
@@ -10,6 +11,7 @@ import pytest
 from faulty import hidden
 from victim import Fault
 
+from vbpi_mix.errors import RunDirectoryError
 from vbpi_mix.training.run_directory import RunDirectory, is_run
 
 
@@ -117,3 +119,52 @@ def test_a_run_is_the_old_or_the_new_one_at_every_step_of_a_replacement(tmp_path
         assert not hidden(folder)
     assert seen == {1, 2}
     assert at > 15, at
+
+
+def test_what_protected_folders_hold_is_removed_with_the_old_run(tmp_path, monkeypatch):
+    """Of a user who may remove them, having opened them up; and nothing that a link leads to is opened."""
+    place, elsewhere = tmp_path / "a.vbpi", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    fit(place, 1)
+    (place / "sub").mkdir()
+    (place / "sub" / "mine.txt").write_text("mine")
+    (place / "link").symlink_to(elsewhere)
+    for folder in (place / "sub", place, elsewhere):
+        folder.chmod(0o555)
+    removed, rmtree = [], shutil.rmtree
+
+    def seen(folder, **options):
+        # As root all can be removed, so look at what others could.
+        removed.extend(path for path in [folder, *folder.rglob("*")] if path.is_dir() and not path.is_symlink())
+        assert all(path.stat().st_mode & 0o700 == 0o700 for path in removed)
+        rmtree(folder, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", seen)
+    fit(place, 2, force=True)
+    assert len([path for path in removed if path.name == "sub"]) == 1
+    assert elsewhere.stat().st_mode & 0o777 == 0o555
+    assert (place / "sub" / "mine.txt").read_text() == "mine"
+    assert state(place) == (2, True)
+    assert not hidden(tmp_path)
+
+
+def test_what_cannot_be_removed_of_an_old_run_does_not_hinder_the_next(tmp_path, monkeypatch):
+    """As on file systems that keep what is open elsewhere."""
+    place = tmp_path / "a.vbpi"
+    fit(place, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *given, **options: None)
+        fit(place, 2, force=True)
+        fit(place, 3, force=True)
+        assert state(place) == (3, True)
+        assert len(hidden(tmp_path)) > 2
+    fit(place, 4, force=True)
+    assert state(place) == (4, True)
+    assert not hidden(tmp_path)
+
+
+def test_a_link_to_a_run_is_called_a_link(tmp_path):
+    fit(tmp_path / "a.vbpi", 1)
+    (tmp_path / "b.vbpi").symlink_to("a.vbpi")
+    with pytest.raises(RunDirectoryError, match=r"b\.vbpi is a link: name the folder itself, a\.vbpi, or choose another place"):
+        RunDirectory.create(tmp_path / "b.vbpi", force=True)

@@ -39,14 +39,14 @@ def replace(place: Path, new: Path) -> None:
     for item in own_of_user(place):
         _copy(place / item, new / item)
     aside = _replaced(place)
-    shutil.rmtree(aside, ignore_errors=True)
+    leftovers.remove(aside, place.name)
     place.rename(aside)
     try:
         new.rename(place)
     except OSError:
         aside.rename(place)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    leftovers.remove(aside, place.name)
 
 
 def recover(place: Path) -> None:
@@ -56,7 +56,7 @@ def recover(place: Path) -> None:
     if aside.is_dir() and _is_free(aside):
         if not place.exists():
             (new if new.is_dir() else aside).rename(place)
-        shutil.rmtree(aside, ignore_errors=True)
+        leftovers.remove(aside, place.name)
     if new.is_dir() and not place.exists() and _is_free(new):
         new.rename(place)
 

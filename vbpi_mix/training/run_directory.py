@@ -69,7 +69,9 @@ class RunDirectory:
             recover(place.absolute())
         if not place.is_symlink() and not place.exists():
             return
-        if place.is_symlink() or not place.is_dir():
+        if place.is_symlink():
+            raise RunDirectoryError(f"{place} is a link: name the folder itself, {place.readlink()}, or choose another place")
+        if not place.is_dir():
             raise RunDirectoryError(f"{place} exists and is not a folder: choose another place")
         if not any(place.iterdir()):
             return
