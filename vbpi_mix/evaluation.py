@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from vbpi_mix.errors import ConfigError
+from vbpi_mix.errors import ConfigError, VbpiMixError
 from vbpi_mix.estimators import (
     Estimator,
     Weighted,
@@ -124,16 +125,23 @@ def draw_log_weights(
     log_weights: Tensor | None = None,
 ) -> Tensor:
     """Log importance weights [A, K] of K = `samples` draws of each component, all A in the denominator by their log weights
-    [A], None if uniform."""
+    [A], None if uniform.
+
+    VbpiMixError if some are no numbers: what a mixture has learned is then not what any training leaves.
+    """
     draw = draw_components(Estimator.A2A, mixture.n_components, None, generator)
     at_once = max(1, PARTICLES_AT_ONCE // mixture.n_components)
     parts = []
-    with torch.no_grad():
+    # What is no number is told below, once, and not by numpy.
+    with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
         for first in range(0, samples, at_once):
             draws = mixture.sample(draw, min(at_once, samples - first), generator)
             densities = target.log_likelihood(draws), target.log_prior(draws), draws.log_q
             parts.append(log_importance_weights(*densities, log_weights=log_weights))
-    return torch.cat(parts, dim=1)
+    log_w = torch.cat(parts, dim=1)
+    if bool(log_w.isnan().any()):
+        raise VbpiMixError("weights of draws from the mixture are no numbers: its parameters are damaged; fit anew")
+    return log_w
 
 
 def _error_of_bound(log_w: Tensor, log_weights: Tensor | None) -> float:

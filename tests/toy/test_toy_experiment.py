@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 import torch
@@ -83,6 +84,16 @@ def test_the_start_is_the_published_one():
         assert float(values.abs().max()) > 1.0
     again, _ = make_approximation(experiment, experiment.members[0]).ellipses()
     assert torch.equal(means, again)
+
+
+@pytest.mark.parametrize("name", ["K", "seed", "iterations", "validate_every", "learning_rate"])
+@pytest.mark.parametrize("value", ["1", None, True, [1]])
+def test_a_configuration_of_other_types_is_refused(name, value):
+    values = plan("ring", K=2, iterations=3).to_dict()
+    with pytest.raises(ConfigError, match=f"{name}={re.escape(repr(value))}: give a"):
+        Experiment.from_dict({**values, name: value})
+    with pytest.raises(ConfigError, match=f"A={re.escape(repr(value))}: give a"):
+        Experiment.from_dict({**values, "members": [{**values["members"][0], "A": value}]})
 
 
 @pytest.mark.parametrize("member", FIG3, ids=lambda member: member.slug)

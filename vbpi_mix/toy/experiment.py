@@ -63,6 +63,7 @@ class Member:
     def __post_init__(self) -> None:
         _one_of("approximation", self.approximation, APPROXIMATIONS)
         _one_of("weights", self.weights, WEIGHTS)
+        _check_whole(A=self.A, **({} if self.S is None else {"S": self.S}))
         if self.A < 1:
             raise ConfigError(f"A={self.A}: give at least 1")
         if self.approximation != "mixture":
@@ -120,6 +121,9 @@ class Experiment:
         _one_of("target", self.target, tuple(RECIPES))
         if self.preset is not None:
             _one_of("preset", self.preset, PRESETS)
+        _check_whole(K=self.K, seed=self.seed, iterations=self.iterations, validate_every=self.validate_every)
+        if isinstance(self.learning_rate, bool) or not isinstance(self.learning_rate, int | float):
+            raise ConfigError(f"learning_rate={self.learning_rate!r}: give a number")
         if self.K < 1:
             raise ConfigError(f"K={self.K}: give at least 1 particle per component")
         if self.sequential_energy and self.target != "funnel":
@@ -157,6 +161,13 @@ class Experiment:
             return cls(**{**_whole(cls, values), "members": members})
         except (KeyError, TypeError) as error:
             raise ConfigError(f"this is not the configuration of a toy experiment ({error})") from error
+
+
+def _check_whole(**numbers: Any) -> None:
+    """ConfigError unless all are whole numbers: a damaged configuration may have anything."""
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(f"{name}={value!r}: give a whole number")
 
 
 def _whole(kind: type, values: Mapping[str, Any]) -> Mapping[str, Any]:
