@@ -65,6 +65,35 @@ def test_excluded_sites_are_those_of_every_way_to_say_it(read):
         assert read(WHOLE + text).excluded.tolist() == [1, 2]
 
 
+SIX = (
+    "#NEXUS\nbegin data;\ndimensions ntax=6 nchar=10;\nformat datatype=dna;\nmatrix\n"
+    "A ACGTACGTAC\nB ACGTACGTAC\nC ACGAACGTAC\nD ACGAACGTTC\nE ACGAACCTTC\nF ACGAACGTTG\n;\nend;\n"
+)
+
+
+# As MrBayes 3.2.7 shows of this block by charstat and taxastat.
+@pytest.mark.parametrize(
+    "text",
+    [
+        "begin mrbayes; charse first = 1-4; taxs two = A F; exclud first; i 2; de E; delet two; rest F; end;",
+        "begin MrBayes; charset first = 1-4; exc first; inclu 2; del E A F; resto 6; charst; taxas; s; end;",
+        "begin paup; charse first = 1-4; taxse two = A F; EXCLU first; inc 2; del E; dele two; undel F; end;",
+        "begin paup; exs * x = 1 3 4; de all; delet E A; end;",
+    ],
+)
+def test_commands_may_be_abbreviated_where_one_alone_is_meant(read, text):
+    alignment = read(SIX + text)
+    assert alignment.excluded.tolist() == [0, 2, 3]
+    assert alignment.deleted == ("A", "E")
+    assert alignment.taxa == ("B", "C", "D", "F")
+
+
+def test_what_abbreviates_several_commands_or_stands_elsewhere_is_none(read):
+    for text in ("begin mrbayes; ex 1-3; d E; e 1; end;", "begin sets; charse x = 1-4; end;", "begin notes; exclud 1; end;"):
+        alignment = read(SIX + text)
+        assert (alignment.excluded.tolist(), alignment.deleted, dict(alignment.charsets)) == ([], (), {})
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

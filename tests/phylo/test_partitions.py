@@ -114,6 +114,8 @@ def test_mrbayes_partitions_and_the_one_that_set_names(read):
         "end;", "partition a = 3: one, two, rest;\npartition b = 2: one two, rest;\nset autoclose=yes partition=b;\nend;"
     )  # fmt: skip
     assert shown(read(text)) == [("one+two", [1, 2, 3, 4, 5, 6], None), ("rest", REST, None)]
+    short = text.replace("partition a", "parti a").replace("partition b", "parti b").replace("partition=b", "pa = b")
+    assert shown(read(short.replace("charset", "charse"))) == shown(read(text))
     with pytest.raises(AlignmentError, match="there are several partitions, a, b; mark one"):
         read(text.replace("partition=b", "nowarn=yes"))
     with pytest.raises(AlignmentError, match="SET PARTITION names 'c'; there are a, b"):

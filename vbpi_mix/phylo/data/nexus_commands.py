@@ -1,7 +1,8 @@
 """The commands of a NEXUS file: comments dropped, split at semicolons outside quotes, each with its block.
 
 Maddison, Swofford and Maddison (1997). What a block means is for others: `nexus_matrix` reads the data, `site_sets` what
-names sites. Blocks and commands that nobody asks for are passed over.
+names sites. Blocks and commands that nobody asks for are passed over. In the blocks of MrBayes and PAUP a command may be
+abbreviated, as these programs take it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,29 @@ from vbpi_mix.phylo.trees.newick import unquote
 _MARKS = re.compile(r"(?<![^\s,=:;({\[])(?:'(?:[^'\n]|'')*'|\"[^\"\n]*\")|[\[;]")
 _BRACKETS = re.compile(r"[\[\]]")
 _WORD = re.compile(r"'(?:[^'\n]|'')*'|\"[^\"\n]*\"|[^\s=]+")
+# Commands that are not read here count, too: they say which abbreviations are of one command alone.
+_COMMANDS_OF = {
+    "mrbayes": """
+        about acknowledgments begin calibrate charset charstat citations compareref comparetree constraint ctype databreaks delete
+        dimensions disclaimer end endblock exclude execute format help include link log lset manual matrix mcmc mcmcp outgroup
+        pairs partition plot propset prset quit report restore set showbeagle showmatrix showmcmctrees showmodel showmoves
+        showparams showusertrees speciespartition ss ssp startvals sump sumss sumt taxastat taxlabels taxset title translate tree
+        unlink usertree version wtset""",
+    "paup": """
+        agree alltrees ancstates assume bandb bootstrap charpartition charset cleartrees condense constraints contree cstatus
+        ctype default delete deroot describetrees dos dscores dset edit eliminate exclude execute export exset factory filter
+        gammaplot generatetrees gettrees help hompart hsearch include ingroup jackknife lake leave loadconstr log lscores lset
+        matrixrep mprsets nj outgroup pairdiff permute pscores pset quit randtrees reconstruct restore revfilter reweight
+        roottrees saveassum savedist savetrees set showanc showmatrix showtrees sorttrees stardecomp taxpartition taxset treedist
+        treeinfo treewts tstatus typeset undelete upgma usertype weights wts wtset""",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Command:
     """One command: its block and its first word, both in lower case, and what follows the word, without comments and `;`.
 
-    line: of the file, on which the command begins; source: the command as it stands there.
+    An abbreviated word is written out. line: of the file, on which the command begins; source: the command as it stands there.
     """
 
     block: str
@@ -70,7 +87,8 @@ def read_commands(text: str, path: Path) -> list[Command]:
             block = ""
         elif block:
             first = len(source) - len(source.lstrip())
-            commands.append(Command(block, word, body, start_line + source.count("\n", 0, first), source[first:]))
+            first_line = start_line + source.count("\n", 0, first)
+            commands.append(Command(block, _written_out(word, block), body, first_line, source[first:]))
     if block and last.strip():
         raise AlignmentError(
             f"{path}: the NEXUS file ends within the command {last.split()[0]!r} of its {block.upper()} block; "
@@ -90,6 +108,12 @@ def first_word(text: str) -> tuple[str, str]:
     if found is None:
         return "", text
     return unquote(found.group()), text.lstrip()[found.end() :]
+
+
+def _written_out(word: str, block: str) -> str:
+    """The command of this block that the word abbreviates; the word itself, if that is none or more than one."""
+    meant = re.findall(rf"\b{re.escape(word)}\w*", _COMMANDS_OF.get(block, ""))
+    return meant[0] if len(meant) == 1 else word
 
 
 def _split(text: str, start: int, path: Path) -> list[tuple[str, int]]:

@@ -206,9 +206,10 @@ def _scheme(commands: list[Command], path: Path) -> Command | None:
             name, starred, _ = definition(command.body)
             schemes[name.lower()] = (starred, command)
         elif command.word == "set" and (
-            found := re.search(r"\bpartition\s*=\s*([^\s;]+)", command.body, re.IGNORECASE)
+            found := re.search(r"\b(pa[a-z]*)\s*=\s*([^\s;]+)", command.body, re.IGNORECASE)
         ):
-            chosen = unquote(found[1])
+            # MrBayes takes abbreviations here, too.
+            chosen = unquote(found[2]) if "partition".startswith(found[1].lower()) else chosen
     if chosen is not None and chosen.lower() in schemes:
         return schemes[chosen.lower()][1]
     starred_ones = [command for starred, command in schemes.values() if starred]
