@@ -39,6 +39,8 @@ def command(alignment: Path, tree: Path, model: str, kind: str | None, device: s
     if len(set(data.alphabet_of[data.included].tolist())) > 1:
         raise AlignmentError(f"{alignment}: several kinds of characters, and `loglik` takes one model; give a file of one kind")
     trees = read_tree_file(tree, data.taxa)
+    if data.excluded.size or data.deleted:
+        click.echo(f"{alignment}: {data.extent}", err=True)
     for note in trees.notes:
         click.echo(note, err=True)
     if trees.lengths is None:

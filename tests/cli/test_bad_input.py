@@ -176,6 +176,22 @@ def test_loglik_takes_characters_of_one_kind(run, six):
     assert "several kinds of characters, and `loglik` takes one model" in run("loglik", "two.nex", "six.nwk.txt").error_line()
 
 
+def test_loglik_says_what_the_file_leaves_out(run, six):
+    text = (six / "six.nex").read_text()
+    (six / "few.nex").write_text(text + "begin mrbayes;\nexclud 1-3;\nend;\n")
+    few, whole = run("loglik", "few.nex", "six.nwk.txt"), run("loglik", "six.nex", "six.nwk.txt")
+    assert few.err.splitlines() == ["few.nex: 6 taxa, 120 sites (3 excluded)"]
+    assert whole.err == ""
+    rows = "".join(f"{row[:3]}  {row[8:]}\n" for row in text.split("\n") if row.startswith("t0"))
+    (six / "cut.nex").write_text(f"#NEXUS\nbegin data;\ndimensions nchar=117;\nformat datatype=dna;\nmatrix\n{rows};\nend;\n")
+    assert few.out == run("loglik", "cut.nex", "six.nwk.txt").out != whole.out
+    more = text.replace("ntax=6", "ntax=7").replace("matrix\n", f"matrix\nx {'?' * 120}\n")
+    (six / "more.nex").write_text(more + "begin paup; del x; end;")
+    more = run("loglik", "more.nex", "six.nwk.txt")
+    assert more.err.splitlines() == ["more.nex: 6 taxa (1 deleted), 120 sites"]
+    assert more.out == whole.out
+
+
 def test_loglik_takes_the_kind_of_characters(run, six):
     """A, C, G and T that are states of discrete characters."""
     (six / "x.fasta").write_text("".join(f">t0{k}\n{'01'[k % 2]}A\n" for k in range(1, 7)))

@@ -226,11 +226,8 @@ def _widened(data: Data, config: FitConfig) -> TreeSample:
 
 
 def _describe(problem: PhyloProblem, data: Data, start: str) -> str:
-    taxa, sites = data.alignment.states.shape
-    excluded = f" ({data.alignment.excluded.size} excluded)" if data.alignment.excluded.size else ""
-    deleted = f" ({len(data.alignment.deleted)} deleted)" if data.alignment.deleted else ""
     return (
-        f"{taxa} taxa{deleted}, {sites} sites{excluded}, {problem.n_patterns} patterns; {data.sample.tree_weights.size:,} trees, "
+        f"{data.alignment.extent}, {problem.n_patterns} patterns; {data.sample.tree_weights.size:,} trees, "
         f"{data.sample.weights.size:,} topologies, {problem.support.n_params:,} support elements; {start}"
     )
 

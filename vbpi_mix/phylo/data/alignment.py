@@ -67,6 +67,14 @@ class Alignment:
         keep[self.excluded] = False
         return np.flatnonzero(keep).astype(np.int64)
 
+    @property
+    def extent(self) -> str:
+        """How many taxa and sites there are, in words: `8 taxa (1 deleted), 600 sites (3 excluded)`."""
+        taxa, sites = self.states.shape
+        deleted = f" ({len(self.deleted)} deleted)" if self.deleted else ""
+        excluded = f" ({self.excluded.size} excluded)" if self.excluded.size else ""
+        return f"{taxa} taxa{deleted}, {sites} sites{excluded}"
+
     def of_included(self) -> Alignment:
         """The alignment of the sites that are not excluded, without charsets, as other programs are to see it."""
         if not self.excluded.size:
