@@ -76,10 +76,12 @@ EXPECTED = [[1, 2, 4, 8, 1, 2], [1, 2, 4, 8, 1, 1], [1, 2, 15, 8, 1, 2], [15, 2,
         " 4 6\na ACG\n TAC\nb ACG TAA\nc AC-\nTAC\nd ?CGTAC\n",
         "4 6\na ACG\nb ACG\nc AC-\nd ?CG\n\nTAC\nTAA\nTAC\nTAC\n",
         "4 6\n" + "".join(f"{row[0]:<10}{row[2:]}\n" for row in ROWS.split("\n")),
+        " 4  6 s\na ACG\n TAC\nb ACG TAA\nc AC-\nTAC\nd ?CGTAC\n",
+        "4 6\tI \na ACG\nb ACG\nc AC-\nd ?CG\n\nTAC\nTAA\nTAC\nTAC\n",
     ],
     ids=[
         "nexus", "no format", "lines", "symbols", "matchchar", "interleaved", "phylip", "sequential",
-        "interleaved phylip", "strict phylip",
+        "interleaved phylip", "strict phylip", "option S", "option I",
     ],
 )  # fmt: skip
 def test_nexus_and_phylip_layouts_give_the_same_alignment(write, text):
@@ -177,6 +179,9 @@ CUT = gzip.compress(bytes(np.random.default_rng(0).integers(65, 90, 4000).astype
         ("#NEXUS\nbegin trees;\ntree a = (a,b);\nend;\n", "no DATA or CHARACTERS block"),
         ("#NEXUS\nbegin data; [dimensions ntax=4\n", "the NEXUS file is malformed: the comment that line 2 opens"),
         ("4 6\na ACGTAC\nb ACGTAC\nc ACGTA\nd ACGTAC\n", "taxon 'c' has 5 characters where the header"),
+        ("4 6 GC\na ACGTAC\n", "'GC' in the head line '4 6 GC' is not read; a PHYLIP file begins with two numbers"),
+        ("4 6 7\na ACGTAC\n", "'7' in the head line '4 6 7' is not read"),
+        ("4 6 I S\na ACGTAC\n", "'I S' in the head line '4 6 I S' is not read"),
         ("4 6\na ACGTAC\n", "the sequences do not fit the header '4 6'"),
     ],
 )  # fmt: skip

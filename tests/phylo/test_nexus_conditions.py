@@ -65,6 +65,23 @@ def test_excluded_sites_are_those_of_every_way_to_say_it(read):
         assert read(WHOLE + text).excluded.tolist() == [1, 2]
 
 
+def test_sets_may_be_vectors_of_0_and_1(read):
+    text = (
+        "begin sets; charset first (vector) = 1000; charset Rest (characters=x VECTOR) = 01 11; taxset t (vector) = 10000; end;"
+        "begin assumptions; exset * x (vector) = 0110; end;"
+    )
+    five = WHOLE.replace("ntax=4", "ntax=5").replace("matrix\n", "matrix\nz AAAA\n")
+    alignment = read(five + text + "begin paup; delete t; end;")
+    assert alignment.excluded.tolist() == [1, 2]
+    assert {name: sites.tolist() for name, sites in alignment.charsets.items()} == {"first": [0], "Rest": [1, 2, 3]}
+    assert alignment.deleted == ("z",)
+    assert alignment.taxa == TAXA
+    assert read(WHOLE + "begin assumptions; exset * x (standard) = 3; end;").excluded.tolist() == [2]
+    for vector, length in (("01100", 5), ("0120", 4), ("0110 1", 5)):
+        with pytest.raises(AlignmentError, match=f"exset 'x': a vector is a 0 or 1 .* 4 sites, .* of length {length}$"):
+            read(WHOLE + f"begin assumptions; exset * x (vector) = {vector}; end;")
+
+
 SIX = (
     "#NEXUS\nbegin data;\ndimensions ntax=6 nchar=10;\nformat datatype=dna;\nmatrix\n"
     "A ACGTACGTAC\nB ACGTACGTAC\nC ACGAACGTAC\nD ACGAACGTTC\nE ACGAACCTTC\nF ACGAACGTTG\n;\nend;\n"

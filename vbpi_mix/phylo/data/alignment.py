@@ -110,7 +110,7 @@ def read_alignment(path: str | os.PathLike[str], kind: str | None = None) -> Ali
         )
     if text.startswith(">"):
         records = read_fasta(text)
-    elif re.match(r"\d+[ \t]+\d+[ \t]*(\n|$)", text):
+    elif re.match(r"\d+[ \t]+\d+(?!\S)", text):
         records = read_phylip(text, kind, path)
     else:
         raise AlignmentError(

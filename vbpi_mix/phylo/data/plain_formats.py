@@ -2,7 +2,8 @@
 
 PHYLIP comes in six layouts that the file does not name: names of ten columns or up to the first blank, sequences one after
 the other or interleaved, these with names in the first block or in all. A layout fits if it gives as many sequences and sites as
-the first line says and leaves nothing over. Where several fit, the one whose characters make sense is meant.
+the first line says and leaves nothing over. Where several fit, the one whose characters make sense is meant. The letter that old
+programs and PAML write after the two numbers, I or S, is not needed.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ def read_fasta(text: str) -> Records:
 def read_phylip(text: str, kind: str | None, path: Path) -> Records:
     """The sequences of a PHYLIP file in the layout that fits, its characters of the kind given if one is.
 
-    Raises AlignmentError if none fits; it names the taxon where each has a line of its own.
+    Raises AlignmentError if none fits, and names the taxon where each has a line of its own; or if the first line says more than
+    the two numbers and I or S.
     """
     header, *rest = text.split("\n")
-    n_taxa, n_sites = (whole_number(number) for number in header.split())
+    first, second, *more = header.split()
+    if len(more) > 1 or any(word.upper() not in ("I", "S") for word in more):
+        raise AlignmentError(
+            f"{path}: {' '.join(more)!r} in the head line {header.strip()!r} is not read; a PHYLIP file begins with two numbers, "
+            "after which I or S may stand"
+        )
+    n_taxa, n_sites = whole_number(first), whole_number(second)
     lines = [line.rstrip() for line in rest if line.strip()]
     best, rank = None, None
     for read in (_repeated, _interleaved, _sequential):

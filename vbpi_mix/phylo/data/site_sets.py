@@ -1,4 +1,5 @@
-"""What names sites in a NEXUS file: CHARSET, EXSET, EXCLUDE, and expressions such as `1-500\\3 502 codon2 510-.`.
+"""What names sites in a NEXUS file: CHARSET, EXSET, EXCLUDE, and expressions such as `1-500\\3 502 codon2 510-.` or, of a set
+with the word (VECTOR), a 0 or 1 for each site.
 
 Commands are those of SETS, ASSUMPTIONS, PAUP and MrBayes blocks, and of the block that holds the matrix; TYPESET and all others
 name no sites. TAXSETs are written alike, and `deleted_taxa` reads them by the same class. Sites are counted from 1 in files and
@@ -26,7 +27,8 @@ _ITEM = re.compile(
     r"|(?P<word>'(?:[^']|'')*'|\"[^\"]*\"|[^\s,]+)"
 )
 _DEEPEST = 50
-_LINKED = re.compile(r"^\s*\([^)]*\)")
+_LINKED = re.compile(r"^\s*\(([^)]*)\)")
+_VECTOR = "(vector)"
 
 
 class Words(NamedTuple):
@@ -81,8 +83,10 @@ class SiteSets:
         """The sites that an expression says, int64, each once, sorted.
 
         what: whose expression it is, for errors. Raises AlignmentError for a site beyond the alignment, an unknown name
-        and a set that contains itself.
+        and a set that contains itself; for a vector that is not a 0 or 1 for each site.
         """
+        if text.startswith(_VECTOR):
+            return self._vector("".join(text.removeprefix(_VECTOR).split()), what)
         found: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
         for item in _ITEM.finditer(text):
             if item["word"] is None and item.group() not in self._known:
@@ -130,6 +134,14 @@ class SiteSets:
             )
         return np.arange(first - 1, last, step, dtype=np.int64)
 
+    def _vector(self, digits: str, what: str) -> np.ndarray:
+        if re.fullmatch("[01]*", digits) is None or len(digits) != self.n_sites:
+            raise AlignmentError(
+                f"{self.where}: {what}: a vector is a 0 or 1 for each of the {self.n_sites} {self.words.many}, and this is "
+                f"{digits[:20]!r} of length {len(digits)}"
+            )
+        return np.flatnonzero([digit == "1" for digit in digits]).astype(np.int64)
+
     def _offered(self) -> str:
         names = [*self.names(), *self._shown_known]
         return f"; there are {', '.join(names[:8])}{' ...' if len(names) > 8 else ''}" if names else ""
@@ -144,15 +156,19 @@ def define_charsets(sets: SiteSets, commands: Iterable[Command]) -> None:
 
 
 def definition(body: str) -> tuple[str, bool, str]:
-    """Name, whether a star marks it as the one in force, and what follows the equals sign of `* name (...) = ...`."""
+    """Name, whether a star marks it as the one in force, and what follows the equals sign of `* name (...) = ...`.
+
+    Of what stands in parentheses, `(vector)` is left before it, since it says how to read it.
+    """
     starred = body.lstrip().startswith("*")
     name, rest = first_word(body.lstrip().removeprefix("*"))
     if name.endswith("*") and len(name) > 1:
         name, starred = name[:-1], True
     if rest.lstrip().startswith("*"):
         starred, rest = True, rest.lstrip()[1:]
-    rest = _LINKED.sub("", rest)
-    return name, starred, rest.lstrip().removeprefix("=").strip()
+    form = _LINKED.match(rest)
+    rest = rest[form.end() if form else 0 :].lstrip().removeprefix("=").strip()
+    return name, starred, f"{_VECTOR} {rest}" if form and "vector" in form[1].lower().split() else rest
 
 
 def excluded_sites(sets: SiteSets, commands: Iterable[Command]) -> np.ndarray:
