@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from io import StringIO
 
+import dendropy
 import numpy as np
 import pytest
 from export_cases import NAMES, fitted, names_of, read_trees, rows_of, side_of, splits_of, trace_of
@@ -300,3 +301,21 @@ def test_a_run_that_was_never_trained_is_not_exported(run, tmp_path):
     with pytest.raises(RunDirectoryError, match="never trained"):
         bare.export()
     assert [path.name for path in tmp_path.iterdir()] == ["bare.vbpi"]
+
+
+def test_names_alike_but_for_blanks_stay_apart_in_every_file(tmp_path):
+    """DendroPy reads an unquoted `_` as a blank unless it is told otherwise."""
+    taxa = ("a b", "a_b", "A_b", "t4", "t5", "t6")
+    run = fitted(tmp_path / "run", taxa=taxa, iterations=40, answer_draws=500)
+    texts = [(run.path / "consensus.nwk", "newick"), (run.path / "topologies.trprobs", "nexus")]
+    for form, (endings, schema) in TREE_FILES.items():
+        run.export(tmp_path / form, form=form, trees=5)
+        texts += [(next((tmp_path / form).glob(f"*.{ending}")), schema) for ending in endings]
+    for path, schema in texts:
+        trees = dendropy.TreeList.get(
+            path=str(path), schema=schema, taxon_namespace=dendropy.TaxonNamespace(is_case_sensitive=True),
+            **({} if schema == "nexml" else {"case_sensitive_taxon_labels": True}),
+        )  # fmt: skip
+        assert all(names_of(tree) == set(taxa) for tree in trees), path
+        if "con" not in path.name:
+            assert read_tree_file(path, taxa).children.shape[1:] == (4, 2)

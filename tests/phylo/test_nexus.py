@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.data.alignment import Alignment, write_nexus
+from vbpi_mix.phylo.data.alignment import Alignment, read_alignment, write_nexus
+from vbpi_mix.phylo.report.rooting import tree_of
 from vbpi_mix.phylo.trees.files import read_tree_taxa
-from vbpi_mix.phylo.trees.newick import newick_word, parse_newick, unquote
-from vbpi_mix.phylo.trees.nexus import nexus_word, read_labels, trprobs
+from vbpi_mix.phylo.trees.newick import newick_word, newick_words, parse_newick, unquote
+from vbpi_mix.phylo.trees.nexus import nexus_word, nexus_words, read_labels, trprobs
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 from vbpi_mix.phylo.trees.topology import enumerate_topologies, to_newick
 
@@ -55,6 +56,37 @@ def test_names_survive_every_file(tmp_path):
         path=str(tmp_path / "x.nex"), schema="nexus", preserve_underscores=True
     )
     assert [taxon.label for taxon in matrix] == list(NAMES)
+
+
+ALIKE = ("a b", "a_b", "c_d", "E f g", "e_F_g", "e_f g", "x")
+
+
+def test_names_alike_but_for_blanks_are_told_apart(tmp_path):
+    """By DendroPy as it reads of itself, an unquoted `_` as a blank and capitals alike, and by the own reader."""
+    assert newick_words(ALIKE)["c_d"] == nexus_words(ALIKE)["c_d"] == "c_d"
+    assert newick_words(ALIKE)["a_b"] == nexus_words(ALIKE)["a_b"] == "'a_b'"
+    children, weights = enumerate_topologies(len(ALIKE))[:3], np.array([0.5, 0.3, 0.2])
+    seen = {name.replace("_", " ") if name == "c_d" else name for name in ALIKE}
+    path = tmp_path / "x.trprobs"
+    path.write_text(trprobs(children, weights, ALIKE, ""))
+    trees = dendropy.TreeList.get(path=str(path), schema="nexus")
+    assert {taxon.label for taxon in trees.taxon_namespace} == seen
+    assert read_tree_taxa(path) == ALIKE
+    assert np.array_equal(read_tree_sample([path], ALIKE).children, children)
+
+    lengths = np.arange(1, 12) / 8
+    majority = tree_of(children[1], lengths, ALIKE)
+    for text in (to_newick(children[1], ALIKE, lengths), majority.newick()):
+        tree = dendropy.Tree.get(data=text, schema="newick")
+        assert {leaf.taxon.label for leaf in tree.leaf_node_iter()} == seen
+        path.write_text(text)
+        read = read_tree_sample([path], ALIKE)
+        assert np.array_equal(read.children, children[1:2])
+
+    write_nexus(Alignment(ALIKE, np.ones((len(ALIKE), 3), dtype=np.uint8)), tmp_path / "x.nex")
+    matrix = dendropy.DnaCharacterMatrix.get(path=str(tmp_path / "x.nex"), schema="nexus")
+    assert {taxon.label for taxon in matrix} == seen
+    assert read_alignment(tmp_path / "x.nex").taxa == ALIKE
 
 
 def test_labels_of_both_commands():

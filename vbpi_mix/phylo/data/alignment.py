@@ -27,7 +27,7 @@ from vbpi_mix.phylo.data.nexus_matrix import read_matrix
 from vbpi_mix.phylo.data.plain_formats import read_fasta, read_phylip
 from vbpi_mix.phylo.data.sequences import KINDS, Records, alphabet_of, encode
 from vbpi_mix.phylo.data.site_sets import SiteSets, define_charsets, excluded_sites
-from vbpi_mix.phylo.trees.nexus import nexus_word
+from vbpi_mix.phylo.trees.nexus import nexus_word, nexus_words
 
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f\U000f0000-\U000fffff]")
 
@@ -146,7 +146,8 @@ def nexus_text(alignment: Alignment) -> str:
     """A sequential NEXUS data block, in which missing characters become `?`; charsets and excluded sites follow in blocks of
     their own, if there are any."""
     n_taxa, n_sites = alignment.states.shape
-    names = [nexus_word(name) for name in alignment.taxa]
+    words = nexus_words(alignment.taxa)
+    names = [words[name] for name in alignment.taxa]
     width = max(len(name) for name in names)
     rows = zip(names, _sequences(alignment), strict=True)
     matrix = "".join(f"{name:<{width}}  {sequence}\n" for name, sequence in rows)

@@ -23,7 +23,7 @@ import numpy as np
 
 from vbpi_mix.errors import TreeError
 from vbpi_mix.phylo.trees.clades import clades_by_trees
-from vbpi_mix.phylo.trees.newick import newick_word
+from vbpi_mix.phylo.trees.newick import newick_words
 from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import canonicalise, random_topologies
 
@@ -115,11 +115,12 @@ class TopologyPrior:
 
     def newick(self, names: tuple[str, ...]) -> str:
         """The constraint tree, unrooted; names: of the taxa."""
+        words = newick_words(names)
         text: list[str] = []
         for below in self._nodes:
-            parts = [newick_word(names[each]) if isinstance(each, int) else text[each[0]] for each in below]
+            parts = [words[names[each]] if isinstance(each, int) else text[each[0]] for each in below]
             text.append(f"({','.join(parts)})")
-        return f"({newick_word(names[0])},{text[-1][1:]};"
+        return f"({words[names[0]]},{text[-1][1:]};"
 
     def mrbayes(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """MrBayes's commands, without brlenspr; names: of the taxa, as MrBayes knows them."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from vbpi_mix.phylo.report import libraries
-from vbpi_mix.phylo.trees.newick import newick_word
+from vbpi_mix.phylo.trees.newick import newick_word, newick_words
 
 MAJORITY = 0.5
 
@@ -23,11 +24,15 @@ class ConsensusClade:
     length: float
     clades: tuple[ConsensusClade, ...] = ()
 
-    def newick(self) -> str:
-        """With the frequency as label of an inner node."""
+    def names(self) -> list[str]:
+        """Of the taxa in it."""
+        return [name for clade in self.clades for name in clade.names()] if self.clades else [self.name]
+
+    def newick(self, word: Callable[[str], str] = newick_word) -> str:
+        """With the frequency as label of an inner node; word: of a taxon's name."""
         if not self.clades:
-            return f"{newick_word(self.name)}:{self.length:.8g}"
-        inner = ",".join(clade.newick() for clade in self.clades)
+            return f"{word(self.name)}:{self.length:.8g}"
+        inner = ",".join(clade.newick(word) for clade in self.clades)
         return f"({inner}){self.frequency:.4g}:{self.length:.8g}"
 
 
@@ -39,7 +44,8 @@ class Consensus:
 
     def newick(self) -> str:
         """One line, ending in a semicolon: frequencies of splits as node labels, mean branch lengths."""
-        return f"({','.join(clade.newick() for clade in self.clades)});"
+        words = newick_words([name for clade in self.clades for name in clade.names()])
+        return f"({','.join(clade.newick(words.__getitem__) for clade in self.clades)});"
 
     def __str__(self) -> str:
         return self.newick()

@@ -33,7 +33,7 @@ from vbpi_mix.phylo.report.export_trees import (
 from vbpi_mix.phylo.report.hpd import spread
 from vbpi_mix.phylo.report.parameters import reported_values
 from vbpi_mix.phylo.report.rooting import Rooted, Rooting, root
-from vbpi_mix.phylo.trees.newick import newick_word
+from vbpi_mix.phylo.trees.newick import newick_words
 
 COMMON = (".trprobs", ".splits.csv", ".parameters.csv")
 # Format: endings of the sample, the trace, the consensus and the most probable tree.
@@ -164,7 +164,8 @@ def _newick(exported: Exported, consensus: KnownTree, best: KnownTree) -> tuple[
     sample = "".join(f"{text}\n" for text in sampled_trees(exported.sample, exported.taxa, exported.rooting))
     trace = exported.trace
     table = _table(("Gen", *trace.names), trace.values, f"[ID: {exported.source}]")
-    singles = [tree_text(tree.rooted.tree, newick_word, label_mark) + "\n" for tree in (consensus, best)]
+    words = newick_words(exported.taxa)
+    singles = [tree_text(tree.rooted.tree, words.__getitem__, label_mark) + "\n" for tree in (consensus, best)]
     return sample, table, *singles
 
 

@@ -16,8 +16,8 @@ from vbpi_mix.phylo.report.consensus import MAJORITY, Consensus
 from vbpi_mix.phylo.report.export_draws import ExportDraws
 from vbpi_mix.phylo.report.hpd import Spread, spread
 from vbpi_mix.phylo.report.rooting import Edge, Rooting, edges_of, root, tree_of
-from vbpi_mix.phylo.trees.newick import newick_word, to_newick
-from vbpi_mix.phylo.trees.nexus import nexus_word
+from vbpi_mix.phylo.trees.newick import newick_words, to_newick
+from vbpi_mix.phylo.trees.nexus import nexus_words
 
 DIGITS = 8
 # FigTree shows what it is told to show; other programs pass over the block.
@@ -117,17 +117,16 @@ def _side(edge: Edge, taxa: Sequence[str]) -> frozenset[str]:
     return edge.members if taxa[0] not in edge.members else frozenset(taxa) - edge.members
 
 
-def sampled_trees(
-    draws: ExportDraws, names: Sequence[str], rooting: Rooting | None, word: Callable[[str], str] = newick_word
-) -> Iterable[str]:
+def sampled_trees(draws: ExportDraws, names: Sequence[str], rooting: Rooting | None) -> Iterable[str]:
     """Newick of each draw, with lengths; names: of the taxa, as the file has them; rooting: by these names."""
     rounded = _rounded(draws.lengths)
+    words = newick_words(names)
     for k, number in enumerate(draws.topology.tolist()):
         children, lengths = draws.children[number], rounded[k]
         if rooting is None:
             yield to_newick(children, names, lengths)
         else:
-            yield tree_text(root(tree_of(children, lengths, names), rooting).tree, word, plain_mark)
+            yield tree_text(root(tree_of(children, lengths, names), rooting).tree, words.__getitem__, plain_mark)
 
 
 def nexus_tree(taxa: Sequence[str], tree: str, comment: str) -> str:
@@ -137,11 +136,12 @@ def nexus_tree(taxa: Sequence[str], tree: str, comment: str) -> str:
 
 def nexus_trees(taxa: Sequence[str], trees: Iterable[str], comment: str, taxa_block: bool = False) -> str:
     """A NEXUS file of trees, each `NAME = [&U] NEWICK` with numbers of taxa, after a comment and a table of names."""
+    words = nexus_words(taxa)
     lines = ["#NEXUS", f"[{comment.translate({91: '(', 93: ')'})}]"]
     if taxa_block:
-        labels = [f"      {nexus_word(name)}" for name in taxa]
+        labels = [f"      {words[name]}" for name in taxa]
         lines += ["begin taxa;", f"   dimensions ntax={len(taxa)};", "   taxlabels", *labels, "   ;", "end;"]
-    table = ",\n".join(f"      {k} {nexus_word(name)}" for k, name in enumerate(taxa, start=1))
+    table = ",\n".join(f"      {k} {words[name]}" for k, name in enumerate(taxa, start=1))
     lines += ["begin trees;", "   translate", f"{table};"]
     return "\n".join([*lines, *(f"   tree {tree}" for tree in trees), "end;", ""])
 

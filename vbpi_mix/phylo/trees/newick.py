@@ -7,7 +7,7 @@ shares the tables of labels and the messages.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -219,7 +219,8 @@ def to_newick(
     if lengths is not None:
         marks[1:] = [f":{float(length)!r}" for length in lengths]
     names = [newick_word(label) if label else "" for label in labels or [""] * (n_taxa - 2)]
-    parts = [newick_word(name) + mark for name, mark in zip(taxa, marks, strict=False)]
+    words = newick_words(taxa)
+    parts = [words[name] + mark for name, mark in zip(taxa, marks, strict=False)]
     for k in range(n_taxa - 3):
         left, right = children[k]
         parts.append(f"({parts[left]},{parts[right]}){names[k]}{marks[n_taxa + k]}")
@@ -235,6 +236,22 @@ def newick_word(name: str) -> str:
     if name and not re.search(r"[\s()\[\]{}:;,='\"]", name):
         return name
     return quoted(name)
+
+
+def newick_words(taxa: Sequence[str]) -> dict[str, str]:
+    """Of all names of a file, by name, the Newick labels.
+
+    Programs read a blank for a `_` outside quotes. So `a_b` is quoted where another taxon is `a b`; elsewhere it is not, since
+    some programs know no quotes.
+    """
+    return words_apart(taxa, newick_word)
+
+
+def words_apart(taxa: Sequence[str], word: Callable[[str], str]) -> dict[str, str]:
+    """The words of names, quoted where another name would be read alike; capitals do not tell names apart in NEXUS."""
+    spaced = {name.lower() for name in taxa if " " in name}
+    clashes = {name for name in taxa if "_" in name and name.replace("_", " ").lower() in spaced} if spaced else set()
+    return {name: quoted(name) if name in clashes else word(name) for name in taxa}
 
 
 def quoted(name: str) -> str:

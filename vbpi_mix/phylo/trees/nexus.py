@@ -1,7 +1,7 @@
 """The NEXUS format around trees: labels that stand for names, words and their quotes, and the .trprobs file.
 
 Reading: `read_labels` takes the TRANSLATE and TAXLABELS commands of a file. Writing: `nexus_word` for a name,
-`trprobs` for topologies with their weights.
+`nexus_words` for those of all taxa, `trprobs` for topologies with their weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vbpi_mix.errors import TreeError
-from vbpi_mix.phylo.trees.newick import quoted, to_newick, unquote
+from vbpi_mix.phylo.trees.newick import quoted, to_newick, unquote, words_apart
 
 # What stands before the first word of a file: nothing, or comments.
 NEXUS_HEAD = re.compile(rb"\s*(?:\[[^\]]*\]\s*)*(?=#NEXUS)", re.IGNORECASE)
@@ -84,6 +84,11 @@ def nexus_word(name: str) -> str:
     return name if re.fullmatch(r"[\w.]+", name) else quoted(name)
 
 
+def nexus_words(taxa: Sequence[str]) -> dict[str, str]:
+    """Of all names of a file, by name, the NEXUS tokens; as `newick_words` quotes `a_b` where another taxon is `a b`."""
+    return words_apart(taxa, nexus_word)
+
+
 def whole_number(text: str) -> int:
     """The number that decimal digits say; one of more than 18 digits, which is beyond every range here, as 10**18."""
     return int(text) if len(text) <= 18 else 10**18
@@ -96,7 +101,8 @@ def trprobs(children: np.ndarray, weights: np.ndarray, taxa: tuple[str, ...], co
     full, so that reading the file gives them again; p and P, the weight and the sum so far, are for people.
     """
     numbers = tuple(str(k + 1) for k in range(len(taxa)))
-    names = ",\n".join(f"      {number} {nexus_word(name)}" for number, name in zip(numbers, taxa, strict=True))
+    words = nexus_words(taxa)
+    names = ",\n".join(f"      {number} {words[name]}" for number, name in zip(numbers, taxa, strict=True))
     lines = ["#NEXUS", f"[{comment.translate({91: '(', 93: ')'})}]", "begin trees;", "   translate", f"{names};"]
     total = 0.0
     for k, (tree, weight) in enumerate(zip(children, weights.tolist(), strict=True), start=1):
