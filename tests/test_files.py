@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import resource
 import signal
@@ -44,8 +46,13 @@ def test_plain_and_compressed_files_read_the_same(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "no such file"), (b" \n", "is empty"), (gzip.compress(b"abc" * 100, mtime=0)[:-9], "damaged or cut short")],
-)
+    [
+        (None, "no such file"), (b" \n", "is empty"), (gzip.compress(b"abc" * 100, mtime=0)[:-9], "damaged or cut short"),
+        (bz2.compress(b"abc"), "not a text file, but packed by bzip2; unpack it, or pack it by gzip"),
+        (lzma.compress(b"abc"), "not a text file, but packed by xz; unpack it"),
+        (b"PK\x03\x04\x00\x00", "not a text file, but packed by zip; unpack it"),
+    ],
+)  # fmt: skip
 def test_what_cannot_be_read_is_the_error_that_was_asked_for(tmp_path, content, words):
     if content is not None:
         (tmp_path / "x").write_bytes(content)
@@ -62,6 +69,8 @@ def test_places_are_free_or_refused(tmp_path):
         ([taken], False, "exists; choose another name, or replace it with --force"),
         ([tmp_path], True, "is a folder"),
         ([tmp_path / "no" / "x"], True, "does not exist"),
+        ([taken / "x"], True, "taken is a file and no folder; choose another place"),
+        ([taken / "x" / "y"], True, "taken is a file and no folder; choose another place"),
         ([tmp_path / "x", tmp_path / "x"], True, "two outputs"),
     ]:
         with pytest.raises(ConfigError, match=words):

@@ -10,8 +10,10 @@ import codecs
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import unicodedata
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,6 +27,11 @@ from vbpi_mix.errors import ConfigError, VbpiMixError, shorten
 from vbpi_mix.sizes import gunzip
 
 GZIP_MAGIC = b"\x1f\x8b"
+# What other programs pack by, by first bytes; text begins like none of them.
+_PACKED = {
+    "bzip2": rb"BZh[1-9]1AY&SY", "xz": rb"\xfd7zXZ\x00", "zstd": rb"\x28\xb5\x2f\xfd", "zip": rb"PK\x03\x04",
+    "7-Zip": rb"7z\xbc\xaf\x27\x1c",
+}  # fmt: skip
 # A full disk is found by writing: an empty file can still be made there.
 PROBE_BYTES = 4096
 
@@ -33,7 +40,7 @@ def read_bytes(path: Path, what: str, error: type[VbpiMixError]) -> bytes:
     """Content of a text file, decompressed if it is gzip by its first bytes, without a byte order mark.
 
     what: the kind of file that is wanted, for the message. Raises `error` if the path does not exist, is a
-    folder, cannot be read or is empty, or if the compressed data are damaged or cut short.
+    folder, cannot be read or is empty, if it is compressed otherwise, or if the compressed data are damaged or cut short.
     """
     if path.is_dir():
         raise error(f"{path}: this is a folder; name the {what} in it")
@@ -48,6 +55,9 @@ def read_bytes(path: Path, what: str, error: type[VbpiMixError]) -> bytes:
             data = gunzip(data, str(path), error)
         except (EOFError, zlib.error):
             raise error(f"{path}: the gzip file is damaged or cut short; fetch it again") from None
+    for program, magic in _PACKED.items():
+        if re.match(magic, data):
+            raise error(f"{path}: this is not a text file, but packed by {program}; unpack it, or pack it by gzip")
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         raise error(f"{path}: the file is empty; give the {what} itself")
@@ -58,7 +68,8 @@ def read_utf8(path: Path, what: str, error: type[VbpiMixError]) -> bytes:
     """Content of a text file that a user names, as UTF-8 with lines that end in a newline, whatever it is written in.
 
     That may be UTF-8 or UTF-16, with a byte order mark or without, or else Latin-1, plain or gzip-compressed, with the line
-    ends of any system. Raises `error` as `read_bytes` does, or if the file is UTF-16 and damaged.
+    ends of any system. Letters and their accents are composed (NFC): files of one name may have it either way, and it looks
+    alike. Raises `error` as `read_bytes` does, or if the file is UTF-16 and damaged.
     """
     data = read_bytes(path, what, error)
     encoding = _encoding_of(data)
@@ -69,6 +80,8 @@ def read_utf8(path: Path, what: str, error: type[VbpiMixError]) -> bytes:
             raise error(f"{path}: the file is damaged: it begins as UTF-16, and is none; save it as UTF-8") from None
         if not data.strip():
             raise error(f"{path}: the file is empty; give the {what} itself")
+    if not data.isascii() and not unicodedata.is_normalized("NFC", text := data.decode()):
+        data = unicodedata.normalize("NFC", text).encode()
     # A lone carriage return ends a line in files of old Macintosh programs.
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
 
@@ -129,8 +142,12 @@ def check_free(
 
 def check_folder(place: Path, error: type[VbpiMixError]) -> None:
     """Raise `error` unless the folder that a file or folder is to be made in exists."""
-    if not is_there(place.absolute().parent, error) or not place.absolute().parent.is_dir():
-        raise error(f"{place} cannot be made: the folder {place.parent} does not exist; make it first")
+    if is_there(place.absolute().parent, error) and place.absolute().parent.is_dir():
+        return
+    for above in place.parents:
+        if is_there(above, error) and not above.is_dir():
+            raise error(f"{place} cannot be made: {above} is a file and no folder; choose another place")
+    raise error(f"{place} cannot be made: the folder {place.parent} does not exist; make it first")
 
 
 def is_there(place: Path, error: type[VbpiMixError] = ConfigError) -> bool:

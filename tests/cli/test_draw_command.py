@@ -66,7 +66,7 @@ def test_without_a_root_of_its_own_a_picture_has_that_of_the_fit(here):
         (["--outgroup", "t01", "--midpoint"], "either --outgroup or --midpoint"),
         (["--outgroup", ","], "no taxon is named"),
         (["--out", "nowhere/deep.svg"], "does not exist"),
-        (["--out", "eight.vbpi/config.yaml/x.svg"], "does not exist"),
+        (["--out", "eight.vbpi/config.yaml/x.svg"], "eight.vbpi/config.yaml is a file and no folder"),
     ],
 )
 def test_a_refusal_is_one_line_and_writes_nothing(run, here, command, options, word):

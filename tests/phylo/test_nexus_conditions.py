@@ -161,6 +161,24 @@ def test_every_reader_takes_every_encoding_and_line_end(tmp_path, encoding, line
     assert np.array_equal(prior.splits, (frozenset({2, 3}),))
 
 
+def test_accents_composed_or_not_are_one_name(tmp_path):
+    """As macOS and others write them."""
+    apart, composed = "ba\u0308r", "b\u00e4r"
+    rows = "".join(f"{name} ACGT\n" for name in (apart, "b", "c", "d"))
+    tree = tmp_path / "x.nwk"
+    for encoding in ("utf-8", "utf-16"):
+        (tmp_path / "x.nex").write_bytes((HEAD + rows + ";end; begin paup; exclude 1; end;").encode(encoding))
+        alignment = read_alignment(tmp_path / "x.nex")
+        assert alignment.taxa == (composed, "b", "c", "d")
+        for name in (apart, composed):
+            tree.write_text(f"(({name},c),(b,d));\n")
+            for taxa in (alignment.taxa, (apart, "b", "c", "d")):
+                assert np.array_equal(read_tree_sample([tree], taxa).children, [[[1, 3], [4, 2]]])
+    (tmp_path / "x.fasta").write_text(f">{apart}\nA\n>{composed}\nA\n>c\nA\n>d\nA\n")
+    with pytest.raises(AlignmentError, match="appears twice"):
+        read_alignment(tmp_path / "x.fasta")
+
+
 def test_utf16_cut_in_a_character_is_refused(read):
     with pytest.raises(AlignmentError, match="begins as UTF-16, and is none; save it as UTF-8"):
         read(WHOLE.encode("utf-16")[:-1])

@@ -7,6 +7,7 @@ shares the tables of labels and the messages.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -81,6 +82,8 @@ class LabelReader:
         self.taxa = tuple(taxa)
         self.tokens = dict(tokens or {})
         named = {name: number for number, name in enumerate(self.taxa)}
+        # Files are read with letters composed, which names in memory need not be.
+        named = {unicodedata.normalize("NFC", name): number for name, number in named.items()} | named
         spaced = _without_clashes((name.replace("_", " "), number) for name, number in named.items())
         self._exact = dict(named)
         self._spaced = spaced
