@@ -9,6 +9,7 @@ from vbpi_mix.errors import AlignmentError
 from vbpi_mix.phylo.data.alignment import read_alignment
 from vbpi_mix.phylo.data.partitions import read_partitions
 from vbpi_mix.phylo.models.constraints import parse_constraints
+from vbpi_mix.phylo.report.rooting import Rooting
 from vbpi_mix.phylo.trees.sample import read_tree_sample
 
 HEAD = "#NEXUS\n[a\ncomment]\nbegin data;\ndimensions ntax=4 nchar=4;\nformat datatype=dna;\nmatrix\n"
@@ -174,6 +175,8 @@ def test_accents_composed_or_not_are_one_name(tmp_path):
             tree.write_text(f"(({name},c),(b,d));\n")
             for taxa in (alignment.taxa, (apart, "b", "c", "d")):
                 assert np.array_equal(read_tree_sample([tree], taxa).children, [[[1, 3], [4, 2]]])
+                assert parse_constraints([f"({name},b)"], taxa).splits == (frozenset({2, 3}),)
+            assert Rooting.of(name, False, alignment.taxa) == Rooting((composed,))
     (tmp_path / "x.fasta").write_text(f">{apart}\nA\n>{composed}\nA\n>c\nA\n>d\nA\n")
     with pytest.raises(AlignmentError, match="appears twice"):
         read_alignment(tmp_path / "x.fasta")

@@ -17,6 +17,7 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.priors import GammaDirichletLengths
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sbn.coverage import in_support
+from vbpi_mix.phylo.trees.sample import TreeSample
 from vbpi_mix.phylo.trees.topology import enumerate_topologies, to_newick
 from vbpi_mix.training.reports import Note
 
@@ -56,6 +57,18 @@ def test_a_constrained_posterior_is_exact(five, constraint, groups):
     exact_shares = shares(log_marginals[allowed])
     for each, probability, error in zip(answer.children, answer.topologies.probabilities, answer.topologies.errors, strict=True):
         assert probability == pytest.approx(exact_shares[number[each.tobytes()]], abs=max(4 * error, 1e-9))
+
+
+def test_what_a_fit_to_a_single_tree_can_find_is_said(five):
+    alignment, topologies, _ = five
+    one = np.ones(1)
+    sample = TreeSample(alignment.taxa, topologies[[7]], one, np.zeros(1, dtype=int), one, None, ())
+    for choices, words in (({"support": "fixed"}, "no other topology"), ({}, "no topologies but those near it")):
+        notes = []
+        run = vbpi_mix.fit(alignment, sample, progress=notes.append, **QUICK, **choices)
+        (text,) = [note.text for note in notes if isinstance(note, Note) and "single tree" in note.text]
+        assert text == f"the tree sample is a single tree: the fit can find {words}"
+        assert (run.answer().children.shape[0] == 1) == bool(choices)
 
 
 def test_a_fixed_topology_learns_lengths_only(five):

@@ -175,7 +175,8 @@ def _start(
         write_trprobs(data.sample, directory.path / "tree_sample.trprobs", describe_source(data.source["made"]))
     training = asked.training(data.fitted.posterior.n_parameters > 0)
     prior = data.fitted.posterior.topology_prior
-    share, warning = (None, None) if prior.fixed else _held_out(data.sample, asked, prior)
+    is_single = data.sample.tree_topology.size < 2
+    share, warning = (None, None) if prior.fixed or is_single else _held_out(data.sample, asked, prior)
     started = time.perf_counter()
     problem, start = build_problem(
         data.fitted, _widened(data, asked), asked.model, asked.seed, growing=asked.support == "growing",
@@ -186,6 +187,8 @@ def _start(
     missing = _missing(None if start is None else start.missing, data.source)
     if start is not None and missing is not None:
         tell(Note(f"{start.added:,} topologies added to the sample's; about {missing:.1g} of the posterior is missing"))
+    if is_single and not prior.fixed:
+        warning = _of_single_tree(problem)
     if warning:
         tell(Note(warning, warning=True))
     facts = {"held_out_coverage": share, "setup_seconds": setup_seconds, "mass_missing": missing}
@@ -201,10 +204,16 @@ def run_name(alignment: str | os.PathLike[str]) -> str:
     return f"{Path(name.removesuffix('.gz')).stem}.vbpi"
 
 
+def _of_single_tree(problem: PhyloProblem) -> str:
+    """The warning where the sample is one tree: other topologies come from what was added, which lies near it."""
+    support = problem.support
+    if support.split_bits.shape[0] == 2 * support.n_taxa - 3:
+        return "the tree sample is a single tree: the fit can find no other topology"
+    return "the tree sample is a single tree: the fit can find no topologies but those near it"
+
+
 def _held_out(sample: TreeSample, config: FitConfig, prior: TopologyPrior) -> tuple[float | None, str | None]:
     """How much of the sample a support built from part of it holds, and a warning where that is little."""
-    if sample.tree_topology.size < 2:
-        return None, "the tree sample is a single tree: the fit can find no other topology"
     found = held_out_coverage(sample, widen_topologies=0 if config.widen == "nni" else None, prior=prior)
     return found.share, found.warning()
 

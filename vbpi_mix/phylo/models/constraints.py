@@ -18,7 +18,7 @@ from vbpi_mix.errors import ConfigError
 from vbpi_mix.files import read_text
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.trees.files import read_tree_texts
-from vbpi_mix.phylo.trees.newick import unquote, without_comments
+from vbpi_mix.phylo.trees.newick import composed, unquote, without_comments
 from vbpi_mix.phylo.trees.nexus import whole_number
 
 _FORMS = "give (A,B,C) or A,B,C, a file with one such group a line, or 'constraint NAME = A B C'"
@@ -80,6 +80,8 @@ class _Reader:
     def __init__(self, taxa: tuple[str, ...]) -> None:
         self.taxa = taxa
         self._number = {name: k for k, name in reversed(list(enumerate(taxa)))}
+        # Files are read with letters composed; options and names in memory need not be.
+        self._number = {composed(name): k for name, k in self._number.items()} | self._number
         self._spaced = {name.replace("_", " "): k for name, k in self._number.items()}
 
     def constraints(self, text: str) -> Iterator[_Group]:
@@ -177,7 +179,7 @@ class _Reader:
         """The number of a taxon, of which `label` is the name, perhaps quoted, or with a branch length behind it."""
         label = label.strip()
         bare = unquote(label) if label[:1] in ("'", '"') else label.split(":")[0].strip()
-        name = tokens.get(label, tokens.get(bare, bare))
+        name = composed(tokens.get(label, tokens.get(bare, bare)))
         number = self._number.get(name, self._spaced.get(name.replace("_", " ")))
         if number is None:
             near = difflib.get_close_matches(name, self.taxa, n=1, cutoff=0.4)

@@ -19,7 +19,7 @@ import numpy as np
 
 from vbpi_mix.errors import ConfigError
 from vbpi_mix.phylo.report.consensus import Consensus, ConsensusClade
-from vbpi_mix.phylo.trees.newick import unquote
+from vbpi_mix.phylo.trees.newick import composed, unquote
 
 _SHOWN = 6
 
@@ -258,7 +258,7 @@ def _names(text: str, taxa: Sequence[str]) -> tuple[str, ...]:
 def _taxon(name: str, taxa: Sequence[str]) -> str:
     """The taxon of a name as it is written, without its quotes, or with underscores for its blanks."""
     bare = unquote(name)
-    for wanted in (name, bare):
+    for wanted in (name, bare, composed(bare)):
         if wanted in taxa:
             return wanted
     spaced = [taxon for taxon in taxa if taxon.replace("_", " ") == bare.replace("_", " ")]

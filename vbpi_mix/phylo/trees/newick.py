@@ -83,7 +83,7 @@ class LabelReader:
         self.tokens = dict(tokens or {})
         named = {name: number for number, name in enumerate(self.taxa)}
         # Files are read with letters composed, which names in memory need not be.
-        named = {unicodedata.normalize("NFC", name): number for name, number in named.items()} | named
+        named = {composed(name): number for name, number in named.items()} | named
         spaced = _without_clashes((name.replace("_", " "), number) for name, number in named.items())
         self._exact = dict(named)
         self._spaced = spaced
@@ -272,6 +272,11 @@ def unquote(label: str) -> str:
     if len(label) > 1 and label[0] in "'\"" and label[-1] == label[0]:
         return label[1:-1].replace(label[0] * 2, label[0])
     return label
+
+
+def composed(name: str) -> str:
+    """The name with its letters and their accents composed (NFC), as `vbpi_mix.files.read_text` gives them."""
+    return unicodedata.normalize("NFC", name)
 
 
 def without_comments(tree: str) -> str:
