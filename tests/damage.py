@@ -89,6 +89,16 @@ def damaged_texts(draw, texts, marks=(), encodings=("utf-8",)):
     return bytes(text)
 
 
+def damaged_bytes(content, seed):
+    """As `damaged_texts` has it, of a file so large that Hypothesis would fill the memory with its versions."""
+    chance, content = random.Random(seed), bytearray(content)
+    for _ in range(chance.randint(1, 6)):
+        start = chance.randint(0, len(content))
+        stop = min(len(content), start + chance.choice([0, 0, 1, 1, 2, 10, 1000]))
+        content[start:stop] = chance.choice([*MARKS, bytes(content[start:stop]) * 2])
+    return bytes(content)
+
+
 def damaged_value(value, seed):
     """Plain data in which one to three entries, picked at random, are missing or something else."""
     chance = random.Random(seed)

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from damage import damaged_texts, damaged_value, read_or_refuse, try_for_minutes, try_often
+from damage import damaged_bytes, damaged_texts, damaged_value, read_or_refuse, try_for_minutes, try_often
 from hypothesis import strategies as st
 
 import vbpi_mix
 from vbpi_mix.image.run import load as load_images
+from vbpi_mix.phylo.results import combined_forms
 from vbpi_mix.toy.run import load as load_toy
 
+LARGE = 50_000
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 FIT = ("fit", EXAMPLES / "eight.nex", "--trees", EXAMPLES / "eight.nwk", "--A", 2, "--S", 1, "--K", 2, "--iterations", 3,
        "--answer-draws", 20)  # fmt: skip
@@ -65,6 +67,9 @@ def check_of(name, place, file, how):
         torch.save(damaged, file)
         read_or_refuse(READERS[name], place)
 
+    if how == "text" and file.stat().st_size > LARGE:
+        content = file.read_bytes()
+        return st.integers(0, 2**32), lambda seed: check_text(damaged_bytes(content, seed))
     if how == "text":
         return damaged_texts([file.read_bytes()]), check_text
     values = torch.load(file, weights_only=True)
@@ -119,3 +124,12 @@ def test_what_was_found(made, tmp_path, name, found):
     (file,) = place.rglob("checkpoint.pt")
     torch.save(FOUND[found](torch.load(file, weights_only=True)), file)
     assert not read_or_refuse(READERS[name], place)
+
+
+def test_forms_of_the_evidence_that_are_none_are_left_out():
+    """A damaged summary.json had one, and `eval` ended in a traceback."""
+    new = {"form": "pooled", "mean": -2.0}
+    before = [{"form": "(weighted", "mean": 1.0}, {"form": "weighted", "mean": -1.0}, {"mean": 3.0}, "pooled", {"form": []}]
+    entries = {"elbo": -3.0, "marginal_log_likelihood": [new]}
+    assert combined_forms(entries, before) == {**entries, "marginal_log_likelihood": [new, before[1]]}
+    assert combined_forms(entries, {"form": "weighted"}) == entries

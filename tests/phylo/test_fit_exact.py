@@ -9,6 +9,7 @@ from reference import jukes_cantor
 from small_posteriors import sample_of
 
 import vbpi_mix
+from vbpi_mix.errors import VbpiMixError
 from vbpi_mix.evaluation import draw_log_weights
 from vbpi_mix.phylo.data.alignment import Alignment
 from vbpi_mix.phylo.data.site_patterns import compress
@@ -120,3 +121,19 @@ def test_draw_log_weights_has_all_components_and_samples():
     log_w = draw_log_weights(mixture, Posterior(patterns), 1001, torch.Generator().manual_seed(2))
     assert log_w.shape == (3, 1001)
     assert torch.isfinite(log_w).all()
+
+
+def test_draws_that_are_no_numbers_are_told_in_one_line():
+    """Of a mixture that no training leaves: nothing of numpy's, and no answer that is none."""
+    mixture = PhyloMixture(
+        build_support(enumerate_topologies(4)), 3, generator=torch.Generator().manual_seed(1)
+    )
+    with torch.no_grad():
+        mixture.load_state_dict({name: _far(value) for name, value in mixture.state_dict().items()})
+    with pytest.raises(VbpiMixError, match="are no numbers: its parameters are damaged; fit anew"):
+        draw_log_weights(mixture, Posterior(small_data(4, 5)), 10, torch.Generator().manual_seed(2))
+
+
+def _far(value):
+    """Lengths beyond all bounds."""
+    return torch.full_like(value, 1e30) if isinstance(value, torch.Tensor) and value.is_floating_point() else value

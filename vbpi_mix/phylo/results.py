@@ -140,9 +140,13 @@ def bound_entries(problem: PhyloProblem, generator: torch.Generator) -> dict[str
     return {"elbo": found.elbo, "elbo_standard_error": found.elbo_standard_error}
 
 
-def combined_forms(entries: dict[str, Any], before: list[dict[str, Any]]) -> dict[str, Any]:
-    """The same entries, with those forms of the marginal log-likelihood from before that they have not; weighted last."""
-    forms = {each["form"]: each for each in (*before, *entries["marginal_log_likelihood"])}
+def combined_forms(entries: dict[str, Any], before: Any) -> dict[str, Any]:
+    """The same entries, with those forms of the marginal log-likelihood from before that they have not; weighted last.
+
+    before: as summary.json has them, which may be damaged; what is none of the forms is left out.
+    """
+    known = [each for each in before if isinstance(each, dict) and each.get("form") in FORMS] if isinstance(before, list) else []
+    forms = {each["form"]: each for each in (*known, *entries["marginal_log_likelihood"])}
     listed = sorted(forms.values(), key=lambda each: FORMS.index(each["form"]))
     return {**entries, "marginal_log_likelihood": listed}
 
