@@ -8,13 +8,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from damage import damaged_bytes, damaged_texts, damaged_value, read_or_refuse, try_for_minutes, try_often
 from hypothesis import strategies as st
 
 import vbpi_mix
+from vbpi_mix.errors import CheckpointError, VbpiMixError
+from vbpi_mix.evaluation import draw_log_weights
 from vbpi_mix.image.run import load as load_images
+from vbpi_mix.phylo.parts import restore_parts
 from vbpi_mix.phylo.results import combined_forms
 from vbpi_mix.toy.run import load as load_toy
 
@@ -133,3 +137,24 @@ def test_forms_of_the_evidence_that_are_none_are_left_out():
     entries = {"elbo": -3.0, "marginal_log_likelihood": [new]}
     assert combined_forms(entries, before) == {**entries, "marginal_log_likelihood": [new, before[1]]}
     assert combined_forms(entries, {"form": "weighted"}) == entries
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, 1e30, 0.0, -1.0])
+def test_sites_of_a_checkpoint_are_counted_in_numbers(weight):
+    part = {"name": "all", "alphabet": "dna", "symbols": "ACGT", "model": "HKY", "states": torch.ones(4, 2, dtype=torch.uint8)}
+    state = {"taxa": list("abcd"), "parts": [{**part, "weights": torch.tensor([2.0, 3.0], dtype=torch.float64)}]}
+    assert restore_parts(state)[0].sites == 5
+    state["parts"][0]["weights"][1] = weight
+    with pytest.raises(CheckpointError, match="the site patterns of the checkpoint are damaged"):
+        restore_parts(state)
+
+
+def test_a_mixture_whose_parameters_have_no_density_is_told_in_one_line():
+    class Flat:
+        n_components = 2
+
+        def sample(self, *given):
+            raise np.linalg.LinAlgError("Singular matrix")
+
+    with pytest.raises(VbpiMixError, match=r"its parameters are damaged; fit anew \(Singular matrix\)"):
+        draw_log_weights(Flat(), None, 10, torch.Generator())

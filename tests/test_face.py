@@ -120,7 +120,7 @@ def test_a_sample_and_an_alignment_may_be_objects():
     made = vbpi_mix.fit(alignment, sample, iterations=5, threads=1)
     digest = made.config["alignment"].pop("sha256")
     assert len(digest) == 64
-    assert made.config["alignment"] == {"file": None, "taxa": 8, "sites": 600}
+    assert made.config["alignment"] == {"file": None, "taxa": 8, "sites": 600, "type": None}
 
 
 def test_choices_are_named_as_fields_and_refused_by_name():

@@ -28,6 +28,8 @@ from vbpi_mix.threads import timed_pieces
 # Particles drawn at once, of all components together: enough to keep every thread busy, little memory.
 PARTICLES_AT_ONCE = 2_000
 
+_DAMAGED = "weights of draws from the mixture are no numbers: its parameters are damaged; fit anew"
+
 
 @dataclass(frozen=True)
 class MarginalLikelihood:
@@ -133,14 +135,17 @@ def draw_log_weights(
     at_once = max(1, PARTICLES_AT_ONCE // mixture.n_components)
     parts = []
     # What is no number is told below, once, and not by numpy.
-    with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):
+    with torch.no_grad(), np.errstate(all="ignore"):
         for first in range(0, samples, at_once):
-            draws = mixture.sample(draw, min(at_once, samples - first), generator)
+            try:
+                draws = mixture.sample(draw, min(at_once, samples - first), generator)
+            except np.linalg.LinAlgError as error:
+                raise VbpiMixError(f"{_DAMAGED} ({error})") from error
             densities = target.log_likelihood(draws), target.log_prior(draws), draws.log_q
             parts.append(log_importance_weights(*densities, log_weights=log_weights))
     log_w = torch.cat(parts, dim=1)
     if bool(log_w.isnan().any()):
-        raise VbpiMixError("weights of draws from the mixture are no numbers: its parameters are damaged; fit anew")
+        raise VbpiMixError(_DAMAGED)
     return log_w
 
 

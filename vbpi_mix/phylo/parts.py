@@ -238,6 +238,10 @@ def parts_state(parts: Sequence[DataPart]) -> list[dict[str, Any]]:
     ]
 
 
+# Whole numbers up to here are float64s.
+MOST_SITES = 2.0**53
+
+
 def restore_parts(state: Mapping[str, Any]) -> tuple[DataPart, ...]:
     """The parts of a problem's state; one from before there were parts has the patterns of nucleotides under JC69. KeyError if
     something is missing, CheckpointError if there are states that the characters do not have.
@@ -256,7 +260,7 @@ def _patterns(state: Mapping[str, Any], alphabet: Alphabet, n_taxa: int) -> Site
     """Site patterns from a checkpoint: kernels look states up in tables of the alphabet's size."""
     states, weights = state["states"].numpy().view(alphabet.dtype), state["weights"].numpy()
     fits = states.ndim == 2 and states.shape == (n_taxa, weights.size) and states.max(initial=0) <= alphabet.missing
-    if not fits or weights.dtype != np.float64 or weights.ndim != 1 or not (weights > 0).all():
+    if not fits or weights.dtype != np.float64 or weights.ndim != 1 or not ((weights > 0) & (weights <= MOST_SITES)).all():
         raise CheckpointError("the site patterns of the checkpoint are damaged: use another checkpoint")
     return SitePatterns(np.ascontiguousarray(states), weights, alphabet)
 
