@@ -1,5 +1,6 @@
 """`vbpi-mix image` as a user types it: train, evaluate, sample, compare, and be refused."""
 
+import dataclasses
 import io
 import json
 import math
@@ -12,7 +13,7 @@ from image_commands import SMALL, TRAIN, files, summary, trace_without_seconds
 from image_files import cifar_records, random_images, write_idx_set
 from matplotlib import image as png
 
-from vbpi_mix.image import evaluation
+from vbpi_mix.image import comparison, evaluation
 
 
 def test_training_writes_a_run(run, empty_world):
@@ -170,6 +171,7 @@ def test_compare_shows_runs_side_by_side(run, copied, empty_world):
     rows = [line.split() for line in outcome.out.splitlines()]
     assert outcome.err == ""
     assert rows[0][:8] == ["run", "A", "S", "estimator", "images", "L", "published", "pooled"]
+    assert [row[-1] for row in rows[:3]] == ["model", "plain", "plain"]
     assert rows[1][:6] == ["one.vbpi", "1", "1", "a2a", "8", "2"]
     nll = summary(copied)["negative_log_likelihood"][0]["nll"]
     assert rows[2][:7] == ["digits.vbpi", "3", "2", "s2a", "8", "2", f"{nll:.3f}"]
@@ -182,6 +184,40 @@ def test_compare_shows_runs_side_by_side(run, copied, empty_world):
     assert "warning: these runs were evaluated on different" in run("image", "compare", "one.vbpi", "digits.vbpi").err
     assert "figure.png exists" in run("image", "compare", "one.vbpi", "--out", "figure.png").error_line()
     assert (empty_world / "figure.png").read_bytes() == before
+
+
+def test_compare_tells_the_training_and_the_model_of_runs_apart(run, copied, empty_world):
+    """The baseline with L = 20 in training is not the plain model of A = 1, nor are models of other parts or sizes."""
+    asked = {
+        "one": (("--A", 1), "1", "plain", "A2A"),
+        "iwae": (("--model", "iwae"), "20", "plain", "A2A, trained with L = 20"),
+        "wide": (("--A", 1, "--latent", 9, "--pixel-layers", 2, "--no-res-enc", "--norm", "none"), "1",
+                 "linear heads, d = 9, masked layers: 2, norm none",
+                 "A2A, linear heads, d = 9, masked layers: 2, norm none"),
+        "dreg": (("--A", 1, "--L", 2, "--gradient", "dreg", "--phi-per", "batch"), "2",
+                 "plain, dreg gradient, components per batch",
+                 "A2A, trained with L = 2, dreg gradient, components per batch"),
+        "parts": (("--A", 1, "--model", "vamp", "--encoder", "separate", "--features", "dense"), "1",
+                  "separate encoders, VampPrior, dense features", "A2A, separate encoders, VampPrior, dense features"),
+    }  # fmt: skip
+    for name, (options, *_) in asked.items():
+        assert run(*TRAIN, *options, "--epochs", 1, "--estimator", "a2a", "--out", name).status == 0
+    outcome = run("image", "compare", *asked, "--out", "figure.png")
+    header, *lines = outcome.out.splitlines()[:-1]
+    at = header.index("trained L")
+    assert [line[at : at + 9].strip() for line in lines] == [L for _, L, _, _ in asked.values()]
+    assert [line[header.index("model") :] for line in lines] == [model for _, _, model, _ in asked.values()]
+    rows = comparison.compare_runs(asked)
+    assert [row.series for row in rows] == [series for *_, series in asked.values()]
+    # With more components in none of them, each is a line of its own.
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "draw_comparison", lambda points, *_: drawn.extend(points) or b"")
+        comparison.draw_rows([*rows, dataclasses.replace(rows[0], A=4), dataclasses.replace(rows[1], A=4)])
+    assert [(point.series, point.A) for point in drawn[:4]] == [
+        ("A2A", 1), ("A2A", 4), ("A2A, trained with L = 20", 1), ("A2A, trained with L = 20", 4)
+    ]  # fmt: skip
+    assert [(point.series, point.A) for point in drawn[4:]] == [(row.series, 1) for row in rows[2:]]
 
 
 def evaluate_and_compare(run, first, second):

@@ -26,7 +26,9 @@ class Row:
 
     published, pooled  negative log-likelihoods, nats    chosen  which test images they are of
     milliseconds       of a training step                note    that the likelihood is not valid, or nothing
-    parts              what the model has beyond the plain one, or nothing
+    model              what it has beyond the plain one, or nothing
+    trained_L, L       importance samples inside the logarithm: in training, and of the evaluation
+    training           what else sets the training apart, or nothing
     """
 
     run: str
@@ -34,8 +36,9 @@ class Row:
     A: int
     S: int
     estimator: str
-    encoder: str
-    parts: str
+    model: str
+    trained_L: int
+    training: str
     published: float | None
     pooled: float | None
     images: int | None
@@ -51,13 +54,12 @@ class Row:
         parts = [self.estimator.upper()]
         if self.estimator != "a2a":
             parts.append(f"S = {self.S}")
-        if self.encoder == "separate":
-            parts.append("separate encoders")
-        if self.parts:
-            parts.append(self.parts)
-        if self.note:
-            parts.append(self.note)
-        return ", ".join(parts)
+        return ", ".join([*parts, *filter(None, self.kind)])
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What runs must share to be of one kind, whatever their A, S and estimator; an entry for each thing, or nothing."""
+        return self.model, f"trained with L = {self.trained_L}" if self.trained_L > 1 else "", self.training, self.note
 
     def values(self) -> dict[str, float | None]:
         """Of each of the QUANTITIES."""
@@ -90,8 +92,9 @@ def read_row(path: Path) -> Row:
         A=config.estimation.A,
         S=config.estimation.S,
         estimator=config.estimation.estimator,
-        encoder=config.model.encoder,
-        parts=config.model.parts_label,
+        model=config.model.differences_label(config.data["name"]),
+        trained_L=config.estimation.L,
+        training=_training_label(config),
         published=estimates.get("published"),
         pooled=estimates.get("pooled"),
         images=images,
@@ -101,6 +104,16 @@ def read_row(path: Path) -> Row:
         parameters=summary["parameters"]["total"],
         note="" if summary["likelihood"] == "valid" else summary["likelihood"],
     )
+
+
+def _training_label(config: RunConfig) -> str:
+    """How the gradient was estimated and components were drawn, where not as usual, or nothing."""
+    gradient, found = config.estimation.gradient, []
+    if gradient != "pathwise":
+        found.append(f"{gradient} gradient")
+    if config.estimation.phi_per == "batch" and not config.model.paper_compat:  # whose note says that it is as published
+        found.append("components per batch")
+    return ", ".join(found)
 
 
 def doubts(rows: Sequence[Row]) -> list[str]:
@@ -119,8 +132,7 @@ def doubts(rows: Sequence[Row]) -> list[str]:
 def draw_rows(rows: Sequence[Row]) -> bytes:
     """A panel for each quantity against A, a line for each series: PNG."""
     points: list[Point] = []
-    for kind in dict.fromkeys((row.encoder, row.parts, row.note) for row in rows):
-        own = [row for row in rows if (row.encoder, row.parts, row.note) == kind]
-        series = sorted(own, key=lambda row: row.series)
+    for kind in dict.fromkeys(row.kind for row in rows):
+        series = sorted((row for row in rows if row.kind == kind), key=lambda row: row.series)
         points.extend(share_single([Point(row.series, row.A, row.values()) for row in series]))
     return draw_comparison(points, QUANTITIES, rows[0].data)

@@ -198,6 +198,16 @@ class ModelSpec:
         found |= {"dense features": self.features == "dense", "dense decoder": self.decoder == "dense"}
         return ", ".join(name for name, has in {**found, "learned prior": self.prior == "learned"}.items() if has)
 
+    def differences_label(self, name: str) -> str:
+        """What the model has beyond the plain one of a data set, its encoders and sizes too, for people, or nothing."""
+        plain = preset(name, self.components, encoder=self.encoder, paper_compat=self.paper_compat)
+        found = {"separate encoders": self.encoder == "separate", self.parts_label: bool(self.parts_label)}
+        found["linear heads"] = self.encoder == "shared" and not self.residual
+        found[f"d = {self.latent}"] = self.latent != plain.latent
+        found[f"masked layers: {self.pixel_layers}"] = self.pixel_layers != plain.pixel_layers
+        found[f"norm {self.norm}"] = self.norm != plain.norm
+        return ", ".join(words for words, has in found.items() if has)
+
     @property
     def valid_likelihood(self) -> bool:
         """Whether log p(x|z) is that of one image by itself in evaluation; if not, say so beside every number."""
