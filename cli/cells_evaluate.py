@@ -52,6 +52,8 @@ def command(
     torch.set_num_threads(threads)
     loaded = [load(place) for place in runs or (find_newest(command=KIND).path,)]
     cells = loaded[0].cells(data, labels)
+    if not quiet and cells.labels_notice():
+        click.echo(cells.labels_notice(), err=True)
     with CountProgress("cells", quiet) as progress:
         how: dict[str, Any] = {"importance_samples": importance_samples, "seed": seed, "likelihood_only": likelihood_only}
         if len(loaded) == 1:

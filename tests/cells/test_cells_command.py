@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vbpi_mix.cells.config import FitConfig
-from vbpi_mix.cells.data import CellsError
+from vbpi_mix.cells.data import CellsError, split
 from vbpi_mix.cells.fit import fit, resume
 from vbpi_mix.cells.run import evaluate, load
 from vbpi_mix.cells.scores import classify, cluster
@@ -46,6 +46,7 @@ def test_a_run_records_what_made_it(trained):
     assert found["component_counts"] == [2_048, 2_048]
     config = load(trained).config
     assert config.data["labels"] == "type"
+    assert config.data["counts_from"] is None  # there is one place only
     assert [config.data[part] for part in ("train", "validation", "test")] == [1_118, 93, 189]
     assert {path.name for path in trained.iterdir()} >= {"config.yaml", "checkpoint.pt", "trace.csv", "log.txt"}
 
@@ -151,6 +152,52 @@ def test_a_file_is_trained_on_and_evaluated(run, empty_world):
     assert "are not those that the run was trained on" in run("cells", "evaluate", "mine.vbpi", "--quiet").error_line()
     (empty_world / "mine.h5ad").unlink()
     assert "mine.h5ad: no such file" in run("cells", "--resume", "mine.vbpi", "--epochs", 2).error_line()
+
+
+@pytest.mark.parametrize("named", [(), ("--labels", "cell_type")])
+def test_cells_without_labels_are_trained_on_and_have_a_likelihood(run, empty_world, named):
+    """Only scores need labels: half of these cells have none, nor later a column."""
+    pytest.importorskip("anndata")
+    counts = np.random.RandomState(1).poisson(3.0, (80, 6)).astype(np.float32)
+    write_h5ad("mine.h5ad", counts, cell_type=["a", None] * 40)
+    trained = run("cells", "mine.h5ad", *named, "--A", 2, "--batch-size", 32, "--epochs", 1)
+    assert trained.status == 0, trained.err
+    said = "mine: labels cell_type are missing for 40 of 80 cells"
+    assert said in trained.err.splitlines()
+    likelihood = ("cells", "evaluate", "mine.vbpi", "--likelihood-only", "--importance-samples", 2)
+    outcome = run(*likelihood)
+    assert outcome.status == 0, outcome.err
+    assert said in outcome.err.splitlines()
+    missing = int((split(80)[2] % 2 == 1).sum())
+    line = run("cells", "evaluate", "mine.vbpi", "--quiet").error_line()
+    assert line.startswith(f"error: {said}, {missing} of them test cells: fill them in")
+    write_h5ad("mine.h5ad", counts)
+    assert run("cells", "--resume", "mine.vbpi", "--epochs", 2, "--quiet").status == 0
+    assert run(*likelihood).status == 0
+    assert run("cells", "evaluate", "mine.vbpi", "--quiet").error_line().startswith("error: mine has no labels")
+    line = run(*likelihood, "--labels", "cell_type").error_line()
+    assert line.endswith("mine.h5ad has no labels 'cell_type': the columns of obs are none")
+
+
+@pytest.mark.parametrize("place", ["layer counts", "raw.X", "X"])
+def test_a_run_says_where_its_counts_come_from(run, empty_world, place):
+    pytest.importorskip("anndata")
+    counts = np.random.RandomState(1).poisson(3.0, (80, 6)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import anndata
+
+        content = anndata.AnnData(counts if place == "X" else np.log1p(counts))
+        if place == "raw.X":
+            content.raw = anndata.AnnData(counts)
+        elif place != "X":
+            content.layers["counts"] = counts
+        content.write_h5ad("mine.h5ad")
+    outcome = run("cells", "mine.h5ad", "--A", 1, "--batch-size", 32, "--epochs", 1)
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.splitlines()[0].endswith(f" to test; 6 genes; counts from {place}")
+    assert summary(empty_world / "mine.vbpi")["counts_from"] == place
+    assert load("mine.vbpi").config.data["counts_from"] == place
 
 
 @pytest.mark.parametrize(

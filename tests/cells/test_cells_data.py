@@ -57,6 +57,23 @@ def test_cells_without_counts_are_dropped_with_their_labels():
     assert data.labels.tolist() == [f"type{i}" for i in range(40) if i not in (5, 9)]
 
 
+def test_labels_are_needed_of_the_test_cells_only():
+    train, _, test = split(40)
+    labels = np.array([f"type{i % 2}" for i in range(40)])
+    labels[train[:3]] = ""
+    data = prepare("x", raw(some_counts(), labels=labels, labels_key="kind"), 8)
+    assert data.labels_notice() == "x: labels kind are missing for 3 of 40 cells"
+    assert data.test_labels().tolist() == [f"type{i % 2}" for i in test]
+    labels[test[:2]] = ""
+    with pytest.raises(CellsError) as refused:
+        prepare("x", raw(some_counts(), labels=labels, labels_key="kind"), 8).test_labels()
+    assert str(refused.value) == (
+        "x: labels kind are missing for 5 of 40 cells, 2 of them test cells: fill them in, name another column with --labels, "
+        "or evaluate with --likelihood-only"
+    )
+    assert prepare("x", raw(some_counts()), 8).labels_notice() == ""
+
+
 def test_a_cell_whose_counts_are_all_in_genes_that_are_left_out_is_dropped():
     counts = np.tile(some_counts(40, 4) * 50, 1)
     counts = np.hstack([counts, np.zeros((40, 1), dtype=int)])

@@ -46,6 +46,7 @@ def test_the_first_place_with_counts_is_taken(write):
         found = read_h5ad(write(**given))
         counts = found.counts.toarray() if sparse.issparse(found.counts) else found.counts
         assert found.where.startswith(f"{place} of ")
+        assert found.place == place
         assert (counts == COUNTS).all()
         assert found.genes == ("g0", "g1", "g2", "g3", "g4", "g5")
 
@@ -76,10 +77,25 @@ def test_labels_are_found_or_named(write):
     assert read_h5ad(write()).labels is None
 
 
-def test_labels_that_some_cells_lack_are_refused(write):
-    types = pd.Categorical(["a", None] * 20)
-    with pytest.raises(CellsError, match="labels cell_type are missing for 20 of 40 cells"):
-        read_h5ad(write(obs={"cell_type": types}))
+@pytest.mark.parametrize("named", [None, "cell_type"])
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        (pd.Categorical(["a", None] * 20), ["a", ""]),
+        (np.array(["a", None] * 20, dtype=object), ["a", ""]),
+        ([1.0, np.nan] * 20, ["1.0", ""]),
+    ],
+)
+def test_labels_that_some_cells_lack_are_empty(write, column, found, named):
+    """Whoever needs them refuses them: training does not."""
+    raw = read_h5ad(write(obs={"cell_type": column}), labels=named)
+    assert (raw.labels_key, raw.labels.tolist()) == ("cell_type", found * 20)
+
+
+def test_labels_are_looked_for_where_they_are_expected(write):
+    path = write(obs={"cell_type": ["a"] * 40, "kind": ["b"] * 40})
+    assert read_h5ad(path, guesses=("kind",)).labels_key == "kind"
+    assert read_h5ad(path, guesses=("gone",)).labels is None
 
 
 def test_what_is_no_such_file_is_refused(tmp_path):

@@ -35,8 +35,9 @@ class RawCells:
     """Counts [N0, G0], a numpy array or a sparse matrix of scipy, with a name for each gene.
 
     where       for messages: the file and the place in it that the counts come from
-    labels      [N0] the type of each cell, None if there are none
+    labels      [N0] the type of each cell, empty where the file does not say; None if there are none
     labels_key  what the file calls them
+    place       which of several places in the file has the counts; empty if there is no choice
     """
 
     where: str
@@ -44,6 +45,7 @@ class RawCells:
     genes: tuple[str, ...]
     labels: NDArray[Any] | None = None
     labels_key: str | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,8 @@ class CellData:
 
     counts                   float32 [N, G], whole numbers; every cell has at least one
     genes                    G names
-    labels                   [N] text, or None
+    labels                   [N] text, empty where a cell has none; or None
+    labels_key, place        see RawCells
     train, validation, test  rows of counts
     dropped                  cells that had no count in any of the genes
     """
@@ -62,15 +65,17 @@ class CellData:
     genes: tuple[str, ...]
     labels: NDArray[np.str_] | None
     labels_key: str | None
+    place: str
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
     dropped: int
 
     def facts(self) -> dict[str, Any]:
-        """What a run records of its data: sizes, the seed of the split, and a checksum of the counts."""
+        """What a run records of its data: sizes, place and checksum of the counts, the seed of the split."""
         return {
             "name": self.name,
+            "counts_from": self.place or None,
             "cells": len(self.counts),
             "dropped": self.dropped,
             "train": len(self.train),
@@ -88,13 +93,27 @@ class CellData:
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
 
+    def labels_notice(self) -> str:
+        """That some cells lack labels, for people; nothing if none does, or there are no labels at all."""
+        missing = 0 if self.labels is None else int((self.labels == "").sum())
+        if not missing:
+            return ""
+        return f"{self.name}: labels {self.labels_key} are missing for {missing:,} of {len(self.counts):,} cells"
+
     def test_labels(self) -> NDArray[np.str_]:
-        """[test cells]. CellsError if there are none."""
+        """[test cells]. CellsError if there are none, or a test cell lacks its own."""
         if self.labels is None:
             raise CellsError(
                 f"{self.name} has no labels: name their column with --labels, or evaluate with --likelihood-only"
             )
-        return self.labels[self.test]
+        found = self.labels[self.test]
+        missing = int((found == "").sum())
+        if missing:
+            raise CellsError(
+                f"{self.labels_notice()}, {missing:,} of them test cells: fill them in, name another column with --labels, or "
+                "evaluate with --likelihood-only"
+            )
+        return found
 
 
 def prepare(name: str, raw: RawCells, n_genes: int) -> CellData:
@@ -116,6 +135,7 @@ def prepare(name: str, raw: RawCells, n_genes: int) -> CellData:
         genes=tuple(raw.genes[column] for column in columns),
         labels=None if raw.labels is None else np.asarray(raw.labels)[kept].astype(str),
         labels_key=raw.labels_key,
+        place=raw.place,
         train=train,
         validation=validation,
         test=test,

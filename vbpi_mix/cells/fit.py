@@ -131,9 +131,11 @@ def make_problem(model: CellModel, data: CellData, estimation: Estimation, seed:
 def introduction(data: CellData, model: CellModel) -> list[str]:
     """Data and parameter counts, for people."""
     sizes = f"{len(data.train):,} cells to train, {len(data.validation):,} to validate, {len(data.test):,} to test"
-    lines = [f"{data.name}: {sizes}; {len(data.genes):,} genes"]
+    place = f"; counts from {data.place}" if data.place else ""
+    lines = [f"{data.name}: {sizes}; {len(data.genes):,} genes{place}"]
     if data.dropped:
         lines.append(f"{data.name}: {data.dropped:,} cells have no count in these genes and were dropped")
+    lines.extend(filter(None, [data.labels_notice()]))
     counts = model.parameter_counts()
     return [*lines, f"{counts['total']:,} parameters: encoder {counts['encoder']:,}, decoder {counts['decoder']:,}"]
 
@@ -162,6 +164,7 @@ def _summary(
     return {
         "command": KIND,
         "data": config.data["name"],
+        "counts_from": config.data.get("counts_from"),  # which runs of earlier versions do not say
         "genes": config.model.genes,
         **{name: estimation[name] for name in ("A", "S", "L", "estimator", "phi_per")},
         "seed": training.seed,

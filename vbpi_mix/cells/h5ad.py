@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,19 @@ LABEL_KEYS = ("cell_type", "celltype", "cell_types", "level1class", "labels", "l
 COUNTS_LAYER = "counts"
 
 
-def read_h5ad(path: Path, layer: str | None = None, labels: str | None = None) -> RawCells:
+def read_h5ad(
+    path: Path, layer: str | None = None, labels: str | None = None, guesses: Sequence[str] = LABEL_KEYS
+) -> RawCells:
     """Counts from the layer named; else from layers["counts"], raw.X or X, the first that holds counts.
 
-    labels: the column of obs with the types of the cells; by default the first of LABEL_KEYS. CellsError if the file cannot be
-    read, or has no such layer or column or no counts.
+    labels: the column of obs with the types of the cells; by default the first of `guesses` that is there, if any. It may lack
+    entries, as only scores need them. CellsError if the file cannot be read, or has no such layer or column or no counts.
     """
     content = _read(path)
-    where, counts, genes = _counts_of(content, path, layer)
-    key = _labels_key(content, path, labels)
-    values = None if key is None else _labels_of(content, path, key)
-    return RawCells(where, counts, tuple(map(str, genes)), values, key)
+    place, counts, genes = _counts_of(content, path, layer)
+    key = _labels_key(content, path, labels, guesses)
+    values = None if key is None else _labels_of(content, key)
+    return RawCells(f"{place} of {path}", counts, tuple(map(str, genes)), values, key, place)
 
 
 def _read(path: Path) -> Any:
@@ -61,10 +63,9 @@ def _counts_of(content: Any, path: Path, layer: str | None) -> tuple[str, Any, A
         raise CellsError(f"{path} has no layer {layer!r}: there are {there}")
     flaws = []
     for name, counts, genes in _places(content, layer):
-        where = f"{name} of {path}"
         flaw = flaw_of_counts(counts)
         if flaw is None:
-            return where, counts.tocsr() if hasattr(counts, "tocsr") else np.asarray(counts), genes
+            return name, counts.tocsr() if hasattr(counts, "tocsr") else np.asarray(counts), genes
         flaws.append(f"{name} holds {flaw}")
     found = "; ".join(flaws) or "it has no matrix at all"
     raise CellsError(f"{path} holds no raw counts: {found}; put them into layers['{COUNTS_LAYER}'], or name --layer")
@@ -83,20 +84,15 @@ def _places(content: Any, layer: str | None) -> Iterator[tuple[str, Any, Any]]:
         yield "X", content.X, content.var_names
 
 
-def _labels_key(content: Any, path: Path, labels: str | None) -> str | None:
+def _labels_key(content: Any, path: Path, labels: str | None, guesses: Sequence[str]) -> str | None:
     if labels is None:
-        return next((key for key in LABEL_KEYS if key in content.obs), None)
+        return next((key for key in guesses if key in content.obs), None)
     if labels not in content.obs:
         there = shorten(", ".join(map(str, content.obs.columns))) or "none"
         raise CellsError(f"{path} has no labels {labels!r}: the columns of obs are {there}")
     return labels
 
 
-def _labels_of(content: Any, path: Path, key: str) -> NDArray[Any]:
+def _labels_of(content: Any, key: str) -> NDArray[Any]:
     column = content.obs[key]
-    missing = int(column.isna().sum())
-    if missing:
-        raise CellsError(
-            f"{path}: labels {key} are missing for {missing} of {len(column)} cells: fill them in, or drop the cells"
-        )
-    return column.astype(str).to_numpy(dtype=str)
+    return np.where(column.isna().to_numpy(), "", column.astype(str).to_numpy(dtype=str))

@@ -19,6 +19,7 @@ import torch
 from vbpi_mix.cells.config import KIND, RunConfig
 from vbpi_mix.cells.data import CellData, CellsError
 from vbpi_mix.cells.evaluation import HeldOut, features, held_out, of_all_models
+from vbpi_mix.cells.h5ad import LABEL_KEYS
 from vbpi_mix.cells.model import CellModel, build_model
 from vbpi_mix.cells.scores import Accuracy, Clusters, classify, cluster
 from vbpi_mix.cells.sources import load_cells
@@ -139,11 +140,13 @@ def load(path: str | Path) -> CellRun:
 def run_cells(config: RunConfig, data: str | None = None, labels: str | None = None) -> CellData:
     """The data of a run, found again: in the file that is given, or where the run found them. labels: another column.
 
-    CellsError if they are not at hand, or are not those that the run was trained on.
+    Their column of labels may have gone since, as training does not look at it. CellsError if the cells are not at hand, or are
+    not those that the run was trained on.
     """
     recorded = config.data
     source = recorded["source"] if data is None else data
-    cells = load_cells(source, recorded["genes"], recorded.get("layer"), recorded.get("labels") if labels is None else labels)
+    guesses = LABEL_KEYS if recorded.get("labels") is None else (recorded["labels"],)
+    cells = load_cells(source, recorded["genes"], recorded.get("layer"), labels, guesses)
     if cells.checksum() != recorded["sha256"]:
         raise CellsError(f"the cells of {source} are not those that the run was trained on: name their file with --data")
     return cells
