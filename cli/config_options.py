@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from vbpi_mix.options import Option, options_of
+from vbpi_mix_cli.numbers import Number
 
 
 def config_options(
@@ -44,8 +45,9 @@ def _fields(owner: type) -> Iterator[tuple[str, Any, Option]]:
 
 def _click_option(name: str, default: Any, each: Option, special: Mapping[str, Any]) -> Callable[[Any], Any]:
     flag = f"--{each.letter}" if each.letter else f"--{name.replace('_', '-')}"
+    kind: Any = click.Choice(each.choices, case_sensitive=False) if each.choices else each.kind
     facts = {
-        "type": click.Choice(each.choices, case_sensitive=False) if each.choices else each.kind,
+        "type": Number(each) if kind in (int, float) else kind,  # which says what was typed, where a field says its name
         "default": default,
         "show_default": default not in (None, ""),
         "help": f"{each.help}  [default: {each.unset}]" if each.unset else each.help,

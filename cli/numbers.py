@@ -1,5 +1,5 @@
-"""Ranges of the numbers that commands take, by the name of the option: one table for all but those of a fit's configuration
-(vbpi_mix/phylo/config.py)."""
+"""Ranges of the numbers that commands take, by the name of the option: one table for all but those that are made from fields
+with ranges of their own (`vbpi_mix_cli.config_options`)."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ NUMBERS: dict[str, Option] = {
 
 
 class Number(click.ParamType):
-    """A number in its range. ConfigError, one line that begins with the option, for any other."""
+    """A number in its range, by its name in NUMBERS. ConfigError, one line that begins with the option, for any other."""
 
-    def __init__(self, name: str) -> None:
-        self.range = NUMBERS[name]
+    def __init__(self, allowed: str | Option) -> None:
+        self.range = NUMBERS[allowed] if isinstance(allowed, str) else allowed
         self.name = "integer" if self.range.kind is int else "float"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

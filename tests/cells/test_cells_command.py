@@ -203,14 +203,14 @@ def test_a_run_says_where_its_counts_come_from(run, empty_world, place):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("simulated", "--A", 0), "error: A must be a whole number of at least 1, not 0"),
+        (("simulated", "--A", 0), "error: --A must be a whole number of at least 1, not 0"),
         (("simulated", "--A", 2, "--S", 3), "error: S=3 components are to be sampled of A=2"),
         (("simulated", "--batch-size", 2_000), "error: batch size 2000 for 1118 training cells: give from 2 to 1118"),
         (("simulated", "--layer", "x"), "error: --layer x: simulated has no layers"),
         (("simulated", "--labels", "x"), "error: simulated has no labels 'x': there are type"),
         (("nothing.h5ad",), "error: nothing.h5ad: no such file"),
         (("--data", "cortex"), "error: cortex is not here and downloads are off"),
-        (("simulated", "--genes", 0), "error: genes must be a whole number of at least 1, not 0"),
+        (("simulated", "--genes", 0), "error: --genes must be a whole number of at least 1, not 0"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(run, empty_world, options, words):

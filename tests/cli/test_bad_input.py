@@ -90,9 +90,9 @@ def test_no_tree_sample_matches(run, untouched):
     ("options", "part"),
     [
         (("--A", 2, "--S", 3), "S=3"),
-        (("--A", 0), "components (A) must be a whole number of at least 1, not 0"),
+        (("--A", 0), "error: --A must be a whole number of at least 1, not 0"),
         (("--A", 2, "--S", 1, "--estimator", "a2a"), "a2a"),
-        (("--K", 0), "particles (K) must be a whole number of at least 1, not 0"),
+        (("--K", 0), "error: --K must be a whole number of at least 1, not 0"),
         (("--hpd", 1.5), "hpd"),
         (("--burn-in", 1.5), "burn_in"),
         (("--seconds", -1), "seconds"),

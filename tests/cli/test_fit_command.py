@@ -188,10 +188,10 @@ def test_other_models_fit_and_are_evaluated(run, six, evidence_of_six, option, o
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--flow", "realnvp", "--flow-layers", 0), "flow_layers must be a whole number of at least 1, not 0"),
+        (("--flow", "realnvp", "--flow-layers", 0), "error: --flow-layers must be a whole number of at least 1, not 0"),
         (("--flow", "planar", "--flow-hidden", 5), "5 hidden units for flow planar, which has none"),
         (("--flow-layers", 5), "give planar or realnvp"),
-        (("--learning-rate", 0), "learning_rate must be a number above 0"),
+        (("--learning-rate", 0), "error: --learning-rate must be a number above 0"),
     ],
 )
 def test_choices_that_do_not_fit_are_refused_before_trees_are_made(run, six, options, said):

@@ -7,9 +7,6 @@ import math
 import click
 import pytest
 
-from vbpi_mix.cells.config import FitConfig as CellsConfig
-from vbpi_mix.options import options_of
-from vbpi_mix.phylo.config import FitConfig, ModelConfig
 from vbpi_mix_cli.main import COMMANDS, LazyGroup
 from vbpi_mix_cli.numbers import NUMBERS, Number
 
@@ -35,14 +32,6 @@ def numbers():
                 yield words, option
 
 
-FITTED = {**options_of(FitConfig), **options_of(ModelConfig), **options_of(CellsConfig)}
-
-
-def range_of(option):
-    """The range of an option, from the table or from the field that it is made of."""
-    return option.type.range if isinstance(option.type, Number) else FITTED[option.name]
-
-
 def outside(allowed):
     """What is beyond the edges of a range, as it is typed."""
     if allowed.kind is int:
@@ -55,7 +44,8 @@ def outside(allowed):
 
 def test_every_number_has_a_range():
     for words, option in numbers():
-        allowed = range_of(option)
+        assert isinstance(option.type, Number), (words, option.name)
+        allowed = option.type.range
         assert max(allowed.least, allowed.above) > -math.inf, (words, option.name)
 
 
@@ -84,11 +74,9 @@ def test_a_number_outside_its_range_is_one_line(run, tmp_path, monkeypatch, word
     monkeypatch.chdir(tmp_path)
     for command, option in numbers():
         if command == words:
-            for text in outside(range_of(option)):
+            for text in outside(option.type.range):
                 line = run(*words, *named(words), *NEEDED.get(words[0], ()), option.opts[0], text).error_line()
-                flag, name = option.opts[0], option.name
-                shown = line.removeprefix("error: ").split(" must be ")[0]
-                assert shown in (flag, name, f"{name} ({flag.removeprefix('--')})"), line
+                assert line.startswith(f"error: {option.opts[0]} must be "), line
     assert not list(tmp_path.iterdir())
 
 
