@@ -37,7 +37,7 @@ def test_fit_writes_a_run_that_other_programs_read(run, six, evidence_of_six):
     assert evidence_of_six - 0.4 < summary["elbo"] < evidence_of_six
     assert set(summary["versions"]) >= {"python", "torch", "numpy", "numba", "vbpi_mix"}
     config = yaml.safe_load((place / "config.yaml").read_text())
-    assert config["parts"] == [{"name": "all", "characters": "dna", "sites": 120, "model": "JC69"}]
+    assert config["parts"] == [{"name": "all", "characters": "dna", "sites": 120, "positions": "1-120", "model": "JC69"}]
     assert config["model"] == {
         "model": None, "prior": "", "link": "", "A": 2, "S": 1, "K": 10, "estimator": "s2a", "branch": "psp", "lengths": "gamma",
         "weights": "uniform", "flow": "none", "flow_layers": None, "flow_hidden": None, "init": "warm",
