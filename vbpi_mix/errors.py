@@ -18,9 +18,8 @@ class VbpiMixError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        half = _MOST_LETTERS // 2
-        message = one_line(message)
-        super().__init__(message if len(message) <= _MOST_LETTERS else f"{message[:half]} ... {message[-half:]}")
+        # Cut before and after: of a million letters not one more than is shown is looked at, and escapes are longer.
+        super().__init__(_cut(one_line(_cut(message))))
 
 
 class AlignmentError(VbpiMixError):
@@ -53,6 +52,11 @@ class RunExistsError(RunDirectoryError):
 
 class ProcessesError(VbpiMixError):
     """The processes of a job cannot work together, or one of them has ended."""
+
+
+def _cut(message: str) -> str:
+    half = _MOST_LETTERS // 2
+    return message if len(message) <= _MOST_LETTERS else f"{message[:half]} ... {message[-half:]}"
 
 
 def one_line(text: str) -> str:
