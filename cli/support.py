@@ -75,8 +75,7 @@ def command(
     from vbpi_mix.phylo.data.benchmarks import find_benchmark
     from vbpi_mix.phylo.inputs import program_parts, read_fitted
     from vbpi_mix.phylo.problem import rough_parameters
-    from vbpi_mix.phylo.sampling.sampler import check_sampling
-    from vbpi_mix.phylo.sampling.sources import describe_source, obtain_tree_sample, write_trprobs
+    from vbpi_mix.phylo.sampling.sources import check_source, describe_source, obtain_tree_sample, write_trprobs
     from vbpi_mix.training.provenance import available_cores
     from vbpi_mix_cli.fit_progress import FitProgress
 
@@ -87,8 +86,7 @@ def command(
     config = FitConfig.of(**of_target)
     with FitProgress(quiet) as progress:
         read, fitted = read_fitted(path, config, progress)
-        if options["source"] in ("auto", "mcmc") and not fitted.posterior.topology_prior.fixed:
-            check_sampling(fitted.posterior, options["chains"])
+        check_source(fitted.posterior, options["source"], options["chains"])
         theta = rough_parameters(fitted.posterior, fitted.parts, options["seed"])
         sample, facts = obtain_tree_sample(
             read,

@@ -20,9 +20,8 @@ from vbpi_mix.phylo.prior_choices import priors_of
 from vbpi_mix.phylo.problem import FittedData, rough_parameters
 from vbpi_mix.phylo.report.rooting import Rooting
 from vbpi_mix.phylo.sampling.program_parts import ProgramPart, ProgramParts
-from vbpi_mix.phylo.sampling.sampler import check_sampling
 from vbpi_mix.phylo.sampling.saved import SavedSampling
-from vbpi_mix.phylo.sampling.sources import DEFAULT_CHAINS, SOURCES, describe_source, obtain_tree_sample
+from vbpi_mix.phylo.sampling.sources import SOURCES, check_source, describe_source, obtain_tree_sample
 from vbpi_mix.phylo.shared_posterior import shared_posterior
 from vbpi_mix.phylo.trees.copies import join_copies_uniformly
 from vbpi_mix.phylo.trees.files import count_trees
@@ -107,8 +106,7 @@ def read_data(
     where = f"no tree sample beside {path}" if path is not None else "no tree sample given"
     if not fixed:
         tell(Note(f"{where}: making one ({config.trees_from}), as none is named"))
-    if config.trees_from in ("auto", "mcmc") and not fixed:
-        check_sampling(fitted.posterior, DEFAULT_CHAINS)
+    check_source(fitted.posterior, config.trees_from)
     theta = rough_parameters(fitted.posterior, fitted.parts, config.seed)
     sample, facts = obtain_tree_sample(
         alignment,

@@ -25,7 +25,7 @@ from vbpi_mix.phylo.models.posterior import Posterior
 from vbpi_mix.phylo.models.topology_prior import TopologyPrior
 from vbpi_mix.phylo.sampling.program_parts import ProgramParts
 from vbpi_mix.phylo.sampling.programs import UFBOOT_REPLICATES, ProgramRun, run_iqtree, run_mrbayes
-from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, sample_trees
+from vbpi_mix.phylo.sampling.sampler import McmcOptions, McmcReport, McmcResult, check_sampling, sample_trees
 from vbpi_mix.phylo.sampling.saved import SavedSampling
 from vbpi_mix.phylo.trees.nexus import trprobs
 from vbpi_mix.phylo.trees.sample import TreeSample
@@ -35,6 +35,20 @@ DEFAULT_SECONDS = 60.0
 _SETTINGS = ("temperatures", "heating", "regraft_share", "local_share", "climb", "steps", "keep")
 DEFAULT_CHAINS = 2
 DEFAULT_ASDSF = 0.01
+FIXED = "fixed topology"
+
+
+def check_source(posterior: Posterior, source: str, chains: int = DEFAULT_CHAINS) -> None:
+    """ConfigError, with the estimate, if `obtain_tree_sample` would run more chains of mcmc than the memory holds."""
+    if _maker(posterior.topology_prior, source) == "mcmc":
+        check_sampling(posterior, chains)
+
+
+def _maker(known: TopologyPrior, source: str) -> str:
+    """What makes the trees that `source` stands for."""
+    if source != "auto":
+        return source
+    return FIXED if known.fixed else "mcmc"
 
 
 def obtain_tree_sample(
@@ -75,15 +89,15 @@ def obtain_tree_sample(
         raise ConfigError(f"trees from {source!r}: choose one of {', '.join(SOURCES)}, or give tree files")
     if seconds is not None and not seconds > 0:
         raise ConfigError(f"seconds={seconds}: the time to sample must be above 0")
-    made_by = "mcmc" if source == "auto" else source
     options: dict[str, Any] = {"seed": seed}
     posterior = posterior or Posterior(compress(alignment))
     known = posterior.topology_prior
+    made_by = _maker(known, source)
     if known.fixed and source in ("mrbayes", "iqtree"):
         raise ConfigError(f"trees from {source}: the topology is fixed, so that no sample is needed; leave it out")
     started = time.perf_counter()
-    if known.fixed and source == "auto":
-        made_by, run = "fixed topology", _fixed(known, alignment.taxa)
+    if made_by == FIXED:
+        run = _fixed(known, alignment.taxa)
     elif made_by == "iqtree":
         options |= {"replicates": replicates, "seconds": seconds}
         run = run_iqtree(
@@ -149,7 +163,7 @@ def _fixed(prior: TopologyPrior, taxa: tuple[str, ...]) -> ProgramRun:
     """The one topology that there is."""
     one = np.ones(1)
     children = prior.draw(1, np.random.default_rng(0))
-    sample = TreeSample(taxa, children, one, np.zeros(1, np.int32), one, None, ("fixed topology",))
+    sample = TreeSample(taxa, children, one, np.zeros(1, np.int32), one, None, (FIXED,))
     return ProgramRun(sample, {"program": "vbpi-mix", "version": f"vbpi-mix {__version__}"})
 
 
