@@ -144,7 +144,8 @@ def begin(
         if temporary is None and directory.committed and _is_from_without(error):
             directory.leave()
             tell(Note(f"what was begun is kept: `vbpi-mix fit --resume {place}` goes on"))
-        directory.discard()
+        else:
+            directory.discard()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
         raise
