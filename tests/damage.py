@@ -80,22 +80,23 @@ def damaged_texts(draw, texts, marks=(), encodings=("utf-8",)):
     if draw(st.integers(0, 9)) == 0:
         return draw(st.binary(max_size=300))
     text = draw(st.sampled_from(texts))
-    text = bytearray(text if isinstance(text, bytes) else text.encode(draw(st.sampled_from(encodings))))
-    for _ in range(draw(st.integers(1, 6))):
-        start = draw(st.integers(0, len(text)))
-        stop = min(len(text), start + draw(st.sampled_from([0, 0, 1, 1, 2, 10, 1000])))
-        piece = draw(st.sampled_from([*MARKS, *marks, bytes(text[start:stop]) * 2]))
-        text[start:stop] = piece
-    return bytes(text)
+    text = text if isinstance(text, bytes) else text.encode(draw(st.sampled_from(encodings)))
+    return _damaged(text, lambda low, high: draw(st.integers(low, high)), lambda among: draw(st.sampled_from(among)), marks)
 
 
 def damaged_bytes(content, seed):
     """As `damaged_texts` has it, of a file so large that Hypothesis would fill the memory with its versions."""
-    chance, content = random.Random(seed), bytearray(content)
-    for _ in range(chance.randint(1, 6)):
-        start = chance.randint(0, len(content))
-        stop = min(len(content), start + chance.choice([0, 0, 1, 1, 2, 10, 1000]))
-        content[start:stop] = chance.choice([*MARKS, bytes(content[start:stop]) * 2])
+    chance = random.Random(seed)
+    return _damaged(content, chance.randint, chance.choice)
+
+
+def _damaged(content, integer, choice, marks=()):
+    """Up to six changes, drawn by `integer`, from one number to another, and by `choice`, of a list."""
+    content = bytearray(content)
+    for _ in range(integer(1, 6)):
+        start = integer(0, len(content))
+        stop = min(len(content), start + choice([0, 0, 1, 1, 2, 10, 1000]))
+        content[start:stop] = choice([*MARKS, *marks, bytes(content[start:stop]) * 2])
     return bytes(content)
 
 
